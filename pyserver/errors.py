@@ -1,0 +1,47 @@
+"""Whose mistake it was: the exceptions of pyserver and the exit codes of its processes.
+
+What a peer sends wrong is data (`refusals`) and never one of these.
+"""
+
+from __future__ import annotations
+
+# The codes are gunicorn's, so that unit files and supervisors that look at them go on working.
+EXIT_OK = 0
+EXIT_CONFIG = 1
+EXIT_WORKER_BOOT = 3
+EXIT_APP_LOAD = 4
+
+
+class PyserverError(Exception):
+    """The root of what pyserver raises on purpose."""
+
+
+class ConfigError(PyserverError):
+    """The operator: a setting is wrong. The message says where it was set, the value and the rule, in one line."""
+
+    exit_code = EXIT_CONFIG
+
+
+class BootError(PyserverError):
+    """The application or a listener could not be brought up.
+
+    Args:
+        message: one line for the operator.
+        exit_code: what the process that gives up exits with, one of the codes above.
+    """
+
+    def __init__(self, message: str, exit_code: int = EXIT_WORKER_BOOT) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+class LocalProtocolError(PyserverError):
+    """The application broke PEP 3333 or ASGI. Answered with 500 and logged with its traceback."""
+
+
+class Disconnected(PyserverError, OSError):
+    """The application read or wrote after its peer had left.
+
+    An OSError too, because the ASGI specification wants that of `send`, and because frameworks expect that
+    of anything that reads from a connection.
+    """
