@@ -25,7 +25,10 @@ SANITIZERS = "-fsanitize=address,undefined"
 VARIANTS = {
     "release": (["-O3", "-DCYTHON_WITHOUT_ASSERTIONS=1"], []),
     "debug": (["-O0", "-g", "-UNDEBUG"], []),
-    "asan": (["-O1", "-g", "-UNDEBUG", "-fno-omit-frame-pointer", "-fno-sanitize-recover=all", SANITIZERS], [SANITIZERS]),
+    "asan": (
+        ["-O1", "-g", "-UNDEBUG", "-fno-omit-frame-pointer", "-fno-sanitize-recover=all", SANITIZERS],
+        [SANITIZERS],
+    ),
 }
 DIRECTIVES = {
     "language_level": 3,
