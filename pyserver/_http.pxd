@@ -1,0 +1,206 @@
+# The contract of _http: request heads, chunked content, response heads. Bytes in, facts out.
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+
+
+cdef struct Span:
+    # Borrowed: dead after the next append(), consume() or call into Python.
+    const unsigned char *start
+    Py_ssize_t length
+
+
+cpdef enum Fault:
+    # Why a request is refused; the answer to each is a row of refusals.REFUSALS.
+    NO_FAULT = 0
+    EMPTY_LINES
+    REQUEST_LINE_LIMIT
+    METHOD
+    TARGET
+    TARGET_FORM
+    TARGET_AUTHORITY
+    CONNECT_UNSUPPORTED
+    VERSION
+    VERSION_UNSUPPORTED
+    REQUEST_LINE_END
+    FIELD_NAME
+    FIELD_VALUE
+    FIELD_LINE_END
+    FIELD_FOLDED
+    FIELD_LIMIT
+    FIELD_COUNT_LIMIT
+    FIELD_UNDERSCORE
+    HOST_MISSING
+    HOST_REPEATED
+    HOST
+    CONTENT_LENGTH
+    CONTENT_LENGTH_REPEATED
+    CONTENT_LIMIT
+    CONTENT_TYPE_REPEATED
+    TRANSFER_ENCODING
+    TRANSFER_ENCODING_REPEATED
+    TRANSFER_ENCODING_WITH_LENGTH
+    TRANSFER_ENCODING_IN_1_0
+    EXPECTATION
+    CHUNK_SIZE
+    CHUNK_EXTENSION
+    CHUNK_EXTENSION_LIMIT
+    CHUNK_CRLF
+    TRAILER
+    TRAILER_LIMIT
+    HEAD_TIMEOUT
+    CONTENT_TIMEOUT
+
+
+cdef enum Outcome:
+    REFUSED = -1
+    NEED_MORE = 0
+    COMPLETE = 1
+
+
+cdef enum HeadFlag:
+    TARGET_PERCENT = 1          # the target holds a percent-encoded octet
+    TARGET_QUERY = 2            # … a question mark
+    HAS_HOST = 4
+    HAS_LENGTH = 8
+    HAS_CHUNKED = 16
+    HAS_CONTENT_TYPE = 32
+    SAYS_CLOSE = 64
+    SAYS_KEEP_ALIVE = 128
+    EXPECTS_CONTINUE = 256
+    EXPECTS_OTHER = 512
+
+
+cdef enum FieldKind:
+    # Field names the server itself acts on.
+    OTHER = 0
+    UNDERSCORED                 # a name that collides with another once it is an environ key
+    HOST_FIELD
+    CONTENT_LENGTH_FIELD
+    CONTENT_TYPE_FIELD
+    TRANSFER_ENCODING_FIELD
+    CONNECTION_FIELD
+    EXPECT_FIELD
+    PROXY_FIELD
+
+
+cdef struct Field:
+    # Offsets from the first byte of the message, for the buffer may move.
+    uint32_t name
+    uint32_t value
+    uint32_t value_length
+    uint16_t name_length
+    uint16_t kind
+
+
+cdef struct Head:
+    int state                   # what the parser awaits
+    int fault                   # Fault, once parse_head() said REFUSED
+    uint32_t position           # the next byte to judge; the length of the head when COMPLETE
+    uint32_t line               # where the current line begins
+    uint32_t mark               # where the current token begins
+    uint32_t method
+    uint32_t method_length
+    uint32_t target
+    uint32_t target_length
+    uint32_t authority          # of the absolute-form
+    uint32_t authority_length
+    uint32_t path
+    uint32_t path_length
+    uint32_t query
+    uint32_t query_length
+    uint32_t flags              # HeadFlag
+    uint32_t minor              # HTTP/1.minor
+    uint32_t empty_lines
+    uint32_t count
+    uint32_t capacity
+    uint64_t content_length
+    Field *fields
+
+
+cdef struct Bounds:
+    uint32_t line               # bytes of request line
+    uint32_t fields             # field lines
+    uint32_t field              # bytes of one field line
+    uint64_t content            # bytes of content
+    bint refuse_underscores
+
+
+cdef class Limits:
+    cdef Bounds bounds
+
+
+cdef void reset_head(Head *head) noexcept nogil
+cdef void free_head(Head *head) noexcept nogil
+cdef int copy_head(Head *to, const Head *head) noexcept nogil
+cdef Outcome parse_head(Head *head, const unsigned char *base, Py_ssize_t length, const Bounds *bounds) noexcept nogil
+cdef bint head_persists(const Head *head) noexcept nogil
+cdef bint is_begun(const Head *head) noexcept nogil
+
+
+cdef struct Chunks:
+    int state
+    int fault
+    uint64_t remaining          # bytes of the current chunk still to come
+    uint64_t total              # bytes of content so far
+    uint32_t digits
+    uint32_t line               # bytes of the current trailer line
+    uint32_t lines              # trailer lines so far
+    uint32_t extensions         # bytes of chunk extensions so far
+
+
+cdef void reset_chunks(Chunks *chunks) noexcept nogil
+cdef Outcome decode_chunks(
+    Chunks *chunks, const unsigned char *base, Py_ssize_t length, Py_ssize_t *consumed, Span *content, const Bounds *bounds
+) noexcept nogil
+
+
+cdef bint is_field_name(Span text) noexcept nogil
+cdef bint is_field_value(Span text) noexcept nogil
+cdef bint is_host(Span text) noexcept nogil
+
+
+cdef struct Out:
+    # Bytes on their way to one connection; grows on the heap.
+    unsigned char *data
+    Py_ssize_t used
+    Py_ssize_t capacity
+
+
+cdef int reserve(Out *out, Py_ssize_t more) except -1
+cdef int append(Out *out, const void *data, Py_ssize_t length) except -1
+
+
+cdef enum Framing:
+    UNDECIDED = 0
+    NO_CONTENT                  # HEAD, 204, 304: the head is all there is
+    BY_LENGTH
+    BY_CHUNKS
+    BY_CLOSE
+
+
+cdef struct Response:
+    int status
+    Framing framing
+    bint is_started             # start_response_head() has been called
+    bint is_head_done           # the head is complete and may be on the wire
+    bint to_head_request
+    bint has_length
+    bint has_date
+    bint has_server
+    bint says_close
+    Py_ssize_t head_at          # where its head begins in Out
+    int64_t length              # declared content bytes
+    int64_t sent                # content bytes given to Out or to the socket
+
+
+cdef struct Stamp:
+    # The field lines that are the same for every response of a second.
+    char text[160]
+    int length                  # of both together
+    int date_length             # Date comes first
+
+
+cdef void reset_response(Response *response, bint to_head_request) noexcept nogil
+cdef int start_response_head(Response *response, Out *out, object status, object fields) except -1
+cdef int finish_response_head(Response *response, Out *out, const Stamp *stamp, int64_t known, uint32_t minor, bint *persists) except -1
+cdef int append_chunk_size(Out *out, Py_ssize_t size) except -1
+cdef int set_stamp(Stamp *stamp, int64_t unix_time, bytes server, bint with_date) except -1

@@ -1,0 +1,1232 @@
+"""HTTP/1.1 as bytes: request heads and chunked content in, response heads out. No sockets, no clock.
+
+Everything a peer sent is judged once, by the parser that first meets it, and a paused parser resumes at the byte
+it stopped before. What is refused is a `Fault` with an offset, never an exception: a peer's mistake is data.
+"""
+from cpython.unicode cimport PyUnicode_1BYTE_KIND, PyUnicode_DATA, PyUnicode_GET_LENGTH, PyUnicode_KIND
+from libc.stdio cimport snprintf
+from libc.stdlib cimport free, malloc, realloc
+from libc.string cimport memchr, memcpy, memmove, memset
+
+cdef enum:
+    HTAB = 9
+    LF = 10
+    CR = 13
+    SP = 32
+
+cdef enum HeadState:
+    AWAIT_REQUEST_LINE
+    AWAIT_EMPTY_LINE_LF
+    IN_METHOD
+    IN_TARGET
+    IN_VERSION
+    AWAIT_REQUEST_LINE_LF
+    AWAIT_FIELD_LINE
+    IN_FIELD_NAME
+    AWAIT_FIELD_VALUE
+    IN_FIELD_VALUE
+    AWAIT_FIELD_LINE_LF
+    AWAIT_HEAD_LF
+    HEAD_COMPLETE
+    HEAD_REFUSED
+
+cdef enum:
+    UNLIMITED = 0x3FFFFFFF
+    # What a head may have together where the settings lift the limits of its lines: offsets are 32 bits wide.
+    HEAD_CEILING = 1 << 24
+    # RFC 9112 §2.2 asks to ignore "at least one" empty line before a request line.
+    EMPTY_LINES_IGNORED = 4
+    # RFC 9112 §7.1.1: the total length of chunk extensions ought to be limited.
+    EXTENSIONS_LIMIT = 4096
+    CHUNK_SIZE_DIGITS = 15
+    UNDERSCORE_SEEN = 2
+    IN_TARGET_SET = 128
+
+cdef unsigned char TOKEN[256]           # 0: no token character; UNDERSCORE_SEEN marks "_"
+cdef unsigned char TARGET_SET[256]      # 0: not allowed in a target; else IN_TARGET_SET and the HeadFlag it raises
+cdef unsigned char HOST_SET[256]
+cdef unsigned char HEX_DIGIT[256]       # value + 1; 0: no hexadecimal digit
+
+
+cdef void fill_tables() noexcept:
+    cdef int c
+    for c in b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz":
+        TOKEN[c] = 1
+    TOKEN[c"_"] = 1 | UNDERSCORE_SEEN
+    # RFC 3986 §2 allows less, but browsers send some of the rest in queries unencoded. Never a fragment.
+    for c in range(0x21, 0x7F):
+        TARGET_SET[c] = IN_TARGET_SET
+    TARGET_SET[c"#"] = 0
+    TARGET_SET[c"%"] = IN_TARGET_SET | TARGET_PERCENT
+    TARGET_SET[c"?"] = IN_TARGET_SET | TARGET_QUERY
+    # RFC 3986 §3.2.2, reg-name, without the comma: intermediaries join repeated fields with it.
+    for c in b"-._~%!$&'()*+;=0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz":
+        HOST_SET[c] = 1
+    for c in range(10):
+        HEX_DIGIT[c"0" + c] = <unsigned char> (c + 1)
+    for c in range(6):
+        HEX_DIGIT[c"a" + c] = <unsigned char> (c + 11)
+        HEX_DIGIT[c"A" + c] = <unsigned char> (c + 11)
+
+
+fill_tables()
+
+
+# ---- field checks, for every protocol version ----
+
+cdef inline Py_ssize_t skip_text(const unsigned char *base, Py_ssize_t at, Py_ssize_t stop) noexcept nogil:
+    """Offset of the first control character other than HTAB at or after `at`; `stop` if there is none."""
+    cdef uint64_t word, low, delete
+    while True:
+        # Eight bytes at a time: `low` marks bytes under 0x20, `delete` marks 0x7F; RFC 9110 §5.5.
+        while at + 8 <= stop:
+            memcpy(&word, base + at, 8)
+            low = (word - <uint64_t> 0x2020202020202020) & ~word
+            delete = word ^ <uint64_t> 0x7F7F7F7F7F7F7F7F
+            delete = (delete - <uint64_t> 0x0101010101010101) & ~delete
+            if (low | delete) & <uint64_t> 0x8080808080808080:
+                break
+            at += 8
+        while at < stop and base[at] >= SP and base[at] != 0x7F:
+            at += 1
+        if at == stop or base[at] != HTAB:
+            return at
+        at += 1
+
+
+cdef bint is_field_name(Span text) noexcept nogil:
+    """Whether a field name is a token; RFC 9110 §5.1."""
+    cdef Py_ssize_t at
+    for at in range(text.length):
+        if not TOKEN[text.start[at]]:
+            return False
+    return text.length > 0
+
+
+cdef bint is_field_value(Span text) noexcept nogil:
+    """Whether a field value is free of control characters; RFC 9110 §5.5."""
+    return skip_text(text.start, 0, text.length) == text.length
+
+
+cdef bint is_host(Span text) noexcept nogil:
+    """Whether a Host or an authority without userinfo is `uri-host [ ":" port ]`; RFC 9110 §7.2."""
+    cdef Py_ssize_t at = 0
+    if text.length and text.start[0] == c"[":
+        at = 1
+        while at < text.length and (HEX_DIGIT[text.start[at]] or text.start[at] == c":" or text.start[at] == c"."):
+            at += 1
+        if at < 4 or at == text.length or text.start[at] != c"]":
+            return False
+        at += 1
+    else:
+        while at < text.length and HOST_SET[text.start[at]]:
+            at += 1
+    if at < text.length and text.start[at] == c":":
+        at += 1
+        while at < text.length and c"0" <= text.start[at] <= c"9":
+            at += 1
+    return at == text.length
+
+
+cdef inline bint equals(const unsigned char *text, const char *lower, Py_ssize_t length) noexcept nogil:
+    """Whether ASCII text is `lower`, letters compared without case."""
+    cdef Py_ssize_t at
+    for at in range(length):
+        if (text[at] | 0x20) != <unsigned char> lower[at]:
+            return False
+    return True
+
+
+cdef bint same_text(Span one, Span other) noexcept nogil:
+    """Whether two ASCII texts are the same, letters compared without case."""
+    cdef Py_ssize_t at
+    cdef unsigned char difference
+    if one.length != other.length:
+        return False
+    for at in range(one.length):
+        difference = one.start[at] ^ other.start[at]
+        if difference and not (difference == 0x20 and c"a" <= (one.start[at] | 0x20) <= c"z"):
+            return False
+    return True
+
+
+cdef bint parse_decimal(Span text, uint64_t *value) noexcept nogil:
+    """Read 1*DIGIT of at most 18 digits, so that it cannot overflow; RFC 9110 §8.6."""
+    cdef Py_ssize_t at
+    value[0] = 0
+    if not 0 < text.length <= 18:
+        return False
+    for at in range(text.length):
+        if not c"0" <= text.start[at] <= c"9":
+            return False
+        value[0] = value[0] * 10 + (text.start[at] - c"0")
+    return True
+
+
+# ---- the request head ----
+
+cdef void reset_head(Head *head) noexcept nogil:
+    """Await another message; the field table is kept."""
+    cdef Field *fields = head.fields
+    cdef uint32_t capacity = head.capacity
+    memset(head, 0, sizeof(Head))
+    head.fields = fields
+    head.capacity = capacity
+
+
+cdef void free_head(Head *head) noexcept nogil:
+    """Give the field table back."""
+    free(head.fields)
+    head.fields = NULL
+    head.capacity = head.count = 0
+
+
+cdef int copy_head(Head *to, const Head *head) noexcept nogil:
+    """Make `to` a parser in the same state with a field table of its own, no larger than needed; -1 without memory."""
+    cdef uint32_t used = head.count + 1
+    cdef Field *fields = <Field *> malloc(used * sizeof(Field))
+    if fields == NULL:
+        return -1
+    memcpy(to, head, sizeof(Head))
+    if head.fields != NULL:
+        # One more than counted: the line under way keeps its name there.
+        memcpy(fields, head.fields, min(used, head.capacity) * sizeof(Field))
+    to.fields = fields
+    to.capacity = used
+    return 0
+
+
+cdef bint is_begun(const Head *head) noexcept nogil:
+    """Whether a byte of a request line has been seen."""
+    return head.state > AWAIT_EMPTY_LINE_LF
+
+
+cdef bint head_persists(const Head *head) noexcept nogil:
+    """Whether the client wants the connection kept; RFC 9112 §9.3."""
+    if head.flags & SAYS_CLOSE:
+        return False
+    return head.minor == 1 or (head.flags & SAYS_KEEP_ALIVE) != 0
+
+
+cdef inline Outcome refuse(Head *head, Py_ssize_t at, Fault fault) noexcept nogil:
+    head.position = <uint32_t> at
+    head.fault = fault
+    head.state = HEAD_REFUSED
+    return REFUSED
+
+
+cdef inline Outcome pause(Head *head, Py_ssize_t at, int state) noexcept nogil:
+    head.position = <uint32_t> at
+    head.state = state
+    return NEED_MORE
+
+
+cdef Outcome parse_head(Head *head, const unsigned char *base, Py_ssize_t length, const Bounds *bounds) noexcept nogil:
+    """Go on parsing the message that begins at `base`, of which `length` bytes are there.
+
+    COMPLETE: `head.position` is where the content begins. REFUSED: `head.fault` says why, `head.position` where.
+    NEED_MORE: call again with a longer text; the memory may have moved.
+    """
+    cdef Outcome outcome
+    if head.state < AWAIT_FIELD_LINE:
+        outcome = parse_request_line(head, base, length, bounds)
+        if outcome != COMPLETE:
+            return outcome
+    while head.position < length:
+        if head.state == AWAIT_HEAD_LF:
+            if base[head.position] != LF:
+                return refuse(head, head.position, Fault.FIELD_LINE_END)
+            head.position += 1
+            return check_head(head, base, bounds)
+        outcome = parse_field_line(head, base, length, bounds)
+        if outcome != COMPLETE:
+            return outcome
+    return NEED_MORE
+
+
+cdef Outcome parse_request_line(Head *head, const unsigned char *base, Py_ssize_t length, const Bounds *bounds) noexcept nogil:
+    """RFC 9112 §3: method SP request-target SP HTTP-version, ended by CRLF."""
+    cdef Py_ssize_t at = head.position
+    cdef Py_ssize_t last, stop
+    cdef int state = head.state
+    cdef uint32_t seen = head.flags
+    cdef Outcome outcome
+    while state <= AWAIT_EMPTY_LINE_LF:
+        if at == length:
+            return pause(head, at, state)
+        if state == AWAIT_EMPTY_LINE_LF:
+            if base[at] != LF:
+                return refuse(head, at, Fault.METHOD)
+            head.empty_lines += 1
+            if head.empty_lines > EMPTY_LINES_IGNORED:
+                return refuse(head, at, Fault.EMPTY_LINES)
+            at += 1
+            state = AWAIT_REQUEST_LINE
+        elif base[at] == CR:
+            at += 1
+            state = AWAIT_EMPTY_LINE_LF
+        else:
+            head.line = head.method = <uint32_t> at
+            state = IN_METHOD
+    # A byte past `last` would make the line too long, whatever it is: the limit is met before the byte is judged.
+    last = head.line + <Py_ssize_t> bounds.line
+    stop = min(length, last + 1)
+    if state == IN_METHOD:
+        while at < stop and TOKEN[base[at]]:
+            at += 1
+        if at > last:
+            return refuse(head, at, Fault.REQUEST_LINE_LIMIT)
+        if at == length:
+            return pause(head, at, IN_METHOD)
+        if base[at] != SP or at == head.method:
+            return refuse(head, at, Fault.METHOD)
+        head.method_length = <uint32_t> at - head.method
+        at += 1
+        head.target = <uint32_t> at
+        state = IN_TARGET
+    if state == IN_TARGET:
+        while at < stop and TARGET_SET[base[at]]:
+            seen |= TARGET_SET[base[at]]
+            at += 1
+        head.flags = seen & (TARGET_PERCENT | TARGET_QUERY)
+        if at > last:
+            return refuse(head, at, Fault.REQUEST_LINE_LIMIT)
+        if at == length:
+            return pause(head, at, IN_TARGET)
+        if base[at] != SP:
+            return refuse(head, at, Fault.VERSION if base[at] == CR else Fault.TARGET)
+        head.target_length = <uint32_t> at - head.target
+        outcome = split_target(head, base)
+        if outcome != COMPLETE:
+            return outcome
+        at += 1
+        head.mark = <uint32_t> at
+        state = IN_VERSION
+    return parse_version(head, base, length, at, state, last)
+
+
+cdef inline Outcome parse_version(
+    Head *head, const unsigned char *base, Py_ssize_t length, Py_ssize_t at, int state, Py_ssize_t last
+) noexcept nogil:
+    """RFC 9112 §2.3: "HTTP/" DIGIT "." DIGIT, case-sensitive; and the CRLF behind it."""
+    cdef Py_ssize_t column
+    cdef unsigned char c
+    while state == IN_VERSION:
+        if at == length:
+            return pause(head, at, IN_VERSION)
+        c = base[at]
+        column = at - head.mark
+        if column == 8:
+            if c != CR:
+                return refuse(head, at, Fault.REQUEST_LINE_END if c == LF else Fault.VERSION)
+            if at > last:
+                return refuse(head, at, Fault.REQUEST_LINE_LIMIT)
+            if base[head.mark + 5] != c"1" or base[head.mark + 7] > c"1":
+                return refuse(head, head.mark, Fault.VERSION_UNSUPPORTED)
+            head.minor = base[head.mark + 7] - c"0"
+            state = AWAIT_REQUEST_LINE_LF
+        elif column == 5 or column == 7:
+            if not c"0" <= c <= c"9":
+                return refuse(head, at, Fault.VERSION)
+        elif c != <unsigned char> (b"HTTP/ . "[column]):
+            return refuse(head, at, Fault.VERSION)
+        at += 1
+    if at == length:
+        return pause(head, at, AWAIT_REQUEST_LINE_LF)
+    if base[at] != LF:
+        return refuse(head, at, Fault.REQUEST_LINE_END)
+    head.position = <uint32_t> at + 1
+    head.state = AWAIT_FIELD_LINE
+    return COMPLETE
+
+
+cdef Outcome split_target(Head *head, const unsigned char *base) noexcept nogil:
+    """Find path, query and authority in the target, by its form; RFC 9112 §3.2."""
+    cdef const unsigned char *target = base + head.target
+    cdef const unsigned char *method = base + head.method
+    cdef bint is_connect = head.method_length == 7 and memcmp7(method, b"CONNECT")
+    if head.target_length == 0:
+        return refuse(head, head.target, Fault.TARGET)
+    if is_connect:
+        return refuse_connect(head, target)
+    if target[0] == c"/":
+        split_query(head, target, head.target, head.target_length)
+        return COMPLETE
+    if target[0] == c"*":
+        # Asterisk-form, RFC 9112 §3.2.4: the server as a whole, so there is no path.
+        if head.target_length == 1 and head.method_length == 7 and memcmp7(method, b"OPTIONS"):
+            head.path = head.target
+            head.path_length = 0
+            return COMPLETE
+        return refuse(head, head.target, Fault.TARGET_FORM)
+    return split_absolute(head, base)
+
+
+cdef inline bint memcmp7(const unsigned char *text, const char *other) noexcept nogil:
+    cdef Py_ssize_t at
+    for at in range(7):
+        if text[at] != <unsigned char> other[at]:
+            return False
+    return True
+
+
+cdef Outcome refuse_connect(Head *head, const unsigned char *target) noexcept nogil:
+    """Authority-form, RFC 9112 §3.2.3: host ":" port. A tunnel is nothing an origin server can give."""
+    cdef Span text = Span(target, head.target_length)
+    cdef const unsigned char *colon = <const unsigned char *> memchr(target, c":", head.target_length)
+    if colon == NULL or colon == target or target[head.target_length - 1] == c":" or not is_host(text):
+        return refuse(head, head.target, Fault.TARGET_FORM)
+    return refuse(head, head.target, Fault.CONNECT_UNSUPPORTED)
+
+
+cdef inline void split_query(Head *head, const unsigned char *text, uint32_t offset, uint32_t length) noexcept nogil:
+    cdef const unsigned char *mark = NULL
+    if head.flags & TARGET_QUERY:
+        mark = <const unsigned char *> memchr(text, c"?", length)
+    head.path = offset
+    head.path_length = length
+    if mark != NULL:
+        head.path_length = <uint32_t> (mark - text)
+        head.query = offset + head.path_length + 1
+        head.query_length = length - head.path_length - 1
+
+
+cdef Outcome split_absolute(Head *head, const unsigned char *base) noexcept nogil:
+    """Absolute-form, RFC 9112 §3.2.2: "http://" or "https://", an authority without userinfo, path and query."""
+    cdef const unsigned char *target = base + head.target
+    cdef Py_ssize_t at, scheme
+    if head.target_length > 7 and equals(target, b"http://", 7):
+        scheme = 7
+    elif head.target_length > 8 and equals(target, b"https://", 8):
+        scheme = 8
+    else:
+        return refuse(head, head.target, Fault.TARGET_FORM)
+    at = scheme
+    while at < head.target_length and target[at] != c"/" and target[at] != c"?":
+        at += 1
+    head.authority = head.target + <uint32_t> scheme
+    head.authority_length = <uint32_t> (at - scheme)
+    if head.authority_length == 0 or target[scheme] == c":" or not is_host(Span(target + scheme, at - scheme)):
+        return refuse(head, head.authority, Fault.TARGET_AUTHORITY)
+    split_query(head, target + at, head.target + <uint32_t> at, head.target_length - <uint32_t> at)
+    return COMPLETE
+
+
+cdef inline bint grow_fields(Head *head) noexcept nogil:
+    cdef uint32_t capacity = max(<uint32_t> 16, head.capacity * 2)
+    cdef Field *fields = <Field *> realloc(head.fields, capacity * sizeof(Field))
+    if fields == NULL:
+        return False
+    head.fields = fields
+    head.capacity = capacity
+    return True
+
+
+cdef inline Outcome parse_field_line(
+    Head *head, const unsigned char *base, Py_ssize_t length, const Bounds *bounds
+) noexcept nogil:
+    """RFC 9112 §5: field-name ":" OWS field-value OWS CRLF; COMPLETE after each line and after the CR that ends all."""
+    cdef Py_ssize_t at = head.position
+    cdef Py_ssize_t last, stop
+    cdef int state = head.state
+    cdef unsigned char c
+    cdef Field *field
+    if state == AWAIT_FIELD_LINE:
+        if base[at] == CR:
+            pause(head, at + 1, AWAIT_HEAD_LF)
+            return COMPLETE
+        if base[at] == SP or base[at] == HTAB:
+            return refuse(head, at, Fault.FIELD_FOLDED)
+        if head.count >= bounds.fields or (head.count == head.capacity and not grow_fields(head)):
+            return refuse(head, at, Fault.FIELD_COUNT_LIMIT)
+        head.line = head.mark = <uint32_t> at
+        head.fields[head.count].kind = 0
+        state = IN_FIELD_NAME
+    field = &head.fields[head.count]
+    last = min(head.line + <Py_ssize_t> bounds.field, <Py_ssize_t> HEAD_CEILING)
+    stop = min(length, last + 1)
+    if state == IN_FIELD_NAME:
+        while at < stop and TOKEN[base[at]]:
+            field.kind |= TOKEN[base[at]]
+            at += 1
+        if at > last or at - head.mark > 0xFFFF:
+            return refuse(head, at, Fault.FIELD_LIMIT)
+        if at == length:
+            return pause(head, at, IN_FIELD_NAME)
+        if base[at] != c":" or at == head.mark:
+            return refuse(head, at, Fault.FIELD_NAME)
+        field.name = head.mark
+        field.name_length = <uint16_t> (at - head.mark)
+        at += 1
+        state = AWAIT_FIELD_VALUE
+    if state == AWAIT_FIELD_VALUE:
+        while at < stop and (base[at] == SP or base[at] == HTAB):
+            at += 1
+        field.value = <uint32_t> at
+        if at > last:
+            return refuse(head, at, Fault.FIELD_LIMIT)
+        if at == length:
+            return pause(head, at, AWAIT_FIELD_VALUE)
+        state = IN_FIELD_VALUE
+    if state == IN_FIELD_VALUE:
+        at = skip_text(base, at, stop)
+        if at > last:
+            return refuse(head, at, Fault.FIELD_LIMIT)
+        if at == length:
+            return pause(head, at, IN_FIELD_VALUE)
+        c = base[at]
+        if c != CR:
+            return refuse(head, at, Fault.FIELD_LINE_END if c == LF else Fault.FIELD_VALUE)
+        field.value_length = <uint32_t> at - field.value
+        while field.value_length and base[field.value + field.value_length - 1] in (SP, HTAB):
+            field.value_length -= 1
+        at += 1
+    if at == length:
+        return pause(head, at, AWAIT_FIELD_LINE_LF)
+    if base[at] != LF:
+        return refuse(head, at, Fault.FIELD_LINE_END)
+    pause(head, at + 1, AWAIT_FIELD_LINE)
+    return take_field(head, field, base, bounds)
+
+
+cdef inline Outcome take_field(Head *head, Field *field, const unsigned char *base, const Bounds *bounds) noexcept nogil:
+    """Count the field, and note what it says if it is one the server acts on."""
+    cdef const unsigned char *name = base + field.name
+    cdef bint has_underscore = (field.kind & UNDERSCORE_SEEN) != 0
+    cdef uint32_t length = field.name_length
+    field.kind = FieldKind.OTHER
+    head.count += 1
+    if has_underscore:
+        field.kind = FieldKind.UNDERSCORED
+        if bounds.refuse_underscores:
+            return refuse(head, field.name, Fault.FIELD_UNDERSCORE)
+        return COMPLETE
+    if length == 4 and equals(name, b"host", 4):
+        return take_host(head, field, base)
+    if length == 14 and equals(name, b"content-length", 14):
+        return take_content_length(head, field, base)
+    if length == 10 and equals(name, b"connection", 10):
+        field.kind = FieldKind.CONNECTION_FIELD
+        take_connection(head, Span(base + field.value, field.value_length))
+    elif length == 12 and equals(name, b"content-type", 12):
+        if head.flags & HAS_CONTENT_TYPE:
+            return refuse(head, field.name, Fault.CONTENT_TYPE_REPEATED)
+        head.flags |= HAS_CONTENT_TYPE
+        field.kind = FieldKind.CONTENT_TYPE_FIELD
+    elif length == 17 and equals(name, b"transfer-encoding", 17):
+        return take_transfer_encoding(head, field, base)
+    elif length == 6 and equals(name, b"expect", 6):
+        field.kind = FieldKind.EXPECT_FIELD
+        if field.value_length == 12 and equals(base + field.value, b"100-continue", 12):
+            head.flags |= EXPECTS_CONTINUE
+        else:
+            head.flags |= EXPECTS_OTHER
+    elif length == 5 and equals(name, b"proxy", 5):
+        field.kind = FieldKind.PROXY_FIELD
+    return COMPLETE
+
+
+cdef Outcome take_host(Head *head, Field *field, const unsigned char *base) noexcept nogil:
+    """RFC 9112 §3.2: one Host, and a valid one."""
+    if head.flags & HAS_HOST:
+        return refuse(head, field.name, Fault.HOST_REPEATED)
+    head.flags |= HAS_HOST
+    field.kind = FieldKind.HOST_FIELD
+    head.mark = head.count - 1      # where the Host is, for the comparison with an absolute-form target
+    if not is_host(Span(base + field.value, field.value_length)):
+        return refuse(head, field.value, Fault.HOST)
+    return COMPLETE
+
+
+cdef Outcome take_content_length(Head *head, Field *field, const unsigned char *base) noexcept nogil:
+    """RFC 9112 §6.3: one Content-Length, digits only."""
+    cdef Span text = Span(base + field.value, field.value_length)
+    cdef Py_ssize_t at
+    if head.flags & HAS_LENGTH:
+        return refuse(head, field.name, Fault.CONTENT_LENGTH_REPEATED)
+    head.flags |= HAS_LENGTH
+    field.kind = FieldKind.CONTENT_LENGTH_FIELD
+    if parse_decimal(text, &head.content_length):
+        return COMPLETE
+    for at in range(text.length):
+        if not c"0" <= text.start[at] <= c"9":
+            return refuse(head, field.value, Fault.CONTENT_LENGTH)
+    return refuse(head, field.value, Fault.CONTENT_LIMIT if text.length else Fault.CONTENT_LENGTH)
+
+
+cdef Outcome take_transfer_encoding(Head *head, Field *field, const unsigned char *base) noexcept nogil:
+    """RFC 9112 §6.1: chunked and nothing else, once."""
+    if head.flags & HAS_CHUNKED:
+        return refuse(head, field.name, Fault.TRANSFER_ENCODING_REPEATED)
+    field.kind = FieldKind.TRANSFER_ENCODING_FIELD
+    if field.value_length != 7 or not equals(base + field.value, b"chunked", 7):
+        return refuse(head, field.value, Fault.TRANSFER_ENCODING)
+    head.flags |= HAS_CHUNKED
+    return COMPLETE
+
+
+cdef void take_connection(Head *head, Span text) noexcept nogil:
+    """RFC 9110 §7.6.1: a list of options, of which two matter here; the field may be repeated."""
+    cdef Py_ssize_t at = 0, begin, end
+    while at < text.length:
+        begin = at
+        while at < text.length and text.start[at] != c",":
+            at += 1
+        end = at
+        at += 1
+        while begin < end and text.start[begin] in (SP, HTAB):
+            begin += 1
+        while begin < end and text.start[end - 1] in (SP, HTAB):
+            end -= 1
+        if end - begin == 5 and equals(text.start + begin, b"close", 5):
+            head.flags |= SAYS_CLOSE
+        elif end - begin == 10 and equals(text.start + begin, b"keep-alive", 10):
+            head.flags |= SAYS_KEEP_ALIVE
+
+
+cdef Outcome check_head(Head *head, const unsigned char *base, const Bounds *bounds) noexcept nogil:
+    """What can be judged only when all field lines are there."""
+    cdef Field *host
+    if head.minor == 1 and not head.flags & HAS_HOST:
+        return refuse(head, head.position, Fault.HOST_MISSING)
+    if head.flags & HAS_CHUNKED:
+        # RFC 9112 §6.1: such a message "ought to be handled as an error".
+        if head.flags & HAS_LENGTH:
+            return refuse(head, head.position, Fault.TRANSFER_ENCODING_WITH_LENGTH)
+        if head.minor == 0:
+            return refuse(head, head.position, Fault.TRANSFER_ENCODING_IN_1_0)
+    if head.authority_length and head.flags & HAS_HOST:
+        # RFC 9112 §3.2.2 lets the target win; two readers of different Host and target disagree, so none does.
+        host = &head.fields[head.mark]
+        if not same_text(Span(base + head.authority, head.authority_length), Span(base + host.value, host.value_length)):
+            return refuse(head, head.authority, Fault.TARGET_AUTHORITY)
+    if head.flags & (EXPECTS_CONTINUE | EXPECTS_OTHER):
+        # RFC 9110 §10.1.1: expectations of an HTTP/1.0 request are ignored.
+        if head.minor == 0:
+            head.flags &= ~<uint32_t> (EXPECTS_CONTINUE | EXPECTS_OTHER)
+        elif head.flags & EXPECTS_OTHER:
+            return refuse(head, head.position, Fault.EXPECTATION)
+    if head.content_length > bounds.content:
+        return refuse(head, head.position, Fault.CONTENT_LIMIT)
+    head.state = HEAD_COMPLETE
+    return COMPLETE
+
+
+# ---- chunked content ----
+
+cdef enum ChunkState:
+    AWAIT_CHUNK_SIZE
+    IN_CHUNK_SIZE
+    AWAIT_EXTENSION_NAME
+    IN_EXTENSION_NAME
+    AFTER_EXTENSION_NAME
+    AWAIT_EXTENSION_VALUE
+    IN_EXTENSION_VALUE
+    IN_QUOTED_VALUE
+    IN_QUOTED_PAIR
+    AFTER_EXTENSION_VALUE
+    AWAIT_CHUNK_SIZE_LF
+    IN_CHUNK_DATA
+    AWAIT_CHUNK_DATA_CR
+    AWAIT_CHUNK_DATA_LF
+    AWAIT_TRAILER_LINE
+    IN_TRAILER_NAME
+    IN_TRAILER_VALUE
+    AWAIT_TRAILER_LINE_LF
+    AWAIT_CONTENT_LF
+    CHUNKS_COMPLETE
+    CHUNKS_REFUSED
+
+
+cdef void reset_chunks(Chunks *chunks) noexcept nogil:
+    memset(chunks, 0, sizeof(Chunks))
+
+
+cdef inline Outcome refuse_chunks(Chunks *chunks, Fault fault) noexcept nogil:
+    chunks.fault = fault
+    chunks.state = CHUNKS_REFUSED
+    return REFUSED
+
+
+cdef Outcome decode_chunks(
+    Chunks *chunks, const unsigned char *base, Py_ssize_t length, Py_ssize_t *consumed, Span *content, const Bounds *bounds
+) noexcept nogil:
+    """Go on decoding at `base`; RFC 9112 §7.1.
+
+    Returns at each run of chunk data, which `content` then spans, and when there is nothing more to say. `consumed`
+    counts the bytes that are done with, those of `content` included. COMPLETE: the content and its trailer section
+    have ended. NEED_MORE with an empty `content`: all bytes are consumed, more are needed.
+    """
+    cdef Py_ssize_t at = 0
+    cdef Outcome outcome
+    content.length = 0
+    while at < length:
+        if chunks.state == IN_CHUNK_DATA:
+            content.start = base + at
+            content.length = <Py_ssize_t> min(<uint64_t> (length - at), chunks.remaining)
+            chunks.remaining -= <uint64_t> content.length
+            if chunks.remaining == 0:
+                chunks.state = AWAIT_CHUNK_DATA_CR
+            consumed[0] = at + content.length
+            return NEED_MORE
+        if chunks.state < AWAIT_TRAILER_LINE:
+            outcome = take_chunk_byte(chunks, base[at], bounds)
+        else:
+            outcome = take_trailer_byte(chunks, base[at], bounds)
+        at += 1
+        if outcome != NEED_MORE:
+            consumed[0] = at
+            return outcome
+    consumed[0] = at
+    return NEED_MORE
+
+
+cdef Outcome take_chunk_byte(Chunks *chunks, unsigned char c, const Bounds *bounds) noexcept nogil:
+    """One byte of a chunk-size line, or of the CRLF after chunk data; RFC 9112 §7.1."""
+    cdef int state = chunks.state
+    if state <= IN_CHUNK_SIZE:
+        if HEX_DIGIT[c]:
+            chunks.digits += 1
+            # Sixteen digits could wrap; nobody has content of that size.
+            if chunks.digits > CHUNK_SIZE_DIGITS:
+                return refuse_chunks(chunks, Fault.CHUNK_SIZE)
+            chunks.remaining = chunks.remaining * 16 + HEX_DIGIT[c] - 1
+            chunks.state = IN_CHUNK_SIZE
+            return NEED_MORE
+        if state == IN_CHUNK_SIZE and (c == CR or c == c";"):
+            chunks.state = AWAIT_CHUNK_SIZE_LF if c == CR else AWAIT_EXTENSION_NAME
+            return NEED_MORE
+        return refuse_chunks(chunks, Fault.CHUNK_SIZE)
+    if state < AWAIT_CHUNK_SIZE_LF:
+        return take_extension_byte(chunks, c)
+    if state == AWAIT_CHUNK_SIZE_LF:
+        if c != LF:
+            return refuse_chunks(chunks, Fault.CHUNK_SIZE)
+        chunks.total += chunks.remaining
+        if chunks.total > bounds.content:
+            return refuse_chunks(chunks, Fault.CONTENT_LIMIT)
+        chunks.digits = 0
+        chunks.state = IN_CHUNK_DATA if chunks.remaining else AWAIT_TRAILER_LINE
+        return NEED_MORE
+    if c != (CR if state == AWAIT_CHUNK_DATA_CR else LF):
+        return refuse_chunks(chunks, Fault.CHUNK_CRLF)
+    chunks.state = AWAIT_CHUNK_DATA_LF if state == AWAIT_CHUNK_DATA_CR else AWAIT_CHUNK_SIZE
+    return NEED_MORE
+
+
+cdef Outcome take_extension_byte(Chunks *chunks, unsigned char c) noexcept nogil:
+    """One byte of chunk-ext, which is checked and ignored; RFC 9112 §7.1.1."""
+    cdef int state = chunks.state
+    chunks.extensions += 1
+    if chunks.extensions > EXTENSIONS_LIMIT:
+        return refuse_chunks(chunks, Fault.CHUNK_EXTENSION_LIMIT)
+    if state == IN_QUOTED_PAIR:
+        if c == 0x7F or (c < SP and c != HTAB):
+            return refuse_chunks(chunks, Fault.CHUNK_EXTENSION)
+        chunks.state = IN_QUOTED_VALUE
+    elif state == IN_QUOTED_VALUE:
+        if c == c'"':
+            chunks.state = AFTER_EXTENSION_VALUE
+        elif c == c"\\":
+            chunks.state = IN_QUOTED_PAIR
+        elif c == 0x7F or (c < SP and c != HTAB):
+            return refuse_chunks(chunks, Fault.CHUNK_EXTENSION)
+    elif TOKEN[c] and state not in (AFTER_EXTENSION_NAME, AFTER_EXTENSION_VALUE):
+        chunks.state = IN_EXTENSION_NAME if state <= IN_EXTENSION_NAME else IN_EXTENSION_VALUE
+    elif c == SP or c == HTAB:
+        # BWS, around ";" and "=" only
+        if state == IN_EXTENSION_NAME:
+            chunks.state = AFTER_EXTENSION_NAME
+        elif state == IN_EXTENSION_VALUE:
+            chunks.state = AFTER_EXTENSION_VALUE
+    elif c == c"=" and state in (IN_EXTENSION_NAME, AFTER_EXTENSION_NAME):
+        chunks.state = AWAIT_EXTENSION_VALUE
+    elif c == c'"' and state == AWAIT_EXTENSION_VALUE:
+        chunks.state = IN_QUOTED_VALUE
+    elif c == c";" and state not in (AWAIT_EXTENSION_NAME, AWAIT_EXTENSION_VALUE):
+        chunks.state = AWAIT_EXTENSION_NAME
+    elif c == CR and state in (IN_EXTENSION_NAME, IN_EXTENSION_VALUE, AFTER_EXTENSION_VALUE):
+        chunks.state = AWAIT_CHUNK_SIZE_LF
+    else:
+        return refuse_chunks(chunks, Fault.CHUNK_EXTENSION)
+    return NEED_MORE
+
+
+cdef Outcome take_trailer_byte(Chunks *chunks, unsigned char c, const Bounds *bounds) noexcept nogil:
+    """One byte of the trailer section, which is checked and dropped; RFC 9112 §7.1.2."""
+    cdef int state = chunks.state
+    if state == AWAIT_CONTENT_LF:
+        if c != LF:
+            return refuse_chunks(chunks, Fault.TRAILER)
+        chunks.state = CHUNKS_COMPLETE
+        return COMPLETE
+    if state == AWAIT_TRAILER_LINE:
+        if c == CR:
+            chunks.state = AWAIT_CONTENT_LF
+            return NEED_MORE
+        chunks.lines += 1
+        chunks.line = 0
+        if chunks.lines > bounds.fields:
+            return refuse_chunks(chunks, Fault.TRAILER_LIMIT)
+        if not TOKEN[c]:
+            return refuse_chunks(chunks, Fault.TRAILER)
+        chunks.state = IN_TRAILER_NAME
+    elif state == IN_TRAILER_NAME:
+        if c == c":":
+            chunks.state = IN_TRAILER_VALUE
+        elif not TOKEN[c]:
+            return refuse_chunks(chunks, Fault.TRAILER)
+    elif state == IN_TRAILER_VALUE:
+        if c == CR:
+            chunks.state = AWAIT_TRAILER_LINE_LF
+        elif c == 0x7F or (c < SP and c != HTAB):
+            return refuse_chunks(chunks, Fault.TRAILER)
+    else:
+        if c != LF:
+            return refuse_chunks(chunks, Fault.TRAILER)
+        chunks.state = AWAIT_TRAILER_LINE
+        return NEED_MORE
+    chunks.line += 1
+    if chunks.line > bounds.field:
+        return refuse_chunks(chunks, Fault.TRAILER_LIMIT)
+    return NEED_MORE
+
+
+# ---- the response head ----
+
+cdef int reserve(Out *out, Py_ssize_t more) except -1:
+    """Make room for `more` bytes behind those used."""
+    cdef Py_ssize_t capacity
+    cdef unsigned char *data
+    if out.capacity - out.used >= more:
+        return 0
+    capacity = max(out.capacity * 2, out.used + more, <Py_ssize_t> 4096)
+    data = <unsigned char *> realloc(out.data, <size_t> capacity)
+    if data == NULL:
+        raise MemoryError()
+    out.data = data
+    out.capacity = capacity
+    return 0
+
+
+cdef int append(Out *out, const void *data, Py_ssize_t length) except -1:
+    """Put `length` bytes behind those used."""
+    reserve(out, length)
+    memcpy(out.data + out.used, data, <size_t> length)
+    out.used += length
+    return 0
+
+
+cdef void reset_response(Response *response, bint to_head_request) noexcept nogil:
+    """Await the response to another request."""
+    memset(response, 0, sizeof(Response))
+    response.to_head_request = to_head_request
+
+
+cdef inline Span latin_1(object text, str what) except *:
+    """The octets of a native string, which stay where they are; PEP 3333, "Unicode Issues"."""
+    if not isinstance(text, str):
+        raise TypeError(f"{what} {text!r} is of type {type(text).__name__}, not str")
+    if PyUnicode_KIND(text) != PyUnicode_1BYTE_KIND:
+        raise ValueError(f"{what} {text!r} holds a character that is not latin-1")
+    return Span(<const unsigned char *> PyUnicode_DATA(text), PyUnicode_GET_LENGTH(text))
+
+
+cdef int start_response_head(Response *response, Out *out, object status, object fields) except -1:
+    """Write status line and field lines behind what `out` holds; the framing follows in finish_response_head().
+
+    A head that was started before and not finished is replaced.
+
+    Raises:
+        TypeError: `status`, a name or a value is not a str, or a field is no pair.
+        ValueError: one of them breaks a rule of RFC 9110 or 9112, or is not the application's to set.
+    """
+    cdef object item
+    if response.is_started:
+        out.used = response.head_at
+        reset_response(response, response.to_head_request)
+    response.head_at = out.used
+    try:
+        append_status_line(response, out, status)
+        for item in fields:
+            if type(item) is not tuple or len(<tuple> item) != 2:
+                raise TypeError(f"the response field {item!r} is not a tuple of name and value")
+            append_response_field(response, out, (<tuple> item)[0], (<tuple> item)[1])
+    except BaseException:
+        out.used = response.head_at
+        raise
+    response.is_started = True
+    return 0
+
+
+cdef int append_status_line(Response *response, Out *out, object status) except -1:
+    """RFC 9112 §4; the version is the server's own, RFC 9110 §6.2."""
+    cdef Span text = latin_1(status, "the status")
+    cdef Py_ssize_t at
+    cdef unsigned char *to
+    for at in range(3):
+        if at >= text.length or not c"0" <= text.start[at] <= c"9":
+            raise ValueError(f"the status {status!r} does not begin with three digits")
+    if text.length > 3 and text.start[3] != SP:
+        raise ValueError(f"the status {status!r} has no space after its three digits")
+    if not is_field_value(text):
+        raise ValueError(f"the status {status!r} holds a control character")
+    response.status = (text.start[0] - c"0") * 100 + (text.start[1] - c"0") * 10 + (text.start[2] - c"0")
+    if not 200 <= response.status <= 599:
+        raise ValueError(f"the status {status!r} is not that of a final response: 200 to 599")
+    reserve(out, text.length + 12)
+    to = out.data + out.used
+    memcpy(to, b"HTTP/1.1 ", 9)
+    memcpy(to + 9, text.start, <size_t> text.length)
+    to += 9 + text.length
+    if text.length == 3:
+        to[0] = SP
+        to += 1
+    to[0] = CR
+    to[1] = LF
+    out.used = to + 2 - out.data
+    return 0
+
+
+cdef int append_response_field(Response *response, Out *out, object name, object value) except -1:
+    """One field line, unless its meaning is the server's to write; RFC 9110 §5, PEP 3333 "Other HTTP Features"."""
+    cdef Span key = latin_1(name, "the name of a response field,")
+    cdef Span text = latin_1(value, "the value of a response field,")
+    cdef unsigned char *to
+    if not is_field_name(key):
+        raise ValueError(f"the name of a response field, {name!r}, is not a token")
+    if not is_field_value(text):
+        raise ValueError(f"the response field {name!r} has a control character in its value {value!r}")
+    if not is_plain_field(response, key, text, name, value):
+        return 0
+    reserve(out, key.length + text.length + 4)
+    to = out.data + out.used
+    memcpy(to, key.start, <size_t> key.length)
+    to += key.length
+    to[0] = c":"
+    to[1] = SP
+    memcpy(to + 2, text.start, <size_t> text.length)
+    to += 2 + text.length
+    to[0] = CR
+    to[1] = LF
+    out.used = to + 2 - out.data
+    return 0
+
+
+cdef int is_plain_field(Response *response, Span key, Span text, object name, object value) except -1:
+    """Whether the line is sent as it is; what it says of framing and connection is noted instead."""
+    cdef Py_ssize_t length = key.length
+    cdef uint64_t number
+    if length == 14 and equals(key.start, b"content-length", 14):
+        if response.has_length:
+            raise ValueError("the response has more than one Content-Length")
+        if not parse_decimal(text, &number):
+            raise ValueError(f"the response has the Content-Length {value!r}, which is not a decimal number of at most 18 digits")
+        response.has_length = True
+        response.length = <int64_t> number
+        return False
+    if length == 4 and equals(key.start, b"date", 4):
+        response.has_date = True
+    elif length == 6 and equals(key.start, b"server", 6):
+        response.has_server = True
+    elif length == 10 and equals(key.start, b"connection", 10) and text.length == 5 and equals(text.start, b"close", 5):
+        response.says_close = True
+        return False
+    elif is_hop_by_hop(key):
+        raise ValueError(f"the response field {name!r} is hop-by-hop: the server's to send, not the application's")
+    return True
+
+
+cdef bint is_hop_by_hop(Span key) noexcept nogil:
+    """PEP 3333, "Other HTTP Features": what an application may not send; RFC 9110 §7.6.1."""
+    if key.length == 2:
+        return equals(key.start, b"te", 2)
+    if key.length == 7:
+        return equals(key.start, b"upgrade", 7)
+    if key.length == 8:
+        return equals(key.start, b"trailers", 8)
+    if key.length == 10:
+        return equals(key.start, b"connection", 10) or equals(key.start, b"keep-alive", 10)
+    if key.length == 17:
+        return equals(key.start, b"transfer-encoding", 17)
+    if key.length == 18:
+        return equals(key.start, b"proxy-authenticate", 18)
+    return key.length == 19 and equals(key.start, b"proxy-authorization", 19)
+
+
+cdef int finish_response_head(
+    Response *response, Out *out, const Stamp *stamp, int64_t known, uint32_t minor, bint *persists
+) except -1:
+    """Decide the framing and end the head.
+
+    Args:
+        known: the length of the content if it is known, else -1.
+        minor: the minor version of the request, which decides what framing its sender understands.
+        persists: whether the connection may persist; made false where the framing or the application ends it.
+
+    Source: RFC 9112 §6, RFC 9110 §8.6 and §15.
+    """
+    cdef int date_length = stamp.date_length
+    reserve(out, 256)
+    if not response.has_date and not response.has_server:
+        append(out, stamp.text, stamp.length)
+    elif not response.has_date:
+        append(out, stamp.text, date_length)
+    elif not response.has_server:
+        append(out, stamp.text + date_length, stamp.length - date_length)
+    if response.says_close:
+        persists[0] = False
+    decide_framing(response, known, minor)
+    if response.has_length and response.status != 204:
+        out.used += snprintf(<char *> out.data + out.used, 64, b"Content-Length: %lld\r\n", <long long> response.length)
+    elif response.framing == BY_CHUNKS:
+        append(out, b"Transfer-Encoding: chunked\r\n", 28)
+    elif response.framing == BY_CLOSE:
+        persists[0] = False
+    if not persists[0]:
+        append(out, b"Connection: close\r\n", 19)
+    elif minor == 0:
+        append(out, b"Connection: keep-alive\r\n", 24)
+    append(out, b"\r\n", 2)
+    response.is_head_done = True
+    return 0
+
+
+cdef inline void decide_framing(Response *response, int64_t known, uint32_t minor) noexcept nogil:
+    """RFC 9112 §6.3, from the side of the sender."""
+    if response.status == 205:
+        # RFC 9110 §15.3.6: no content, and the client must be able to tell.
+        response.has_length = True
+        response.length = 0
+    if response.to_head_request or response.status == 204 or response.status == 304:
+        response.framing = NO_CONTENT
+        # To HEAD, a length is that of the GET: an empty list does not tell it. RFC 9110 §8.6.
+        if not response.has_length and known > 0 and response.to_head_request and response.status not in (204, 304):
+            response.has_length = True
+            response.length = known
+        return
+    if not response.has_length and known >= 0:
+        response.has_length = True
+        response.length = known
+    if response.has_length:
+        response.framing = BY_LENGTH
+    elif minor == 1:
+        response.framing = BY_CHUNKS
+    else:
+        response.framing = BY_CLOSE
+
+
+cdef int append_chunk_size(Out *out, Py_ssize_t size) except -1:
+    """The line before chunk data of `size` bytes; the caller writes the CRLF behind it. RFC 9112 §7.1."""
+    cdef int length
+    reserve(out, 20)
+    length = snprintf(<char *> out.data + out.used, 20, b"%zx\r\n", <size_t> size)
+    out.used += length
+    return 0
+
+
+cdef const char *DAYS = b"ThuFriSatSunMonTueWed"
+cdef const char *MONTHS = b"JanFebMarAprMayJunJulAugSepOctNovDec"
+
+
+cdef int set_stamp(Stamp *stamp, int64_t unix_time, bytes server, bint with_date) except -1:
+    """Write the Date and Server lines of one second; RFC 9110 §5.6.7 and §10.2.4.
+
+    Args:
+        unix_time: seconds since 1970, not negative.
+        server: the value of Server, at most 64 bytes; empty for no such line.
+        with_date: whether there is a Date line.
+    """
+    cdef int64_t days = unix_time // 86400
+    cdef int64_t seconds = unix_time % 86400
+    # Civil date from a day count, in years that begin in March so that the leap day is the last one.
+    cdef int64_t shifted = days + 719468
+    cdef int64_t era = shifted // 146097
+    cdef int64_t of_era = shifted % 146097
+    cdef int64_t year = (of_era - of_era // 1460 + of_era // 36524 - of_era // 146096) // 365
+    cdef int64_t of_year = of_era - (365 * year + year // 4 - year // 100)
+    cdef int64_t month = (5 * of_year + 2) // 153
+    cdef int64_t day = of_year - (153 * month + 2) // 5 + 1
+    month = month + 3 if month < 10 else month - 9
+    year = year + era * 400 + (1 if month <= 2 else 0)
+    stamp.date_length = 0
+    if with_date:
+        stamp.date_length = snprintf(
+            stamp.text, 64, b"Date: %.3s, %02d %.3s %04d %02d:%02d:%02d GMT\r\n", DAYS + 3 * (days % 7), <int> day,
+            MONTHS + 3 * (month - 1), <int> year, <int> (seconds // 3600), <int> (seconds // 60 % 60), <int> (seconds % 60),
+        )
+    stamp.length = stamp.date_length
+    if server:
+        stamp.length += snprintf(stamp.text + stamp.length, 90, b"Server: %.64s\r\n", <const char *> server)
+    return 0
+
+
+# ---- the same for Python: limits, and a parser for tests and fuzzers ----
+
+cdef class Limits:
+    """What a request may have at most. Immutable.
+
+    Args:
+        line: bytes of request line without its CRLF; 0 for no limit of its own.
+        fields: field lines; 0 for 32,768.
+        field: bytes of one field line without its CRLF; 0 for no limit of its own.
+        content: bytes of content; 0 for no limit.
+        refuse_underscores: whether a field name with an underscore is refused instead of left to the gateway.
+
+    Whatever the limits, a head has at most 16 MiB.
+    """
+
+    def __cinit__(self, *, line=4094, fields=100, field=8190, content=0, refuse_underscores=False):
+        self.bounds.line = min(line, UNLIMITED) or UNLIMITED
+        self.bounds.line = min(self.bounds.line, HEAD_CEILING)
+        self.bounds.fields = min(fields, 32768) or 32768
+        self.bounds.field = min(field, UNLIMITED) or UNLIMITED
+        self.bounds.content = min(content, 1 << 60) or <uint64_t> 1 << 60
+        self.bounds.refuse_underscores = refuse_underscores
+
+
+cdef class Request:
+    """A request head as the parser understood it."""
+
+    cdef readonly bytes method
+    cdef readonly bytes target
+    cdef readonly bytes path
+    cdef readonly bytes query
+    cdef readonly int minor
+    cdef readonly list fields
+    cdef readonly bint persists
+    cdef readonly bint is_chunked
+    cdef readonly object content_length
+    cdef readonly bint expects_continue
+
+
+cdef Request as_request(const Head *head, const unsigned char *base):
+    cdef Request request = Request.__new__(Request)
+    cdef uint32_t at
+    cdef Field *field
+    request.method = base[head.method:head.method + head.method_length]
+    request.target = base[head.target:head.target + head.target_length]
+    request.path = base[head.path:head.path + head.path_length]
+    request.query = base[head.query:head.query + head.query_length]
+    request.minor = head.minor
+    request.persists = head_persists(head)
+    request.is_chunked = (head.flags & HAS_CHUNKED) != 0
+    request.content_length = head.content_length if head.flags & HAS_LENGTH else None
+    request.expects_continue = (head.flags & EXPECTS_CONTINUE) != 0
+    request.fields = []
+    for at in range(head.count):
+        field = &head.fields[at]
+        request.fields.append((
+            base[field.name:field.name + field.name_length], base[field.value:field.value + field.value_length]
+        ))
+    return request
+
+
+cdef class RequestParser:
+    """Requests from bytes, as the engine parses them but without a connection.
+
+    receive() returns what the bytes completed, in order: a `Request`, then its content as bytes objects, then None at
+    the end of the content. A refusal is the pair of a `Fault` and its offset in the message or, in content, in the
+    bytes of that call; after it nothing more is parsed.
+    """
+
+    cdef Limits _limits
+    cdef Head _head
+    cdef Chunks _chunks
+    cdef Out _text
+    cdef bint _in_content
+    cdef uint64_t _remaining
+    cdef readonly bint is_refused
+
+    def __cinit__(self, Limits limits=None):
+        self._limits = limits or Limits()
+
+    def __dealloc__(self):
+        free_head(&self._head)
+        free(self._text.data)
+
+    def receive(self, bytes data not None) -> list:
+        """Take the next bytes of the connection."""
+        cdef list events = []
+        append(&self._text, <const char *> data, len(data))
+        while not self.is_refused and (self._receive_content(events) if self._in_content else self._receive_head(events)):
+            pass
+        return events
+
+    @property
+    def is_between_requests(self) -> bool:
+        """Whether no byte of an unfinished request has been received."""
+        return not self._in_content and not is_begun(&self._head)
+
+    cdef bint _refuse(self, list events, int fault, Py_ssize_t at) except -1:
+        self.is_refused = True
+        events.append((Fault(fault), at))
+        return False
+
+    cdef bint _consume(self, Py_ssize_t length) except -1:
+        self._text.used -= length
+        memmove(self._text.data, self._text.data + length, <size_t> self._text.used)
+        return True
+
+    cdef bint _receive_head(self, list events) except -1:
+        cdef Outcome outcome = parse_head(&self._head, self._text.data, self._text.used, &self._limits.bounds)
+        if outcome == NEED_MORE:
+            return False
+        if outcome == REFUSED:
+            return self._refuse(events, self._head.fault, self._head.position)
+        events.append(as_request(&self._head, self._text.data))
+        self._in_content = True
+        self._remaining = self._head.content_length
+        reset_chunks(&self._chunks)
+        return self._consume(self._head.position)
+
+    cdef bint _receive_content(self, list events) except -1:
+        cdef Outcome outcome = COMPLETE
+        cdef Py_ssize_t consumed = 0
+        cdef Span content = Span(self._text.data, 0)
+        if self._head.flags & HAS_CHUNKED:
+            outcome = decode_chunks(
+                &self._chunks, self._text.data, self._text.used, &consumed, &content, &self._limits.bounds
+            )
+            if outcome == REFUSED:
+                return self._refuse(events, self._chunks.fault, consumed)
+        elif self._remaining:
+            content.length = consumed = <Py_ssize_t> min(self._remaining, <uint64_t> self._text.used)
+            self._remaining -= <uint64_t> consumed
+            outcome = NEED_MORE if self._remaining else COMPLETE
+        if content.length:
+            events.append(content.start[:content.length])
+        self._consume(consumed)
+        if outcome == COMPLETE:
+            events.append(None)
+            self._in_content = False
+            reset_head(&self._head)
+            return True
+        return consumed > 0
+
+
+def format_response_head(
+    status, fields, *, known=-1, to_head_request=False, minor=1, persists=True, unix_time=0, server=b"", date=True
+) -> tuple:
+    """A response head as the engine writes it, and whether the connection persists after it.
+
+    Args:
+        status: "200 OK", as PEP 3333 has it.
+        fields: a list of (name, value) pairs of native strings.
+        known: the length of the content if it is known, else -1.
+
+    Raises:
+        TypeError, ValueError: the application broke a rule; see start_response_head().
+    """
+    cdef Out out = Out(NULL, 0, 0)
+    cdef Response response
+    cdef Stamp stamp
+    cdef bint keeps = persists
+    reset_response(&response, to_head_request)
+    set_stamp(&stamp, unix_time, server, date)
+    try:
+        start_response_head(&response, &out, status, fields)
+        finish_response_head(&response, &out, &stamp, known, minor, &keeps)
+        return (<bytes> out.data[:out.used], keeps)
+    finally:
+        free(out.data)
