@@ -1,0 +1,87 @@
+# make run        builds the server and serves the demo application on http://127.0.0.1:8000
+# make test       builds everything and passes every check: lint, types, sanitizers, fuzzing, tests
+# make lint       ruff and mypy
+# make sanitize   the tests of the compiled core, built with the address and undefined-behaviour sanitizers
+# make fuzz       the parser against mutated requests and against h11, for FUZZ_SECONDS
+# make load       the demo application under locust, for LOAD_SECONDS
+# make clean      removes all that the others made
+#
+# make test PYTHON=python3.12      with another interpreter, after make clean
+# make run BIND=127.0.0.1:9000     at another address
+
+PYTHON ?= python3
+BIND ?= 127.0.0.1:8000
+WORKERS ?= 2
+FUZZ_SECONDS ?= 30
+LOAD_SECONDS ?= 20
+
+BIN := .venv/bin
+SOURCES := setup.py pyproject.toml $(wildcard pyserver/*.pyx pyserver/*.pxd)
+# The tests of the compiled core that start no server.
+CORE_TESTS := $(wildcard tests/http tests/connection)
+PIP_INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check
+
+.PHONY: help run test lint sanitize fuzz load clean
+
+help:
+	@sed -n '/^$$/q; s/^# \{0,1\}//p' Makefile
+
+run: .venv/ready
+	@echo
+	@echo "  Open http://$(BIND)/ in a browser; Ctrl-C stops the server."
+	@echo
+	@$(BIN)/pyserver --workers $(WORKERS) --bind $(BIND) pyserver.demo:application
+
+test: lint sanitize fuzz
+	$(BIN)/pytest
+
+lint: .venv/ready-to-test
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+# An interpreter without sanitizers has to load their library first. What it leaves behind at its end would be reported
+# as leaks, hence detect_leaks=0; its own allocator would hide the bounds of small objects, hence PYTHONMALLOC.
+sanitize: .venv/ready-to-test
+	@library=$$(gcc -print-file-name=libasan.so 2>/dev/null); \
+	if ! [ -f "$$library" ] || [ -n "$$(LD_PRELOAD=$$library true 2>&1)" ]; then \
+		echo "sanitize: skipped, there is no gcc with libasan here"; exit 0; \
+	fi; \
+	set -ex; \
+	CC=gcc PYSERVER_BUILD=asan $(PIP_INSTALL) --no-deps --upgrade --target build/asan/site .; \
+	LD_PRELOAD=$$library ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 PYTHONMALLOC=malloc \
+		PYTHONPATH=build/asan/site $(BIN)/pytest -q $(CORE_TESTS)
+
+fuzz: .venv/ready-to-test
+	$(BIN)/python tests/fuzz_http.py --seconds $(FUZZ_SECONDS)
+
+load: .venv/ready-to-load
+	BIN=$(BIN) SECONDS_OF_LOAD=$(LOAD_SECONDS) loadtests/run
+
+clean:
+	rm -rf .venv build *.egg-info .mypy_cache .pytest_cache .ruff_cache pyserver/*.so
+	find pyserver tests loadtests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.venv/created:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+		{ echo "pyserver needs Python 3.10 or newer; choose one: make PYTHON=python3.12"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+		{ echo "Python's venv module is missing; on Debian: apt-get install python3-venv"; exit 1; }
+	@$(PYTHON) -c 'import os, sys, sysconfig as s; sys.exit(not os.path.exists(s.get_path("include") + "/Python.h"))' || \
+		{ echo "Python's C headers are missing; on Debian: apt-get install python3-dev"; exit 1; }
+	@command -v $${CC:-cc} >/dev/null || \
+		{ echo "a C compiler is missing; on Debian: apt-get install build-essential"; exit 1; }
+	$(PYTHON) -m venv .venv
+	@touch $@
+
+.venv/ready: .venv/created $(SOURCES)
+	$(PIP_INSTALL) --editable .
+	@touch $@
+
+.venv/ready-to-test: .venv/created $(SOURCES)
+	$(PIP_INSTALL) --editable '.[test]'
+	@touch $@ .venv/ready
+
+.venv/ready-to-load: .venv/created $(SOURCES)
+	$(PIP_INSTALL) --editable '.[load]'
+	@touch $@ .venv/ready
