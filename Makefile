@@ -37,7 +37,6 @@ test: lint sanitize fuzz
 
 lint: .venv/ready-to-test
 	$(BIN)/ruff check
-	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
 # An interpreter without sanitizers has to load their library first. What it leaves behind at its end would be reported
@@ -56,7 +55,7 @@ fuzz: .venv/ready-to-test
 	$(BIN)/python tests/fuzz_http.py --seconds $(FUZZ_SECONDS)
 
 load: .venv/ready-to-load
-	BIN=$(BIN) SECONDS_OF_LOAD=$(LOAD_SECONDS) loadtests/run
+	PATH=$(CURDIR)/$(BIN):$$PATH loadtests/run --run-time $(LOAD_SECONDS)s
 
 clean:
 	rm -rf .venv build *.egg-info .mypy_cache .pytest_cache .ruff_cache pyserver/*.so

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 Address = tuple[str, int] | str
 
+_CONFIGURING = ("PORT", "WEB_CONCURRENCY", "FORWARDED_ALLOW_IPS", "SENDFILE")
 _LISTENING = re.compile(r"Listening at: (\S+) \(\d+\)")
 _STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9]{2}) ([\t\x20-\x7e\x80-\xff]*)")
 _FIELD_LINE = re.compile(
@@ -163,7 +164,7 @@ def _environment(added: Mapping[str, str]) -> dict[str, str]:
     kept = {
         name: value
         for name, value in os.environ.items()
-        if not name.startswith(("PYSERVER_", "GUNICORN_")) and name not in ("PORT", "WEB_CONCURRENCY")
+        if not name.startswith(("PYSERVER_", "GUNICORN_")) and name not in _CONFIGURING
     }
     # The server under test is the pyserver that the tests import, wherever it was started.
     path = [str(Path(pyserver.__file__).parents[1]), *filter(None, [kept.get("PYTHONPATH")])]
