@@ -39,7 +39,7 @@ class LocalProtocolError(PyserverError):
     """The application broke PEP 3333 or ASGI. Answered with 500 and logged with its traceback."""
 
 
-class Disconnected(PyserverError, OSError):
+class Disconnected(PyserverError, OSError):  # noqa: N818 - It is no error that the peer may leave.
     """The application read or wrote after its peer had left.
 
     An OSError too, because the ASGI specification wants that of `send`, and because frameworks expect that

@@ -1,0 +1,106 @@
+"""Command-line arguments → what was given. Every flag comes from the table; there is no list of them here.
+
+Not argparse, for three reasons: its messages cannot name the rule that a value broke, it takes unambiguous beginnings
+of flags, which turns a new flag into a break of somebody's unit file, and workers would inherit its memory.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+
+from pyserver.errors import ConfigError
+from pyserver.settings.given import Given, near_miss
+from pyserver.settings.model import ROWS
+from pyserver.settings.unavailable import UNAVAILABLE
+
+# What is done instead of serving; these are no settings, because they have no value to keep.
+ACTIONS = {"-h": "help", "--help": "help", "-v": "version", "--version": "version"}
+
+_ON = {flag: row for row in ROWS.values() for flag in row.flags}
+_OFF = {row.negative_flag: row for row in ROWS.values() if row.is_switch}
+_UNAVAILABLE = {flag for flags in UNAVAILABLE.values() for flag in flags}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class CommandLine:
+    """What the arguments say: settings in their order, and an action of `ACTIONS` or nothing."""
+
+    given: tuple[Given, ...]
+    action: str = ""
+
+
+def read_arguments(arguments: Sequence[str], variable: str = "") -> CommandLine:
+    """What `arguments` give.
+
+    Args:
+        arguments: without the name of the program.
+        variable: the environment variable that they come from, for the origins; empty for the command line.
+
+    Raises:
+        ConfigError: for an unknown flag, one that this version does not have, a value that is missing or too many.
+    """
+    where = f" in {variable}" if variable else ""
+    given: list[Given] = []
+    options_ended = False
+    rest = iter(arguments)
+    for token in rest:
+        if options_ended or token == "-" or not token.startswith("-"):
+            given.append(_application(token, given, variable or "the command line"))
+        elif token == "--":
+            options_ended = True
+        elif token in ACTIONS and not variable:
+            return CommandLine((), ACTIONS[token])
+        else:
+            given.append(_option(token, rest, where))
+    return CommandLine(_with_items_joined(given))
+
+
+def _application(spec: str, given: list[Given], origin: str) -> Given:
+    for earlier in given:
+        if earlier.origin == origin:
+            raise ConfigError(f"{origin}: one application can be served, and {earlier.raw!r} is followed by {spec!r}")
+    return Given("wsgi_app", spec, origin)
+
+
+def _option(token: str, rest: Iterator[str], where: str) -> Given:
+    flag, value = _split(token)
+    row = _ON.get(flag) or _OFF.get(flag)
+    if row is None:
+        raise ConfigError(f"{flag}{where}: {_why_unknown(flag)}")
+    if row.is_switch:
+        if value is not None:
+            raise ConfigError(f"{flag}{where}: the option takes no value, and {value!r} was given")
+        return Given(row.name, flag in _ON, flag + where)
+    if value is None:
+        value = next(rest, None)
+        # "-" is a file and "-1" a number: only what can be an option shows that the value was forgotten.
+        if value is None or value.startswith("--") or value in _ON or value in ACTIONS:
+            raise ConfigError(f"{flag}{where}: the option needs a value")
+    return Given(row.name, value, flag + where)
+
+
+def _split(token: str) -> tuple[str, str | None]:
+    if token.startswith("--"):
+        flag, separator, value = token.partition("=")
+        return flag, value if separator else None
+    return token[:2], token[2:].removeprefix("=") if len(token) > 2 else None
+
+
+def _why_unknown(flag: str) -> str:
+    if flag in _UNAVAILABLE:
+        return "an option of gunicorn that this version does not have"
+    known = [*_ON, *_OFF, *ACTIONS]
+    meant = near_miss(flag, known) or next((other for other in known if other.startswith(flag)), "")
+    return f"there is no such option; did you mean {meant}?" if meant else "there is no such option; see --help"
+
+
+def _with_items_joined(given: list[Given]) -> tuple[Given, ...]:
+    joined: dict[str, Given] = {}
+    for one in given:
+        if ROWS[one.name].facts.repeatable:
+            items = [each.raw for each in given if each.name == one.name]
+            joined[one.name] = Given(one.name, items, one.origin)
+        else:
+            joined[one.name] = one
+    return tuple(joined.values())

@@ -1,0 +1,227 @@
+"""What one setting is: the facts declared with it, and how a raw value becomes a value of its type.
+
+A raw value is text (command line, environment) or an object (Python and TOML files); both are read by `Row.read`, so
+that a value is accepted or refused alike wherever it was written.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import math
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any
+
+Value = str | int | float | bool | None | tuple[str, ...] | Mapping[str, str]
+
+_QUOTED_LENGTH = 120
+_WORDS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What is declared with a setting beside its name, type and default.
+
+    Attributes:
+        help: sentences; the first says what it does, the rest why.
+        section: the heading it stands under in `--help` and in the docs.
+        flags: spellings beside the one that follows from the name; the first long one is shown in messages.
+        unit: "s" or "bytes"; empty for counts and text.
+        minimum, maximum: inclusive bounds of a number.
+        choices: the only words a text may be; compared without regard to case.
+        required: whether empty text or an empty list is refused.
+        repeatable: on the command line each occurrence adds one item, and commas do not separate.
+        environment: a variable that platforms set, and the text its value is put into; weaker than the config file.
+        check: called with each text or item; raises ValueError with a sentence that names the rule that was broken.
+        metavar: what stands for the value in `--help`.
+        source: the specification or the server whose meaning it has.
+        reload: who must take a changed value up: "worker", "listener", "arbiter" or "never".
+    """
+
+    help: str
+    section: str
+    flags: tuple[str, ...] = ()
+    unit: str = ""
+    minimum: float | None = None
+    maximum: float | None = None
+    choices: tuple[str, ...] = ()
+    required: bool = False
+    repeatable: bool = False
+    environment: tuple[str, str] | None = None
+    check: Callable[[str], object] | None = None
+    metavar: str = ""
+    source: str = ""
+    reload: str = "worker"
+
+
+def setting(default: Value, **facts: Any) -> Any:
+    """A field of `Settings`; the keywords are those of `Facts`."""
+    metadata = {"facts": Facts(**facts)}
+    if isinstance(default, Mapping):
+        return dataclasses.field(default_factory=lambda: default, metadata=metadata)
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Row:
+    """One setting as the sources and the reference see it."""
+
+    name: str
+    kind: str
+    default: Value
+    facts: Facts
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """Every spelling of the flag: those declared, then the name with hyphens."""
+        derived = "--" + self.name.replace("_", "-")
+        return self.facts.flags if derived in self.facts.flags else (*self.facts.flags, derived)
+
+    @property
+    def negative_flag(self) -> str:
+        """The flag that turns a boolean off; empty for other types."""
+        return "--no-" + self.name.replace("_", "-") if self.is_switch else ""
+
+    @property
+    def variable(self) -> str:
+        """The environment variable of this setting."""
+        return "PYSERVER_" + self.name.upper()
+
+    @property
+    def is_switch(self) -> bool:
+        """Whether the flag stands alone instead of taking a value."""
+        return self.kind == "bool"
+
+    @property
+    def takes_empty_text(self) -> bool:
+        """Whether empty text is a value. Where it is not, an empty variable counts as one that is not set."""
+        return self.kind not in ("bool", "int", "float") and not self.facts.choices and not self.facts.required
+
+    def read(self, raw: object) -> Value:
+        """The value of this setting that `raw` stands for.
+
+        Raises:
+            ValueError: with a sentence that names the setting, the value and the rule.
+        """
+        try:
+            value = _READERS[self.kind](raw)
+            return self._checked(value)
+        except ValueError as error:
+            raise ValueError(f"{self.name} is {_quoted(raw)}, {error}") from None
+
+    def _checked(self, value: Value) -> Value:
+        facts = self.facts
+        if facts.required and not value:
+            raise ValueError("which is empty")
+        if isinstance(value, (int, float)):
+            if facts.minimum is not None and value < facts.minimum:
+                raise ValueError(f"below its minimum {facts.minimum}")
+            if facts.maximum is not None and value > facts.maximum:
+                raise ValueError(f"above its maximum {facts.maximum}")
+        if isinstance(value, str) and facts.choices:
+            value = value.lower()
+            if value not in facts.choices:
+                raise ValueError(f"not one of {', '.join(facts.choices)}")
+        if facts.check is not None:
+            for item in (value,) if isinstance(value, str) else value if isinstance(value, tuple) else ():
+                _check(item, facts.check)
+        return value
+
+
+def rows_of(table: type) -> dict[str, Row]:
+    """The rows of a dataclass whose fields were made by `setting`, by name and in their order."""
+    rows = {}
+    for field in dataclasses.fields(table):
+        make = field.default_factory
+        default: Any = field.default if make is dataclasses.MISSING else make()
+        rows[field.name] = Row(field.name, str(field.type), default, field.metadata["facts"])
+    return rows
+
+
+def _check(item: str, rule: Callable[[str], object]) -> None:
+    try:
+        rule(item)
+    except ValueError as error:
+        raise ValueError(f"but {error}") from None
+
+
+def _read_bool(raw: object) -> bool:
+    word = raw.strip().lower() if isinstance(raw, str) else raw
+    if isinstance(word, bool):
+        return word
+    if isinstance(word, str) and word in _WORDS:
+        return _WORDS[word]
+    raise ValueError("neither true nor false")
+
+
+def _read_int(raw: object) -> int:
+    if isinstance(raw, int) and not isinstance(raw, bool):
+        return raw
+    if isinstance(raw, str):
+        with contextlib.suppress(ValueError):
+            return int(raw)
+    raise ValueError("not a whole number")
+
+
+def _read_float(raw: object) -> float:
+    number = math.nan
+    if isinstance(raw, (int, float, str)) and not isinstance(raw, bool):
+        with contextlib.suppress(ValueError, OverflowError):
+            number = float(raw)
+    if not math.isfinite(number):
+        raise ValueError("not a number")
+    return number
+
+
+def _read_text(raw: object) -> str:
+    if not isinstance(raw, str):
+        raise ValueError("not text")
+    if "\0" in raw:
+        raise ValueError("text with a NUL in it")
+    return raw.strip()
+
+
+def _read_optional_text(raw: object) -> str | None:
+    return None if raw is None else _read_text(raw) or None
+
+
+def _read_texts(raw: object) -> tuple[str, ...]:
+    # gunicorn's rule: one text is a list with commas, and the items of a list are taken as they are.
+    if isinstance(raw, str):
+        return tuple(item.strip() for item in _read_text(raw).split(",") if item.strip())
+    if not isinstance(raw, (list, tuple)):
+        raise ValueError("neither text nor a list of texts")
+    return tuple(_read_text(item) for item in raw)
+
+
+def _read_mapping(raw: object) -> Mapping[str, str]:
+    if isinstance(raw, str):
+        pairs = [item.partition("=") for item in _read_texts(raw)]
+        if any(not separator for _, separator, _ in pairs):
+            raise ValueError("not NAME=VALUE pairs separated by commas")
+        return MappingProxyType({name.strip(): value.strip() for name, _, value in pairs})
+    if not isinstance(raw, Mapping):
+        raise ValueError("not a mapping of text to text")
+    return MappingProxyType({_read_text(name): _read_text(value) for name, value in raw.items()})
+
+
+# By the annotation of the field, which is text because of the postponed evaluation in model.py.
+_READERS: dict[str, Callable[[object], Value]] = {
+    "bool": _read_bool,
+    "int": _read_int,
+    "float": _read_float,
+    "str": _read_text,
+    "str | None": _read_optional_text,
+    "tuple[str, ...]": _read_texts,
+    "Mapping[str, str]": _read_mapping,
+}
+
+
+def _quoted(raw: object) -> str:
+    # A repr may fail (it is the operator's object) or be as long as a file; the line stays readable.
+    try:
+        text = " ".join(repr(raw).split())
+    except Exception as error:  # Any class: the object is not ours, and the refusal must still be told.
+        text = f"an object whose repr raises {type(error).__name__}"
+    return text if len(text) <= _QUOTED_LENGTH else text[:_QUOTED_LENGTH] + "…"

@@ -1,0 +1,185 @@
+"""A config file → what it gives: Python executed as gunicorn does, a Python module, or TOML."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from types import CodeType, FunctionType, ModuleType
+
+from pyserver.errors import ConfigError
+from pyserver.settings.given import Given, near_miss
+from pyserver.settings.model import ROWS
+from pyserver.settings.unavailable import UNAVAILABLE
+
+DEFAULT_FILES = ("pyserver.conf.py", "gunicorn.conf.py")
+
+_MODULE_NAME = "__config__"
+_LONGEST_REASON = 300
+# What people write in a file because the flag or the habit has it so → the setting.
+_OTHER_SPELLINGS = {
+    flag.lstrip("-").replace("-", "_"): row.name
+    for row in ROWS.values()
+    for flag in row.flags
+    if flag.count("-") > 2  # Of one word, like --env, are names that helper variables have.
+}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class FileContents:
+    """What a config file gives, and one line for each name in it that will have no effect."""
+
+    given: tuple[Given, ...]
+    warnings: tuple[str, ...]
+
+
+def default_file(directory: str) -> tuple[str, tuple[str, ...]]:
+    """The config file that is read when none is named, or nothing; and what to warn of."""
+    found = [name for name in DEFAULT_FILES if os.path.isfile(os.path.join(directory, name))]
+    if not found:
+        return "", ()
+    return found[0], tuple(f"{name}: not read, because there is a {found[0]}" for name in found[1:])
+
+
+def read_file(spec: str, directory: str, origin: str) -> FileContents:
+    """What the file or module named by `spec` gives.
+
+    Args:
+        spec: PATH, file:PATH or python:MODULE.
+        directory: where relative paths start.
+        origin: where the spec was given, for messages.
+
+    Raises:
+        ConfigError: when it cannot be read, or when its code is wrong or raises; names the line where that is known.
+    """
+    kind, separator, rest = spec.partition(":")
+    if separator and kind == "python":
+        return _contents_of_python(_import_module(rest, origin), rest, {})
+    path = rest if separator and kind == "file" else spec
+    try:
+        with open(os.path.join(directory, path), "rb") as file:
+            source = file.read()
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise ConfigError(f"{origin}: cannot read the config file {path!r}: {reason}") from None
+    if path.endswith(".toml"):
+        return _read_toml(source, path)
+    tree, code = _compile(source, path)
+    module = ModuleType(_MODULE_NAME)
+    module.__file__ = os.path.abspath(os.path.join(directory, path))
+    _execute(code, module, path)
+    return _contents_of_python(module, path, dict(_assignments(tree.body)))
+
+
+def _compile(source: bytes, path: str) -> tuple[ast.Module, CodeType]:
+    try:
+        tree = ast.parse(source, path)
+        return tree, compile(tree, path, "exec", dont_inherit=True)
+    except SyntaxError as error:
+        line = f":{error.lineno}" if error.lineno else ""
+        raise ConfigError(f"{path}{line}: {_reason(error)}") from None
+    except (ValueError, RecursionError, MemoryError) as error:
+        raise ConfigError(f"{path}: {_reason(error)}") from None
+
+
+def _execute(code: CodeType, module: ModuleType, path: str) -> None:
+    # Registered, because dataclasses and pickles in a config file look their module up.
+    sys.modules[_MODULE_NAME] = module
+    try:
+        exec(code, module.__dict__)
+    except (Exception, SystemExit) as error:  # Any class: the code is the operator's, and a reload must survive it.
+        raise ConfigError(f"{path}{_line_of(error, path)}: {_reason(error)}") from None
+
+
+def _import_module(name: str, origin: str) -> ModuleType:
+    # A reload shall see what the module says now.
+    sys.modules.pop(name, None)
+    try:
+        __import__(name)
+    except (Exception, SystemExit) as error:  # As in _execute.
+        raise ConfigError(f"{origin}: cannot import the config module {name!r}: {_reason(error)}") from None
+    return sys.modules[name]
+
+
+def _read_toml(source: bytes, path: str) -> FileContents:
+    try:
+        import tomllib  # type: ignore[import-not-found]  # The standard library has it from 3.11 on.
+    except ModuleNotFoundError:
+        version = ".".join(str(part) for part in sys.version_info[:2])
+        raise ConfigError(f"{path}: a TOML config file needs Python 3.11 or later, and this is {version}") from None
+    try:
+        table = tomllib.loads(source.decode())
+    except ValueError as error:
+        raise ConfigError(f"{path}: {_reason(error)}") from None
+    warnings = []
+    for name in table:
+        if name in UNAVAILABLE:
+            warnings.append(_no_effect(path, name))
+        elif name not in ROWS:
+            # Unlike Python, TOML has no helper variables: a key that is no setting is a mistake.
+            meant = _meant(name)
+            hint = f"; did you mean {meant}?" if meant else ""
+            raise ConfigError(f"{path}: {name} is not a setting{hint}")
+    given = tuple(Given(name, value, path) for name, value in table.items() if name in ROWS)
+    return FileContents(given, tuple(warnings))
+
+
+def _contents_of_python(module: ModuleType, path: str, lines: Mapping[str, int]) -> FileContents:
+    names = {name: value for name, value in vars(module).items() if not name.startswith("_")}
+    given, warnings = [], []
+    for name, value in names.items():
+        origin = f"{path}:{lines[name]}" if name in lines else path
+        if name in ROWS:
+            given.append(Given(name, value, origin))
+        elif name in UNAVAILABLE:
+            warnings.append(_no_effect(origin, name))
+        elif not isinstance(value, (ModuleType, FunctionType, type)):
+            meant = _meant(name)
+            # log_file = "…"; errorlog = log_file is not a slip.
+            if meant and meant not in names:
+                warnings.append(f"{origin}: {name} is not a setting and has no effect; did you mean {meant}?")
+    return FileContents(tuple(given), tuple(warnings))
+
+
+def _meant(name: str) -> str:
+    return _OTHER_SPELLINGS.get(name) or near_miss(name, [*ROWS, *UNAVAILABLE])
+
+
+def _no_effect(origin: str, name: str) -> str:
+    return f"{origin}: {name} has no effect in this version"
+
+
+def _assignments(body: list[ast.stmt]) -> Iterator[tuple[str, int]]:
+    """Every name bound at the top level and the line of it; the last one is the one that counts."""
+    for statement in body:
+        if isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            yield statement.name, statement.lineno
+            continue
+        for node in ast.iter_child_nodes(statement):
+            if isinstance(node, ast.stmt):
+                yield from _assignments([node])
+            else:
+                yield from ((n.id, n.lineno) for n in ast.walk(node) if isinstance(n, ast.Name) and _is_bound(n))
+
+
+def _is_bound(name: ast.Name) -> bool:
+    return isinstance(name.ctx, ast.Store)
+
+
+def _line_of(error: BaseException, path: str) -> str:
+    """ ":LINE" of the config file that the error came through last; empty when none did."""
+    line = ""
+    trace = error.__traceback__
+    while trace is not None:
+        if trace.tb_frame.f_code.co_filename == path:
+            line = f":{trace.tb_lineno}"
+        trace = trace.tb_next
+    return line
+
+
+def _reason(error: BaseException) -> str:
+    text = error.msg if isinstance(error, SyntaxError) else str(error)
+    one_line = " ".join(str(text).split())[:_LONGEST_REASON]
+    return f"{type(error).__name__}: {one_line}" if one_line else type(error).__name__

@@ -1,0 +1,250 @@
+"""Every setting, one field each: the command line, the config file, PYSERVER_* and the docs follow from here.
+
+The units are in the row: durations are seconds, sizes are bytes. Names, short flags and defaults are gunicorn's where
+gunicorn has the setting.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from pyserver.settings.fields import Row, rows_of, setting
+from pyserver.sockets import parse_address
+
+# Wider than anyone needs, and small enough that a C integer holds it and that nanoseconds of it fit in 63 bits.
+_MOST = 2**31 - 1
+_LARGEST = 2**53
+_LONGEST = 1_000_000_000
+
+_FILE = "Config file"
+_APPLICATION = "Application"
+_SOCKET = "Server socket"
+_WORKERS = "Worker processes"
+_LIMITS = "Limits of a request"
+_DEADLINES = "Deadlines"
+_BUFFERS = "Buffers and temporary files"
+_HTTP = "Request and response fields"
+_LOGGING = "Logging"
+_DEBUGGING = "Debugging"
+
+
+def _check_assignment(text: str) -> None:
+    name, separator, _ = text.partition("=")
+    if not separator or not name:
+        raise ValueError(f"{text!r} is not of the form NAME=VALUE")
+
+
+def _check_root_path(text: str) -> None:
+    # PEP 3333: SCRIPT_NAME is empty or begins with a slash, and PATH_INFO takes up where it ends.
+    if text and (not text.startswith("/") or text.endswith("/")):
+        raise ValueError("it must begin with '/' and not end with one")
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What the server was told to do. Never changed: a reload makes a new one."""
+
+    config: str | None = setting(
+        None, section=_FILE, flags=("-c", "--config"), metavar="FILE", reload="never",
+        help="The config file: a path, file:PATH or python:MODULE; a path that ends in .toml is read as TOML. "
+        "Without it, pyserver.conf.py or gunicorn.conf.py is read when the start directory has one.",
+    )
+
+    wsgi_app: str | None = setting(
+        None, section=_APPLICATION, metavar="MODULE:NAME", reload="worker", source="gunicorn",
+        help="The application: module:attribute or module:factory(). "
+        "Usually it is given on the command line without a flag.",
+    )
+    chdir: str | None = setting(
+        None, section=_APPLICATION, metavar="DIRECTORY", reload="worker", source="gunicorn",
+        help="Change to this directory before the application is loaded; it is importable from then on. "
+        "Relative paths of other settings start there.",
+    )
+    pythonpath: tuple[str, ...] = setting(
+        (), section=_APPLICATION, metavar="DIRECTORIES", reload="worker", source="gunicorn",
+        help="Directories, separated by commas, in which modules are looked for first.",
+    )
+    raw_env: tuple[str, ...] = setting(
+        (), section=_APPLICATION, flags=("-e", "--env"), metavar="NAME=VALUE", repeatable=True, reload="worker",
+        source="gunicorn", check=_check_assignment,
+        help="An environment variable for the application; may be given several times.",
+    )
+
+    bind: tuple[str, ...] = setting(
+        ("127.0.0.1:8000",), section=_SOCKET, flags=("-b",), metavar="ADDRESS", repeatable=True, reload="listener",
+        source="gunicorn", environment=("PORT", "0.0.0.0:{}"), check=parse_address, required=True,
+        help="Where to listen: HOST:PORT, :PORT, [IPV6]:PORT, unix:PATH or fd://N; may be given several times. "
+        "Platforms that set PORT get 0.0.0.0:$PORT without any option.",
+    )
+    backlog: int = setting(
+        2048, section=_SOCKET, minimum=1, maximum=_MOST, reload="listener", source="listen(2)",
+        help="How many connections the kernel keeps for us while no worker accepts. "
+        "The kernel has a ceiling of its own, net.core.somaxconn on Linux.",
+    )
+
+    workers: int = setting(
+        1, section=_WORKERS, flags=("-w",), minimum=1, maximum=65_535, reload="arbiter", source="gunicorn",
+        environment=("WEB_CONCURRENCY", "{}"),
+        help="How many worker processes serve. "
+        "An application that computes wants about one for each processor; one that waits for databases wants more.",
+    )
+    worker_class: str = setting(
+        "sync", section=_WORKERS, flags=("-k",), metavar="NAME", reload="worker", source="gunicorn", required=True,
+        help="The kind of worker: a built-in name or package.module:Class.",
+    )
+    max_requests: int = setting(
+        0, section=_WORKERS, minimum=0, maximum=_MOST, reload="worker", source="gunicorn",
+        help="After how many requests a worker is replaced by a fresh one; 0 means never. "
+        "It bounds what a leak in the application can take.",
+    )
+    max_requests_jitter: int = setting(
+        0, section=_WORKERS, minimum=0, maximum=_MOST, reload="worker", source="gunicorn",
+        help="Each worker adds a random number up to this to max_requests, so that not all are replaced at once.",
+    )
+    proc_name: str | None = setting(
+        None, section=_WORKERS, flags=("-n", "--name"), metavar="NAME", reload="worker", source="gunicorn",
+        help="The name in process titles instead of that of the application. "
+        "It tells several servers on one machine apart.",
+    )
+
+    timeout: float = setting(
+        30.0, section=_DEADLINES, flags=("-t",), unit="s", minimum=0, maximum=_LONGEST, reload="arbiter",
+        source="gunicorn",
+        help="How long one request may keep a worker before the worker is killed; 0 means for ever. "
+        "A worker that waits for requests is never killed.",
+    )
+    graceful_timeout: float = setting(
+        30.0, section=_DEADLINES, unit="s", minimum=0, maximum=_LONGEST, reload="arbiter", source="gunicorn",
+        help="How long a worker that is told to stop may take to finish the requests it has.",
+    )
+    keepalive: float = setting(
+        2.0, section=_DEADLINES, flags=("--keep-alive",), unit="s", minimum=0, maximum=_LONGEST,
+        source="RFC 9112 §9.3",
+        help="How long an idle persistent connection is kept; 0 closes after each response. "
+        "Behind a proxy that reuses connections, more than the proxy's own idle time is right.",
+    )
+    request_head_timeout: float = setting(
+        10.0, section=_DEADLINES, unit="s", minimum=0.1, maximum=_LONGEST, source="RFC 9110 §15.5.9",
+        help="How long a client may take for the whole head of a request; then it gets 408.",
+    )
+    request_body_timeout: float = setting(
+        30.0, section=_DEADLINES, unit="s", minimum=0.1, maximum=_LONGEST, source="RFC 9110 §15.5.9",
+        help="The longest silence while the content of a request is awaited; then the client gets 408.",
+    )
+    write_timeout: float = setting(
+        60.0, section=_DEADLINES, unit="s", minimum=0.1, maximum=_LONGEST,
+        help="The longest time a client may take nothing of a response; then its connection is closed.",
+    )
+
+    limit_request_line: int = setting(
+        4094, section=_LIMITS, unit="bytes", minimum=0, maximum=_MOST, source="RFC 9112 §3",
+        help="The longest request line; 0 means no limit of its own. A longer one is refused with 414.",
+    )
+    limit_request_fields: int = setting(
+        100, section=_LIMITS, minimum=0, maximum=_MOST, source="RFC 9110 §5.4",
+        help="The most header fields of a request; 0 means no limit of its own. More are refused with 431.",
+    )
+    limit_request_field_size: int = setting(
+        8190, section=_LIMITS, flags=("--limit-request-field_size",), unit="bytes", minimum=0, maximum=_MOST,
+        source="RFC 9110 §5.4",
+        help="The longest field line of a request; 0 means no limit of its own. A longer one is refused with 431.",
+    )
+    limit_request_body: int = setting(
+        0, section=_LIMITS, unit="bytes", minimum=0, maximum=_LARGEST, source="RFC 9110 §15.5.14",
+        help="The most content of a request; 0 means unlimited. More is refused with 413. "
+        "Content is collected before the application is called, so this bounds the disk a client can fill.",
+    )
+
+    request_buffer: int = setting(
+        524_288, section=_BUFFERS, unit="bytes", minimum=0, maximum=_MOST,
+        help="How much content of a request is kept in memory; what is beyond goes to a temporary file.",
+    )
+    response_buffer: int = setting(
+        1_048_576, section=_BUFFERS, unit="bytes", minimum=0, maximum=_MOST,
+        help="How much of a response that a slow client has not taken is kept in memory; "
+        "what is beyond goes to a temporary file.",
+    )
+    response_spool: int = setting(
+        1_073_741_824, section=_BUFFERS, unit="bytes", minimum=0, maximum=_LARGEST,
+        help="The limit of that file; when it is reached, the application waits for the client.",
+    )
+    tmp_upload_dir: str | None = setting(
+        None, section=_BUFFERS, metavar="DIRECTORY", source="gunicorn",
+        help="Where temporary files are made; without it, where the system has them. "
+        "They have no name there, so nothing is left behind by a crash.",
+    )
+
+    forwarded_allow_ips: tuple[str, ...] = setting(
+        ("127.0.0.1", "::1"), section=_HTTP, metavar="ADDRESSES", source="gunicorn",
+        environment=("FORWARDED_ALLOW_IPS", "{}"),
+        help="Proxies, separated by commas, whose secure_scheme_headers are believed; * means every peer. "
+        "Anyone listed here can make a plain request look like https to the application.",
+    )
+    secure_scheme_headers: Mapping[str, str] = setting(
+        MappingProxyType({
+            "X-FORWARDED-PROTOCOL": "ssl", "X-FORWARDED-PROTO": "https", "X-FORWARDED-SSL": "on",
+        }),
+        section=_HTTP, metavar="NAME=VALUE,…", source="gunicorn",
+        help="Fields and the values with which a trusted proxy says that the client spoke https.",
+    )
+    header_map: str = setting(
+        "drop", section=_HTTP, choices=("drop", "refuse", "dangerous"), source="gunicorn",
+        help="What becomes of a field name with an underscore, which WSGI cannot tell from the one with a hyphen: "
+        "drop leaves the field out, refuse answers 400, dangerous passes it on. "
+        "With dangerous a client can forge what your proxy sets.",
+    )
+    root_path: str = setting(
+        "", section=_HTTP, metavar="PATH", source="PEP 3333", check=_check_root_path,
+        help="The path under which the application is mounted, its SCRIPT_NAME.",
+    )
+    server_header: bool = setting(
+        True, section=_HTTP, source="RFC 9110 §10.2.4",
+        help="Send a Server field with each response.",
+    )
+    date_header: bool = setting(
+        True, section=_HTTP, source="RFC 9110 §6.6.1",
+        help="Send a Date field with each response; turn it off only when a proxy adds one.",
+    )
+    sendfile: bool = setting(
+        True, section=_HTTP, environment=("SENDFILE", "{}"), source="gunicorn",
+        help="Let the kernel send files that the application returns in wsgi.file_wrapper. "
+        "Turn it off on file systems that cannot.",
+    )
+
+    accesslog: str | None = setting(
+        None, section=_LOGGING, flags=("--access-logfile",), metavar="FILE", reload="worker", source="gunicorn",
+        help="The file of the access log; - means standard output, and without it there is none.",
+    )
+    access_log_format: str = setting(
+        '%(h)s %(l)s %(u)s %(t)s "%(r)s" %(s)s %(b)s "%(f)s" "%(a)s"', section=_LOGGING,
+        flags=("--access-logformat",), metavar="FORMAT", source="gunicorn",
+        help="The line of the access log. Fields that it does not use cost nothing.",
+    )
+    errorlog: str = setting(
+        "-", section=_LOGGING, flags=("--error-logfile", "--log-file"), metavar="FILE", reload="arbiter",
+        source="gunicorn", required=True,
+        help="The file of the error log; - means standard error.",
+    )
+    loglevel: str = setting(
+        "info", section=_LOGGING, flags=("--log-level",), reload="arbiter", source="gunicorn",
+        choices=("debug", "info", "warning", "error", "critical"),
+        help="The least important records that the error log has.",
+    )
+
+    poller: str = setting(
+        "auto", section=_DEBUGGING, choices=("auto", "epoll", "poll"),
+        help="How workers wait for sockets; auto takes the best that the system has.",
+    )
+    check_config: bool = setting(
+        False, section=_DEBUGGING, reload="never", source="gunicorn",
+        help="Load the settings and the application, say what is wrong with them, and exit with 0 or not.",
+    )
+    print_config: bool = setting(
+        False, section=_DEBUGGING, reload="never", source="gunicorn",
+        help="Print every setting, its value and where it was set; then do as --check-config does.",
+    )
+
+
+ROWS: dict[str, Row] = rows_of(Settings)

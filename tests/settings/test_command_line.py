@@ -1,0 +1,118 @@
+"""Whether arguments are taken apart as people write them for gunicorn, and refused in one clear line."""
+
+import pytest
+
+from pyserver.errors import ConfigError
+from pyserver.settings.command_line import read_arguments
+from pyserver.settings.model import ROWS
+from pyserver.settings.unavailable import UNAVAILABLE
+
+
+def given(*arguments):
+    return {one.name: one.raw for one in read_arguments(arguments).given}
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["-w", "4"],
+        ["-w4"],
+        ["-w=4"],
+        ["--workers", "4"],
+        ["--workers=4"],
+        ["-w", "1", "--workers", "4"],
+    ],
+)
+def test_each_spelling_gives_the_value(arguments):
+    assert given(*arguments) == {"workers": "4"}
+
+
+def test_the_application_may_stand_anywhere():
+    assert given("app:app", "-w", "4") == given("-w", "4", "app:app") == {"wsgi_app": "app:app", "workers": "4"}
+
+
+def test_after_two_hyphens_everything_is_an_application():
+    assert given("--", "-app:app") == {"wsgi_app": "-app:app"}
+
+
+def test_a_repeated_bind_adds_addresses():
+    assert given("-b", ":8000", "--bind=unix:/run/a,b.sock") == {"bind": [":8000", "unix:/run/a,b.sock"]}
+
+
+def test_a_hyphen_and_a_negative_number_are_values():
+    assert given("--access-logfile", "-", "--keep-alive", "-1") == {"accesslog": "-", "keepalive": "-1"}
+
+
+@pytest.mark.parametrize(("flag", "value"), [("--no-sendfile", False), ("--sendfile", True)])
+def test_a_boolean_has_a_flag_for_each_value(flag, value):
+    assert given(flag) == {"sendfile": value}
+
+
+@pytest.mark.parametrize(
+    ("flag", "name"),
+    [
+        ("-b", "bind"),
+        ("-c", "config"),
+        ("-e", "raw_env"),
+        ("-k", "worker_class"),
+        ("-n", "proc_name"),
+        ("-t", "timeout"),
+        ("--env", "raw_env"),
+        ("--name", "proc_name"),
+        ("--keep-alive", "keepalive"),
+        ("--keepalive", "keepalive"),
+        ("--log-file", "errorlog"),
+        ("--error-logfile", "errorlog"),
+        ("--log-level", "loglevel"),
+        ("--access-logfile", "accesslog"),
+        ("--access-logformat", "access_log_format"),
+        ("--limit-request-field_size", "limit_request_field_size"),
+        ("--limit-request-field-size", "limit_request_field_size"),
+        ("--forwarded-allow-ips", "forwarded_allow_ips"),
+    ],
+)
+def test_flags_of_gunicorn_have_their_meaning(flag, name):
+    assert list(given(flag, "1")) == [name]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "action"),
+    [(["--version"], "version"), (["-v"], "version"), (["-w", "4", "-h"], "help"), (["--help", "--nonsense"], "help")],
+)
+def test_an_action_wins_over_what_follows(arguments, action):
+    assert read_arguments(arguments).action == action
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--nonsense"], "--nonsense: there is no such option; see --help"),
+        (["--nonsense=1"], "--nonsense: there is no such option; see --help"),
+        (["--worker", "4"], "--worker: there is no such option; did you mean --workers?"),
+        (["--bidn", ":80"], "--bidn: there is no such option; did you mean --bind?"),
+        (["--work", "4"], "--work: there is no such option; did you mean --workers?"),
+        (["-Z"], "-Z: there is no such option; see --help"),
+        (["--threads", "4"], "--threads: an option of gunicorn that this version does not have"),
+        (["-D"], "-D: an option of gunicorn that this version does not have"),
+        (["--workers"], "--workers: the option needs a value"),
+        (["--workers", "--timeout", "4"], "--workers: the option needs a value"),
+        (["-w", "-t", "4"], "-w: the option needs a value"),
+        (["--no-sendfile=yes"], "--no-sendfile: the option takes no value, and 'yes' was given"),
+        (["a:a", "b:b"], "the command line: one application can be served, and 'a:a' is followed by 'b:b'"),
+    ],
+)
+def test_a_mistake_is_one_line_that_names_the_flag(arguments, message):
+    with pytest.raises(ConfigError) as refused:
+        read_arguments(arguments)
+    assert str(refused.value) == message
+
+
+def test_a_mistake_in_a_variable_names_the_variable():
+    with pytest.raises(ConfigError, match=r"^--nonsense in GUNICORN_CMD_ARGS: there"):
+        read_arguments(["--nonsense"], "GUNICORN_CMD_ARGS")
+
+
+def test_no_setting_is_both_there_and_unavailable():
+    assert not ROWS.keys() & UNAVAILABLE.keys()
+    flags = {flag for row in ROWS.values() for flag in row.flags}
+    assert not flags & {flag for those in UNAVAILABLE.values() for flag in those}

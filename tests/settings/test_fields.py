@@ -1,0 +1,92 @@
+"""Whether a raw value is read alike from text and from objects, and refused with the rule that it broke."""
+
+import pytest
+
+from pyserver.settings.model import ROWS
+
+
+@pytest.mark.parametrize(
+    ("name", "raw", "value"),
+    [
+        ("workers", "4", 4),
+        ("workers", 4, 4),
+        ("keepalive", "2.5", 2.5),
+        ("keepalive", 5, 5.0),
+        ("sendfile", "No", False),
+        ("sendfile", True, True),
+        ("loglevel", "DEBUG", "debug"),
+        ("accesslog", "", None),
+        ("accesslog", None, None),
+        ("root_path", " /shop ", "/shop"),
+        ("bind", "127.0.0.1:1, unix:/run/a.sock", ("127.0.0.1:1", "unix:/run/a.sock")),
+        ("bind", ["127.0.0.1:1", "[::1]:1"], ("127.0.0.1:1", "[::1]:1")),
+        ("raw_env", ["A=1,2"], ("A=1,2",)),
+        ("forwarded_allow_ips", "", ()),
+        ("secure_scheme_headers", "X-Scheme=https, X-TLS=on", {"X-Scheme": "https", "X-TLS": "on"}),
+        ("secure_scheme_headers", {"X-Scheme": "https"}, {"X-Scheme": "https"}),
+    ],
+)
+def test_a_value_is_read_from_text_and_from_objects(name, raw, value):
+    assert ROWS[name].read(raw) == value
+
+
+@pytest.mark.parametrize(
+    ("name", "raw", "message"),
+    [
+        ("keepalive", -1.0, "keepalive is -1.0, below its minimum 0"),
+        ("workers", "0", "workers is '0', below its minimum 1"),
+        ("workers", "two", "workers is 'two', not a whole number"),
+        ("workers", 2.0, "workers is 2.0, not a whole number"),
+        ("workers", True, "workers is True, not a whole number"),
+        ("workers", None, "workers is None, not a whole number"),
+        ("workers", 10**9, "workers is 1000000000, above its maximum 65535"),
+        ("timeout", "soon", "timeout is 'soon', not a number"),
+        ("timeout", "nan", "timeout is 'nan', not a number"),
+        ("timeout", float("inf"), "timeout is inf, not a number"),
+        ("timeout", 10**400, "not a number"),
+        ("sendfile", "perhaps", "sendfile is 'perhaps', neither true nor false"),
+        ("sendfile", 1, "sendfile is 1, neither true nor false"),
+        ("header_map", "keep", "header_map is 'keep', not one of drop, refuse, dangerous"),
+        ("root_path", "shop", "root_path is 'shop', but it must begin with '/' and not end with one"),
+        ("wsgi_app", 5, "wsgi_app is 5, not text"),
+        ("chdir", "a\0b", "a NUL in it"),
+        ("bind", [], "bind is [], which is empty"),
+        ("bind", {"127.0.0.1:1"}, "neither text nor a list of texts"),
+        ("bind", [8000], "bind is [8000], not text"),
+        ("bind", "127.0.0.1:many", "bind is '127.0.0.1:many', but '127.0.0.1:many' has the port 'many'"),
+        ("raw_env", ["A"], "raw_env is ['A'], but 'A' is not of the form NAME=VALUE"),
+        ("secure_scheme_headers", "https", "not NAME=VALUE pairs separated by commas"),
+        ("secure_scheme_headers", {"X-Scheme": 1}, "not text"),
+        ("secure_scheme_headers", 1, "not a mapping of text to text"),
+    ],
+)
+def test_a_wrong_value_is_refused_with_its_name_itself_and_the_rule(name, raw, message):
+    with pytest.raises(ValueError, match=name) as refused:
+        ROWS[name].read(raw)
+    assert message in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_long_value_is_cut_in_the_message():
+    with pytest.raises(ValueError, match="not a whole number") as refused:
+        ROWS["workers"].read("x" * 10_000)
+    assert len(str(refused.value)) < 200
+
+
+def test_an_object_without_a_repr_is_refused_in_one_line():
+    class Broken:
+        def __repr__(self):
+            raise RuntimeError("no")
+
+    with pytest.raises(ValueError, match="an object whose repr raises RuntimeError, not a whole number"):
+        ROWS["workers"].read(Broken())
+
+
+@pytest.mark.parametrize("row", ROWS.values(), ids=ROWS)
+def test_a_default_is_a_value_that_would_be_accepted(row):
+    assert row.read(row.default) == row.default
+
+
+def test_no_flag_stands_for_two_settings():
+    flags = [flag for row in ROWS.values() for flag in (*row.flags, row.negative_flag) if flag]
+    assert len(flags) == len(set(flags))
