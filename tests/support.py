@@ -99,7 +99,13 @@ class Server:
         heard = eventually(lambda: _LISTENING.search(self.log()) or not self.is_running(), within)
         if not isinstance(heard, re.Match):
             raise AssertionError(f"the server exited with {self._process.returncode} before it listened:\n{self.log()}")
-        self.addresses = [_parse_listening(text) for text in heard[1].split(",")]
+        self.addresses = [self._parse_listening(text) for text in heard[1].split(",")]
+
+    def _parse_listening(self, text: str) -> Address:
+        if text.startswith("unix:"):
+            return str(self.directory / text.removeprefix("unix:"))
+        host, _, port = text.removeprefix("http://").rpartition(":")
+        return host.strip("[]"), int(port)
 
     def client(self, timeout: float = 5.0) -> Client:
         """A new connection to the first address."""
@@ -170,13 +176,6 @@ def _environment(added: Mapping[str, str]) -> dict[str, str]:
     path = [str(Path(pyserver.__file__).parents[1]), *filter(None, [kept.get("PYTHONPATH")])]
     # No .pyc: a module rewritten within a second at the same size would be taken for the old one.
     return {**kept, "PYTHONPATH": os.pathsep.join(path), "PYTHONDONTWRITEBYTECODE": "1", **added}
-
-
-def _parse_listening(text: str) -> Address:
-    if text.startswith("unix:"):
-        return text.removeprefix("unix:")
-    host, _, port = text.removeprefix("http://").rpartition(":")
-    return host.strip("[]"), int(port)
 
 
 def _all_processes() -> Iterator[tuple[int, int, str]]:
