@@ -20,7 +20,8 @@ LAYERS = [
     {"workers"},
     {"_wsgi"},
     {"_engine"},
-    {"_poller", "_connection"},
+    {"_poller"},
+    {"_connection"},
     {"_http"},
 ]
 LEAVES = {"_version", "errors", "refusals", "signals", "_scoreboard", "sockets", "log", "access", "_access"}
@@ -133,7 +134,7 @@ def test_every_module_has_its_place():
         ("arbiter", "pyserver._http", False),
         ("workers", "pyserver.arbiter.policy", False),
         ("_engine", "pyserver._wsgi", False),
-        ("_poller", "pyserver._connection", False),
+        ("_connection", "pyserver._poller", False),
         ("_http", "pyserver.errors", False),
         ("log", "pyserver.errors", True),
         ("log", "pyserver.settings", False),
