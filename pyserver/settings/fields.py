@@ -16,7 +16,8 @@ from typing import Any
 Value = str | int | float | bool | None | tuple[str, ...] | Mapping[str, str]
 
 _QUOTED_LENGTH = 120
-_WORDS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
+_TRUE = ("true", "yes", "y", "on", "1")
+_FALSE = ("false", "no", "n", "off", "0")
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,8 +151,8 @@ def _read_bool(raw: object) -> bool:
     word = raw.strip().lower() if isinstance(raw, str) else raw
     if isinstance(word, bool):
         return word
-    if isinstance(word, str) and word in _WORDS:
-        return _WORDS[word]
+    if word in _TRUE or word in _FALSE:
+        return word in _TRUE
     raise ValueError("neither true nor false")
 
 

@@ -7,6 +7,7 @@ gunicorn has the setting.
 from __future__ import annotations
 
 import dataclasses
+import socket
 from collections.abc import Mapping
 from types import MappingProxyType
 
@@ -34,6 +35,19 @@ def _check_assignment(text: str) -> None:
     name, separator, _ = text.partition("=")
     if not separator or not name:
         raise ValueError(f"{text!r} is not of the form NAME=VALUE")
+
+
+def _check_peers(text: str) -> None:
+    # Not the module `ipaddress`, which every process would carry from here on.
+    address, slash, length = text.partition("/")
+    family, bits = (socket.AF_INET6, 128) if ":" in address else (socket.AF_INET, 32)
+    try:
+        if text != "*":
+            socket.inet_pton(family, address)
+    except (OSError, UnicodeError):
+        raise ValueError(f"{text!r} is neither an address, nor a network such as 10.0.0.0/8, nor *") from None
+    if slash and not (length.isascii() and length.isdecimal() and int(length) <= bits):
+        raise ValueError(f"{text!r} has the prefix length {length!r}, which is not a number from 0 to {bits}")
 
 
 def _check_root_path(text: str) -> None:
@@ -140,16 +154,18 @@ class Settings:
 
     limit_request_line: int = setting(
         4094, section=_LIMITS, unit="bytes", minimum=0, maximum=_MOST, source="RFC 9112 §3",
-        help="The longest request line; 0 means no limit of its own. A longer one is refused with 414.",
+        help="The longest request line; 0 leaves only the limit of a whole head, 16 MiB. "
+        "A longer one is refused with 414.",
     )
     limit_request_fields: int = setting(
         100, section=_LIMITS, minimum=0, maximum=_MOST, source="RFC 9110 §5.4",
-        help="The most header fields of a request; 0 means no limit of its own. More are refused with 431.",
+        help="The most header fields of a request; 0 means 32768. More are refused with 431.",
     )
     limit_request_field_size: int = setting(
         8190, section=_LIMITS, flags=("--limit-request-field_size",), unit="bytes", minimum=0, maximum=_MOST,
         source="RFC 9110 §5.4",
-        help="The longest field line of a request; 0 means no limit of its own. A longer one is refused with 431.",
+        help="The longest field line of a request; 0 leaves only the limit of a whole head, 16 MiB. "
+        "A longer one is refused with 431.",
     )
     limit_request_body: int = setting(
         0, section=_LIMITS, unit="bytes", minimum=0, maximum=_LARGEST, source="RFC 9110 §15.5.14",
@@ -178,15 +194,16 @@ class Settings:
 
     forwarded_allow_ips: tuple[str, ...] = setting(
         ("127.0.0.1", "::1"), section=_HTTP, metavar="ADDRESSES", source="gunicorn",
-        environment=("FORWARDED_ALLOW_IPS", "{}"),
-        help="Proxies, separated by commas, whose secure_scheme_headers are believed; * means every peer. "
+        environment=("FORWARDED_ALLOW_IPS", "{}"), check=_check_peers,
+        help="Addresses and networks of proxies, separated by commas, whose secure_scheme_headers are believed; "
+        "* means every peer. "
         "Anyone listed here can make a plain request look like https to the application.",
     )
     secure_scheme_headers: Mapping[str, str] = setting(
         MappingProxyType({
             "X-FORWARDED-PROTOCOL": "ssl", "X-FORWARDED-PROTO": "https", "X-FORWARDED-SSL": "on",
         }),
-        section=_HTTP, metavar="NAME=VALUE,…", source="gunicorn",
+        section=_HTTP, metavar="NAME=VALUE,...", source="gunicorn",
         help="Fields and the values with which a trusted proxy says that the client spoke https.",
     )
     header_map: str = setting(
