@@ -19,6 +19,7 @@ BIN := .venv/bin
 SOURCES := setup.py pyproject.toml $(wildcard pyserver/*.pyx pyserver/*.pxd)
 # The tests of the compiled core that start no server.
 CORE_TESTS := $(wildcard tests/http tests/connection)
+FUZZER := tests/fuzz_http.py
 PIP_INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check
 
 .PHONY: help run test lint sanitize fuzz load clean
@@ -39,20 +40,11 @@ lint: .venv/ready-to-test
 	$(BIN)/ruff check
 	$(BIN)/mypy
 
-# An interpreter without sanitizers has to load their library first. What it leaves behind at its end would be reported
-# as leaks, hence detect_leaks=0; its own allocator would hide the bounds of small objects, hence PYTHONMALLOC.
-sanitize: .venv/ready-to-test
-	@library=$$(gcc -print-file-name=libasan.so 2>/dev/null); \
-	if ! [ -f "$$library" ] || [ -n "$$(LD_PRELOAD=$$library true 2>&1)" ]; then \
-		echo "sanitize: skipped, there is no gcc with libasan here"; exit 0; \
-	fi; \
-	set -ex; \
-	CC=gcc PYSERVER_BUILD=asan $(PIP_INSTALL) --no-deps --upgrade --target build/asan/site .; \
-	LD_PRELOAD=$$library ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 PYTHONMALLOC=malloc \
-		PYTHONPATH=build/asan/site $(BIN)/pytest -q $(CORE_TESTS)
+sanitize: build/asan/environment
+	env $$(cat $<) $(BIN)/pytest -q $(CORE_TESTS)
 
-fuzz: .venv/ready-to-test
-	$(BIN)/python tests/fuzz_http.py --seconds $(FUZZ_SECONDS)
+fuzz: build/asan/environment
+	env $$(cat $<) $(BIN)/python $(FUZZER) --seconds $(FUZZ_SECONDS)
 
 load: .venv/ready-to-load
 	PATH=$(CURDIR)/$(BIN):$$PATH loadtests/run --run-time $(LOAD_SECONDS)s
@@ -84,3 +76,17 @@ clean:
 .venv/ready-to-load: .venv/created $(SOURCES)
 	$(PIP_INSTALL) --editable '.[load]'
 	@touch $@ .venv/ready
+
+# The variables under which Python runs the core that is built with the sanitizers; none where there are no sanitizers.
+# An interpreter without them has to load their library first. What it leaves behind at its end would be reported as
+# leaks, hence detect_leaks=0; its own allocator would hide the bounds of small objects, hence PYTHONMALLOC.
+build/asan/environment: .venv/ready-to-test $(shell find pyserver -name '*.py' -o -name '*.py[ix]' -o -name '*.pxd')
+	@mkdir -p build/asan; : >$@.new; \
+	library=$$(gcc -print-file-name=libasan.so 2>/dev/null); \
+	if [ -f "$$library" ] && [ -z "$$(LD_PRELOAD=$$library true 2>&1)" ]; then \
+		CC=gcc PYSERVER_BUILD=asan $(PIP_INSTALL) --no-deps --upgrade --target build/asan/site . && \
+		echo "LD_PRELOAD=$$library ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1" \
+			"PYTHONMALLOC=malloc PYTHONPATH=build/asan/site" >$@.new; \
+	else \
+		echo "There is no gcc with libasan here: the core is tested without the sanitizers."; \
+	fi && mv $@.new $@
