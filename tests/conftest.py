@@ -7,13 +7,13 @@ package of that name on the path would hide the standard library's.
 from __future__ import annotations
 
 import textwrap
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from support import Server
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 SERVERS = pytest.StashKey[list[Server]]()
@@ -21,19 +21,21 @@ SERVERS = pytest.StashKey[list[Server]]()
 
 @pytest.fixture
 def start(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[..., Server]]:
-    """Start a server and return at once: `start(application, *arguments, env={})`; for one that shall not come up.
+    """Start a server and return at once: `start(application, *arguments, env={}, bind=...)`.
+
+    This is for a server that shall not come up; `serve` waits for one that does.
 
     The application is "module:attribute", or the source of a module that defines `application`.
     When the test is over each server is stopped, and one that leaves a process behind fails the test.
     """
     servers = request.node.stash.setdefault(SERVERS, [])
 
-    def started(application: str, *arguments: str, env: Mapping[str, str] | None = None) -> Server:
+    def started(application: str, *arguments: str, **options: Any) -> Server:
         if "\n" in application:
             name = f"application_{len(servers)}"
             (tmp_path / f"{name}.py").write_text(textwrap.dedent(application), "utf-8")
             application = f"{name}:application"
-        servers.append(Server(application, *arguments, directory=tmp_path, env=env))
+        servers.append(Server(application, *arguments, directory=tmp_path, **options))
         return servers[-1]
 
     yield started
@@ -48,10 +50,10 @@ def start(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[.
 
 @pytest.fixture
 def serve(start: Callable[..., Server]) -> Callable[..., Server]:
-    """Start a server that listens when this returns: `serve(application, *arguments, env={})`, as with `start`."""
+    """Start a server that listens when this returns, with the arguments of `start`."""
 
-    def listening(application: str, *arguments: str, env: Mapping[str, str] | None = None) -> Server:
-        server = start(application, *arguments, env=env)
+    def listening(application: str, *arguments: str, **options: Any) -> Server:
+        server = start(application, *arguments, **options)
         server.wait_until_listening()
         return server
 

@@ -63,16 +63,24 @@ class Server:
 
     Args:
         application: "module:attribute", importable from `directory`.
-        arguments: more of the command line; without a --bind among them, a free port of 127.0.0.1 is used.
+        arguments: more of the command line; a --bind among them takes the place of `bind`.
         directory: where the server starts; the log is kept there.
         env: variables to add to the environment; those that configure a server are not inherited.
+        bind: where to listen; port 0 is any free one, and None leaves it to a config file.
     """
 
     def __init__(
-        self, application: str, *arguments: str, directory: Path, env: Mapping[str, str] | None = None
+        self,
+        application: str,
+        *arguments: str,
+        directory: Path,
+        env: Mapping[str, str] | None = None,
+        bind: str | None = "127.0.0.1:0",
     ) -> None:
-        if not any(argument.startswith(("-b", "--bind")) for argument in arguments):
-            arguments = ("-b", "127.0.0.1:0", *arguments)
+        binds = [argument for argument in arguments if argument.startswith(("-b", "--bind"))]
+        if bind is not None and not binds:
+            arguments = ("-b", bind, *arguments)
+        self._expected = max(1, len(binds))
         self.directory = directory
         self.addresses: list[Address] = []
         self._log_path = _unused_path(directory, "server.log")
@@ -96,10 +104,13 @@ class Server:
 
     def wait_until_listening(self, within: float = 10.0) -> None:
         """Return when connections are taken; fail when the server exited instead."""
-        heard = eventually(lambda: _LISTENING.search(self.log()) or not self.is_running(), within)
-        if not isinstance(heard, re.Match):
-            raise AssertionError(f"the server exited with {self._process.returncode} before it listened:\n{self.log()}")
-        self.addresses = [self._parse_listening(text) for text in heard[1].split(",")]
+        eventually(lambda: len(self._listening()) >= self._expected or not self.is_running(), within)
+        self.addresses = self._listening()
+        if not self.is_running():
+            raise AssertionError(f"the server exited with {self._process.returncode} instead of listening")
+
+    def _listening(self) -> list[Address]:
+        return [self._parse_listening(text) for urls in _LISTENING.findall(self.log()) for text in urls.split(",")]
 
     def _parse_listening(self, text: str) -> Address:
         if text.startswith("unix:"):
