@@ -1,0 +1,169 @@
+"""The command `pyserver`: arguments → settings → arbiter; or what is asked for instead of serving."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+
+from pyserver._version import __version__
+from pyserver.arbiter.loop import Arbiter
+from pyserver.errors import EXIT_CONFIG, EXIT_OK, BootError, ConfigError
+from pyserver.settings.command_line import read_arguments
+from pyserver.settings.model import Settings
+from pyserver.settings.sources import Loaded, load_settings
+from pyserver.workers import load_worker_class
+from pyserver.workers.app import own_traceback
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Do what the command line says.
+
+    Args:
+        argv: the arguments without the name of the program; those of the process when None.
+
+    Returns:
+        The exit code. A mistake of the operator is 1 and one line on standard error.
+    """
+    arguments = sys.argv[1:] if argv is None else argv
+    try:
+        action = read_arguments(arguments).action
+        if action:
+            _print(f"pyserver {__version__}\n" if action == "version" else _help())
+            return EXIT_OK
+        return _run(_Process(arguments, {}))
+    except (ConfigError, BootError) as error:
+        _say(str(error))
+        return error.exit_code
+
+
+def serve(application: str, keywords: Mapping[str, object]) -> int:
+    """`pyserver.run`, with the exit code as result: the keywords stand where the command line stands in `main`."""
+    try:
+        return _run(_Process((), {"wsgi_app": application, **keywords}))
+    except (ConfigError, BootError) as error:
+        _say(str(error))
+        return error.exit_code
+
+
+class _Process:
+    """How this process was started, and what the settings have made of it since.
+
+    A reload reads the settings from the start: its directory and environment, not those that the last settings left.
+    """
+
+    def __init__(self, arguments: Sequence[str], keywords: Mapping[str, object]) -> None:
+        self._arguments = tuple(arguments)
+        self._keywords = keywords
+        self._environ = dict(os.environ)
+        try:
+            self._directory = os.getcwd()
+        except OSError as error:
+            raise ConfigError(f"the start directory cannot be read: {error.strerror}") from None
+        # What any load has replaced or added so far, and not the last one only: a reload that is given up later puts
+        # the surroundings of the one before back.
+        self._replaced: dict[str, str | None] = {}
+        self._added: set[str] = set()
+        self._warned: set[str] = set()
+        # As with gunicorn, a config file can import what lies in the start directory, on every reload too.
+        if self._directory not in sys.path:
+            sys.path.insert(0, self._directory)
+
+    def load(self) -> Loaded:
+        """Read the settings and take up those that concern the whole process; on ConfigError nothing has changed."""
+        loaded = load_settings(self._arguments, self._environ, self._directory, self._keywords)
+        settings = loaded.settings
+        if settings.wsgi_app is None:
+            raise ConfigError("no application was given; name it last, as in: pyserver module:attribute")
+        directory = os.path.join(self._directory, settings.chdir or "")
+        _check_writable(loaded, directory)
+        try:
+            os.chdir(directory)
+        except OSError as error:
+            raise ConfigError(f"{loaded.origins['chdir']}: chdir is {settings.chdir!r}: {error.strerror}") from None
+        self._set_environ(settings)
+        self._add_to_path([*map(os.path.abspath, settings.pythonpath), os.getcwd()])
+        for warning in loaded.warnings:
+            if warning not in self._warned:
+                _say(f"warning: {warning}")
+        self._warned.update(loaded.warnings)
+        return loaded
+
+    def _set_environ(self, settings: Settings) -> None:
+        # Only what we set ourselves is taken back: config files put variables for the application there, too.
+        for name, value in self._replaced.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+        for item in settings.raw_env:
+            name, _, value = item.partition("=")
+            self._replaced.setdefault(name, os.environ.get(name))
+            os.environ[name] = value
+
+    def _add_to_path(self, directories: list[str]) -> None:
+        kept = [directory for directory in sys.path if directory not in self._added]
+        added = [directory for directory in dict.fromkeys(directories) if directory not in kept]
+        self._added.update(added)
+        sys.path[:] = [*added, *kept]
+
+
+def _run(process: _Process) -> int:
+    loaded = process.load()
+    settings = loaded.settings
+    if settings.print_config:
+        _print(_listing(loaded))
+    if settings.check_config or settings.print_config:
+        return _check(settings)
+    return Arbiter(settings, load=lambda: process.load().settings).run()
+
+
+def _check(settings: Settings) -> int:
+    try:
+        load_worker_class(settings.worker_class).load(str(settings.wsgi_app))
+    except BootError as error:
+        _say(str(error))
+        if error.__cause__ is not None:
+            _say(own_traceback(error.__cause__))
+        # gunicorn's code for a check that found something; 3 and 4 are about workers.
+        return EXIT_CONFIG
+    return EXIT_OK
+
+
+def _check_writable(loaded: Loaded, directory: str) -> None:
+    place = loaded.settings.tmp_upload_dir
+    if place is not None and not os.access(os.path.join(directory, place), os.W_OK | os.X_OK):
+        origin = loaded.origins["tmp_upload_dir"]
+        raise ConfigError(f"{origin}: tmp_upload_dir is {place!r}, and no file can be made there")
+
+
+def _help() -> str:
+    # Imported when asked for: the arbiter and its workers would carry it along for ever.
+    from pyserver.settings.reference import render_help
+
+    try:
+        width = os.get_terminal_size().columns
+    except OSError:
+        width = 80
+    return render_help(max(40, min(width, 120)))
+
+
+def _listing(loaded: Loaded) -> str:
+    # As in _help.
+    from pyserver.settings.reference import render_settings
+
+    return render_settings(loaded)
+
+
+def _print(text: str) -> None:
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # `… | head` has read enough. Without this the interpreter would flush again at its end, and complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _say(message: str) -> None:
+    sys.stderr.write(f"pyserver: {message}\n")
+    sys.stderr.flush()
