@@ -1,0 +1,200 @@
+"""Addresses as they are written in `bind`, and the listening sockets made from them."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import errno
+import os
+import socket
+import stat
+
+from pyserver.errors import EXIT_CONFIG, BootError
+
+_DEFAULT_PORT = 8000  # gunicorn's, when only a host is given
+_ANY_HOST = "0.0.0.0"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Address:
+    """Where to listen: a host and port, the path of a Unix socket, or a descriptor that was inherited."""
+
+    host: str = ""
+    port: int = 0
+    path: str = ""
+    descriptor: int = -1
+
+    def __str__(self) -> str:
+        if self.path:
+            return f"unix:{self.path}"
+        if self.descriptor >= 0:
+            return f"fd://{self.descriptor}"
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def parse_address(text: str) -> Address:
+    """The address that `text` names: `host:port`, `host`, `:port`, `[v6]:port`, `unix:path` or `fd://N`.
+
+    Without a port it is 8000, without a host all IPv4 interfaces, as gunicorn has it.
+
+    Raises:
+        ValueError: it is none of these; the message says what is wrong with it.
+    """
+    if text.startswith("fd://"):
+        number = text.removeprefix("fd://")
+        if not _is_number(number):
+            raise ValueError(f"{text!r} does not name a descriptor: fd:// is followed by its number")
+        return Address(descriptor=int(number))
+    if text.startswith("unix:"):
+        path = text.removeprefix("unix:")
+        path = path.removeprefix("//")
+        if not path:
+            raise ValueError(f"{text!r} does not name a path")
+        return Address(path=path)
+    host, port = _host_and_port(text.removeprefix("tcp://"))
+    if port is None:
+        return Address(host.lower() or _ANY_HOST, _DEFAULT_PORT)
+    if not _is_number(port) or int(port) > 65535:
+        raise ValueError(f"{text!r} has the port {port!r}, which is not a number from 0 to 65535")
+    return Address(host.lower() or _ANY_HOST, int(port))
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdecimal()
+
+
+def _host_and_port(text: str) -> tuple[str, str | None]:
+    if text.startswith("["):
+        host, bracket, rest = text[1:].partition("]")
+        if not bracket or (rest and not rest.startswith(":")):
+            raise ValueError(f"{text!r} is not an IPv6 address in brackets, followed by a port")
+        return host, rest[1:] if rest else None
+    if text.count(":") > 1:
+        raise ValueError(f"{text!r} has an IPv6 address without brackets; write [::1]:8000")
+    host, colon, port = text.partition(":")
+    if not host and not colon:
+        raise ValueError("an empty text is no address")
+    return host, port if colon else None
+
+
+def open_listener(address: Address, backlog: int) -> socket.socket:
+    """A listening, non-blocking socket at `address`, not inherited over exec.
+
+    Args:
+        address: where to listen; an inherited descriptor must be a listening socket already.
+        backlog: length of the kernel's queue of connections that nobody has accepted yet.
+
+    Raises:
+        BootError: it cannot be opened; one line says why and what to do.
+    """
+    try:
+        listener = _bound(address)
+        try:
+            listener.listen(backlog)
+            listener.setblocking(False)
+        except OSError:
+            listener.close()
+            raise
+    except OSError as error:
+        raise _refusal(address, _reason(error)) from None
+    return listener
+
+
+def listener_url(listener: socket.socket) -> str:
+    """How a client reaches it, for the log: `http://127.0.0.1:8000`, `http://[::1]:8000` or `unix:/run/a.sock`."""
+    name = listener.getsockname()
+    if listener.family == socket.AF_UNIX:
+        return f"unix:{os.fsdecode(name)}"
+    return f"http://{Address(host=name[0], port=name[1])}"
+
+
+def _bound(address: Address) -> socket.socket:
+    if address.descriptor >= 0:
+        return _inherited(address)
+    return _unix(address) if address.path else _internet(address)
+
+
+def _internet(address: Address) -> socket.socket:
+    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        # A restarted server must be able to bind while connections of the old one are still in TIME_WAIT.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        _set_nodelay(listener)
+        listener.bind((address.host, address.port))
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+def _unix(address: Address) -> socket.socket:
+    _take_over_stale(address)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    # gunicorn's default umask is 0: a proxy that runs as another user can connect. Who may is said by the directory.
+    previous = os.umask(0)
+    try:
+        listener.bind(address.path)
+    except OSError:
+        listener.close()
+        raise
+    finally:
+        os.umask(previous)
+    return listener
+
+
+def _take_over_stale(address: Address) -> None:
+    """Remove a socket file that nobody listens on any more; whether somebody does is told by connecting."""
+    try:
+        mode = os.lstat(address.path).st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(mode):
+        raise _refusal(address, "the file exists and is not a socket")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        # A live server whose queue is full must not hold up our start; it answers EAGAIN.
+        probe.setblocking(False)
+        try:
+            probe.connect(address.path)
+        except ConnectionRefusedError:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(address.path)
+            return
+        except BlockingIOError:
+            pass
+    raise _refusal(address, "another process listens on it; stop that one or choose another --bind")
+
+
+def _inherited(address: Address) -> socket.socket:
+    listener = socket.socket(fileno=address.descriptor)
+    if listener.type != socket.SOCK_STREAM or not listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+        listener.detach()
+        raise _refusal(address, "the descriptor is not a listening stream socket")
+    listener.set_inheritable(False)
+    if listener.family != socket.AF_UNIX:
+        _set_nodelay(listener)
+    return listener
+
+
+def _set_nodelay(listener: socket.socket) -> None:
+    # On Linux accepted connections inherit it: a system call less for each.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
+def _refusal(address: Address, reason: str) -> BootError:
+    return BootError(f"cannot listen on {address}: {reason}", EXIT_CONFIG)
+
+
+def _reason(error: OSError) -> str:
+    if isinstance(error, socket.gaierror):
+        return "the host name cannot be resolved"
+    return {
+        errno.EADDRINUSE: "the port is in use; stop the other process or choose another --bind",
+        errno.EACCES: "no permission; a port below 1024 needs root or CAP_NET_BIND_SERVICE, "
+        "a Unix socket a directory that can be written",
+        errno.EADDRNOTAVAIL: "no interface of this machine has that address",
+        errno.EBADF: "that descriptor is not open",
+        errno.ENOTSOCK: "that descriptor is not a socket",
+        errno.ENOENT: "the directory does not exist",
+        errno.ENAMETOOLONG: "the path is too long for a Unix socket",
+    }.get(error.errno or 0, error.strerror or str(error))
