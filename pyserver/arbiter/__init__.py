@@ -1,0 +1,1 @@
+"""The parent process: it owns the listeners, supervises the workers, and never imports the application."""

@@ -1,0 +1,143 @@
+"""The worker processes: forked, heard, told and reaped. Every system call about them is here; no decision is."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+from typing import TYPE_CHECKING, NamedTuple
+
+from pyserver._scoreboard import Cell, Scoreboard
+from pyserver.arbiter.reports import ReportPipe
+from pyserver.arbiter.roster import Member, Roster
+from pyserver.arbiter.spawn import Lifeline, fork_worker
+from pyserver.workers.base import Report, Seat
+
+if TYPE_CHECKING:
+    import signal
+    import socket
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from pyserver.arbiter.generations import Generation
+    from pyserver.arbiter.spawn import Closable
+
+
+class Departure(NamedTuple):
+    """A worker that was reaped."""
+
+    member: Member
+    status: int  # as `os.waitpid` returns it
+    last_words: list[Report]  # what it had said and nobody had heard yet
+    request: str  # what it was doing, as the end of a sentence
+
+
+class Crew:
+    """All workers there are.
+
+    Args:
+        slots: how many there can be at the same time.
+        poll: what the arbiter waits with; it learns of every report pipe.
+    """
+
+    def __init__(self, slots: int, poll: select.poll) -> None:
+        self.roster = Roster(slots)
+        self._scoreboard = Scoreboard(slots)
+        self._lifeline = Lifeline()
+        self._pipes: dict[int, ReportPipe] = {}  # by process id
+        self._poll = poll
+
+    def spawn(
+        self, generation: Generation, listeners: Sequence[socket.socket], not_its_own: Iterable[Closable]
+    ) -> bool:
+        """Fork a worker of the generation; false when no slot is free, until somebody is reaped.
+
+        Raises:
+            OSError: the system has no room for another process, or no descriptor for its pipe.
+        """
+        slot = self.roster.free_slot()
+        if slot is None:
+            return False
+        pipe = ReportPipe()
+        seat = Seat(
+            slot=slot,
+            generation=generation.number,
+            settings=generation.settings,
+            listeners=listeners,
+            scoreboard=self._scoreboard,
+            log=generation.log,
+            lifeline=self._lifeline.read_end,
+            reports=pipe.write_end,
+        )
+        try:
+            foreign = (*not_its_own, self._lifeline, *self._pipes.values(), pipe)
+            pid = fork_worker(generation.worker_class, seat, foreign, generation.name)
+        except OSError:
+            pipe.close()
+            raise
+        finally:
+            pipe.close_write_end()
+        self._pipes[pid] = pipe
+        self._poll.register(pipe, select.POLLIN)
+        self.roster.add(Member(slot=slot, pid=pid, generation=generation.number))
+        return True
+
+    def look(self) -> list[Member]:
+        """The workers, oldest first, with what the scoreboard says about them now."""
+        self.roster.note_busy(lambda slot: self._scoreboard.read(slot, Cell.BUSY_SINCE_NS))
+        return list(self.roster)
+
+    def hear(self) -> Iterator[tuple[Member, Report]]:
+        """What the workers have said since the last time."""
+        for member in self.roster:
+            for report in self._read(self._pipes[member.pid]):
+                yield member, report
+
+    def tell(self, member: Member, number: signal.Signals) -> None:
+        """Send it a signal."""
+        # It may have died already; then it is about to be reaped.
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(member.pid, number)
+
+    def reap(self) -> Iterator[Departure]:
+        """Those that have died."""
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            member = self.roster.remove(pid)
+            # As process 1 of a container we inherit the orphans of others; they are reaped and forgotten.
+            if member is not None:
+                pipe = self._pipes.pop(pid)
+                last_words = self._read(pipe)
+                self._forget(pipe)
+                pipe.close()
+                request = self.request_of(member)
+                self._scoreboard.clear(member.slot)
+                yield Departure(member, status, last_words, request)
+
+    def request_of(self, member: Member) -> str:
+        """What a worker is doing or did last, as the end of a sentence."""
+        line = self._scoreboard.request_line(member.slot)
+        if not line:
+            return "it had no request yet"
+        if self._scoreboard.read(member.slot, Cell.BUSY_SINCE_NS):
+            return f"it was running {line}"
+        return f"its last request was {line}"
+
+    def connections_of(self, member: Member) -> int:
+        """How many connections it has open."""
+        return self._scoreboard.read(member.slot, Cell.CONNECTIONS)
+
+    def _read(self, pipe: ReportPipe) -> list[Report]:
+        reports, is_at_end = pipe.read()
+        if is_at_end:
+            # Its end could be read for ever, and the wait would end at once each time.
+            self._forget(pipe)
+        return reports
+
+    def _forget(self, pipe: ReportPipe) -> None:
+        with contextlib.suppress(KeyError):
+            self._poll.unregister(pipe)

@@ -1,0 +1,154 @@
+"""One load of the settings and what belongs to it; and which of two loads the server stands on."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from pyserver.log import ErrorLog
+from pyserver.sockets import parse_address
+from pyserver.workers import load_worker_class
+
+if TYPE_CHECKING:
+    from pyserver.settings.model import Settings
+    from pyserver.sockets import Address
+    from pyserver.workers.base import Worker
+
+_MOST_FAILED_BOOTS = 3
+
+
+class Verdict(enum.Enum):
+    """What follows from a worker that could not boot."""
+
+    HALT = "halt"  # no worker has ever served: the server has nothing to offer
+    TRY_AGAIN = "try again"
+    DROP = "drop"  # the settings before these serve on
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a load of the settings does to this process, and what workers inherit from it."""
+
+    directory: str
+    environ: dict[str, str]
+    path: list[str]
+
+    @classmethod
+    def now(cls) -> Surroundings:
+        """As they are."""
+        return cls(os.getcwd(), dict(os.environ), list(sys.path))
+
+    def restore(self) -> None:
+        """Go back to them, after a later load was given up."""
+        os.chdir(self.directory)
+        for name in os.environ.keys() - self.environ.keys():
+            del os.environ[name]
+        os.environ.update(self.environ)
+        sys.path[:] = self.path
+
+
+@dataclasses.dataclass(slots=True, eq=False)
+class Generation:
+    """All workers forked from one load of the settings."""
+
+    number: int
+    settings: Settings
+    worker_class: type[Worker]
+    log: ErrorLog
+    surroundings: Surroundings
+    is_proven: bool = False  # one of its workers has been ready
+    failed_boots: int = 0
+    last_failure: str = ""  # what the log has already been told in full
+
+    @property
+    def addresses(self) -> list[Address]:
+        """Where it listens, each once."""
+        return list(dict.fromkeys(map(parse_address, self.settings.bind)))
+
+    @property
+    def name(self) -> str:
+        """The server's name in process titles."""
+        return str(self.settings.proc_name or self.settings.wsgi_app)
+
+    def told_once(self, failure: str) -> str:
+        """What the log says about a failed boot: all of it at first, then, while it is the same, one line."""
+        is_known, self.last_failure = failure == self.last_failure, failure
+        return failure.partition("\n")[0] if is_known else failure
+
+
+def load_generation(number: int, settings: Settings) -> Generation:
+    """What the settings name, found and opened, except for the listeners.
+
+    Raises:
+        ConfigError: the worker class cannot be loaded.
+        BootError: the error log cannot be opened.
+    """
+    worker_class = load_worker_class(settings.worker_class)
+    log = ErrorLog(settings.errorlog, settings.loglevel)
+    return Generation(number, settings, worker_class, log, Surroundings.now())
+
+
+class Generations:
+    """The current generation, and the one to go back to while the current one has not proved itself."""
+
+    def __init__(self, first: Generation) -> None:
+        self.current = first
+        self.fallback: Generation | None = None
+        self._last_number = first.number
+        self._loaded = [first]
+
+    def next_number(self) -> int:
+        """A number that no generation has had."""
+        self._last_number += 1
+        return self._last_number
+
+    def propose(self, generation: Generation) -> None:
+        """Try another; the last one that proved itself stays as the fallback."""
+        if self.current.is_proven:
+            self.fallback = self.current
+        self.current = generation
+        self._loaded.append(generation)
+
+    def note_ready(self, number: int) -> bool:
+        """A worker of that generation is ready; whether that is what the current one had to prove."""
+        if number != self.current.number or self.current.is_proven:
+            return False
+        self.current.is_proven = True
+        self.fallback = None
+        return True
+
+    def note_failed_boot(self, number: int) -> Verdict | None:
+        """A worker of that generation could not boot; None when the generation no longer matters."""
+        if number != self.current.number:
+            return None
+        if self.current.is_proven:
+            return Verdict.TRY_AGAIN
+        self.current.failed_boots += 1
+        if self.fallback is None:
+            return Verdict.HALT
+        return Verdict.DROP if self.current.failed_boots >= _MOST_FAILED_BOOTS else Verdict.TRY_AGAIN
+
+    def drop(self) -> None:
+        """Give the current generation up and go back to the fallback, and to its surroundings."""
+        if self.fallback is None:
+            raise LookupError("there is no generation to go back to")
+        self.current, self.fallback = self.fallback, None
+        self.current.surroundings.restore()
+
+    def in_use(self) -> list[Generation]:
+        """Those whose listeners must stay open."""
+        return [self.current] if self.fallback is None else [self.fallback, self.current]
+
+    def other_logs(self) -> list[ErrorLog]:
+        """Those that a worker of the current generation has no use for."""
+        return [one.log for one in self._loaded if one is not self.current]
+
+    def release(self) -> None:
+        """Close the logs of those that are not in use any more."""
+        for generation in self._loaded:
+            if generation not in self.in_use():
+                generation.log.close()
+        self._loaded = self.in_use()

@@ -1,0 +1,74 @@
+"""The open listeners: what is wanted against what is there."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from typing import TYPE_CHECKING
+
+from pyserver.errors import BootError
+from pyserver.sockets import open_listener
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Collection
+
+    from pyserver.sockets import Address
+
+
+class Listeners:
+    """Listening sockets by address, open in the arbiter so that workers come and go without one being closed."""
+
+    def __init__(self) -> None:
+        self._open: dict[Address, socket.socket] = {}
+        self._files: dict[Address, tuple[int, int]] = {}  # device and inode of the file of a Unix socket
+
+    def open(self, addresses: Collection[Address], backlog: int) -> None:
+        """Open those that are not open yet; the others keep their sockets, with the new backlog.
+
+        Raises:
+            BootError: one cannot be opened; then everything is as before.
+        """
+        before = set(self._open)
+        try:
+            for address in addresses:
+                if address not in self._open:
+                    self._add(address, open_listener(address, backlog))
+        except BootError:
+            self.keep(before)
+            raise
+        for address in addresses:
+            self._open[address].listen(backlog)
+
+    def at(self, addresses: Collection[Address]) -> list[socket.socket]:
+        """The sockets at these addresses, in their order."""
+        return [self._open[address] for address in addresses]
+
+    def not_at(self, addresses: Collection[Address]) -> list[socket.socket]:
+        """The sockets at all other addresses."""
+        return [listener for address, listener in self._open.items() if address not in addresses]
+
+    def keep(self, addresses: Collection[Address]) -> None:
+        """Close the sockets at all other addresses; workers that have them go on accepting."""
+        for address in [address for address in self._open if address not in addresses]:
+            self._remove_file(address)
+            self._open.pop(address).close()
+
+    def close(self) -> None:
+        """Close all."""
+        self.keep(())
+
+    def _add(self, address: Address, listener: socket.socket) -> None:
+        self._open[address] = listener
+        if address.path:
+            status = os.stat(address.path)
+            self._files[address] = status.st_dev, status.st_ino
+
+    def _remove_file(self, address: Address) -> None:
+        """Remove the file of a Unix socket, unless another server has put its own there in the meantime."""
+        if address not in self._files:
+            return
+        with contextlib.suppress(OSError):
+            status = os.stat(address.path)
+            if (status.st_dev, status.st_ino) == self._files.pop(address):
+                os.unlink(address.path)

@@ -1,0 +1,137 @@
+"""Forking a worker, and the first and last steps of the child."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import faulthandler
+import gc
+import os
+import signal
+import sys
+from typing import TYPE_CHECKING, NoReturn, Protocol
+
+from setproctitle import setproctitle
+
+from pyserver.errors import EXIT_OK
+from pyserver.signals import SIGNALS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from pyserver.workers.base import Seat, Worker
+
+_EXIT_CRASHED = 255  # gunicorn's: the worker's own code raised while it served
+
+
+class Closable(Protocol):
+    """What a child may have to close."""
+
+    def close(self) -> object:
+        """Give it up."""
+
+
+class Lifeline:
+    """A pipe that nobody writes to: when it ends, the arbiter, which alone holds it open, has died."""
+
+    def __init__(self) -> None:
+        self.read_end, self._write_end = os.pipe()
+
+    def close(self) -> None:
+        """For a worker: be one of those that watch."""
+        os.close(self._write_end)
+
+
+def set_title(role: str, name: str) -> None:
+    """Name this process in `ps`: `pyserver: worker [shop]`."""
+    setproctitle(f"pyserver: {role} [{name}]")
+
+
+def fork_worker(worker_class: type[Worker], seat: Seat, not_its_own: Iterable[Closable], name: str) -> int:
+    """Start a worker process.
+
+    Args:
+        worker_class: what serves in it.
+        seat: what it is given.
+        not_its_own: what this process has open and the worker must not have, the signal inbox included.
+        name: the server's name, for the title.
+
+    Returns:
+        The process id of the child.
+
+    Raises:
+        OSError: the system has no room for another process.
+    """
+    # What is still in a buffer would be written twice.
+    _flush()
+    # Objects of before the fork are left alone by the child's collector, so their pages stay shared.
+    gc.freeze()
+    # A signal that comes before the child has handlers of its own must not end up in a copy of ours.
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, [row.number for row in SIGNALS])
+    try:
+        pid = os.fork()
+        if pid == 0:
+            _live(worker_class, seat, not_its_own, name, mask)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    return pid
+
+
+def _live(
+    worker_class: type[Worker], seat: Seat, not_its_own: Iterable[Closable], name: str, mask: Iterable[int]
+) -> NoReturn:
+    """The child, from its first step to its last; never returns into the arbiter's frames."""
+    exit_code, has_time = _EXIT_CRASHED, False
+    try:
+        _become_worker(seat, not_its_own, name, mask)
+        worker = worker_class(seat)
+        exit_code = worker.run()
+        has_time = exit_code == EXIT_OK and not worker.is_quitting
+    except BaseException:
+        # Nothing may escape: what would go on is a second arbiter.
+        seat.log.exception("Worker (pid: %s) crashed", os.getpid())
+    finally:
+        _leave(exit_code, has_time)
+
+
+def _become_worker(seat: Seat, not_its_own: Iterable[Closable], name: str, mask: Iterable[int]) -> None:
+    """The first steps: give up what is the arbiter's, and be a process of its own.
+
+    That the arbiter has died is seen at `seat.lifeline`, once the worker serves. Randomness needs no step: `random`
+    and `ssl` seed themselves anew in a forked child.
+    """
+    # The inbox is among it, so the handlers of the arbiter go too.
+    for item in not_its_own:
+        item.close()
+    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    atexit._clear()
+    set_title("worker", name)
+    # The arbiter ends a worker that is over its request timeout with ABRT. This writes the Python stack of every
+    # thread from the signal handler itself, so that it also does when the interpreter lock is held in C.
+    faulthandler.enable(seat.log.fileno(), all_threads=True)
+    seat.log.info("Booting worker with pid: %s", os.getpid())
+
+
+def _leave(exit_code: int, has_time: bool) -> NoReturn:
+    """The last steps, as the interpreter's own end has them, without unwinding the frames of the arbiter.
+
+    Args:
+        exit_code: of the process.
+        has_time: whether threads that the application has started are waited for.
+    """
+    try:
+        threading = sys.modules.get("threading")
+        if has_time and threading is not None:
+            threading._shutdown()
+        if exit_code == EXIT_OK:
+            atexit._run_exitfuncs()
+        _flush()
+    finally:
+        os._exit(exit_code)
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        # Closed, or on a full disk: no reason not to go on.
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            stream.flush()

@@ -1,0 +1,84 @@
+"""Which worker classes there are, and how a name given with `-k` becomes a class."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from pyserver.errors import ConfigError
+from pyserver.workers.base import Worker
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+WORKERS = {
+    "sync": "pyserver.workers.sync:SyncWorker",
+}
+
+_GROUP = "pyserver.workers"
+
+
+def load_worker_class(name: str) -> type[Worker]:
+    """The class that serves when `worker_class` is `name`.
+
+    Args:
+        name: a key of `WORKERS`, an entry point of the group `pyserver.workers`, or a dotted path:
+            `package.module:Class` or `package.module.Class`.
+
+    Raises:
+        ConfigError: there is none of that name or more than one, it cannot be imported, or it is no `Worker`.
+    """
+    found = [WORKERS[name]] if name in WORKERS else []
+    found += dict.fromkeys(target for entry, target in _entry_points() if entry == name)
+    if len(found) > 1:
+        raise ConfigError(f"worker_class {name!r} is ambiguous, it is the name of: {', '.join(found)}")
+    if not found and "." not in name and ":" not in name:
+        known = sorted({*WORKERS, *(entry for entry, _ in _entry_points())})
+        raise ConfigError(f"worker_class {name!r} is not known; there are: {', '.join(known)}")
+    return _imported(name, found[0] if found else name)
+
+
+def _imported(name: str, target: str) -> type[Worker]:
+    module_name, colon, class_name = target.partition(":")
+    if not colon:
+        module_name, _, class_name = target.rpartition(".")
+    try:
+        worker_class = getattr(importlib.import_module(module_name), class_name)
+    except Exception as error:
+        # Whatever a module of someone else raises, the operator is told that this setting is why.
+        raise ConfigError(f"worker_class {name!r} cannot be loaded: {type(error).__name__}: {error}") from error
+    if not (isinstance(worker_class, type) and issubclass(worker_class, Worker)):
+        raise ConfigError(f"worker_class {name!r} is not a subclass of pyserver.workers.base.Worker")
+    return worker_class
+
+
+def _entry_points() -> Iterator[tuple[str, str]]:
+    """Names and targets of the group, from all installed distributions.
+
+    Not by importlib.metadata: it imports email, zipfile and csv, which every worker would then carry.
+    """
+    for directory in dict.fromkeys(map(os.path.abspath, sys.path)):
+        try:
+            names = os.listdir(directory)
+        except OSError:
+            continue
+        for name in sorted(names):
+            if name.endswith((".dist-info", ".egg-info")):
+                yield from _group_of(os.path.join(directory, name, "entry_points.txt"))
+
+
+def _group_of(path: str) -> Iterator[tuple[str, str]]:
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            lines = [line.strip() for line in file]
+    except OSError:
+        return
+    section = ""
+    for line in lines:
+        if line.startswith("["):
+            section = line.strip("[]").strip()
+        elif section == _GROUP and "=" in line and not line.startswith(("#", ";")):
+            entry, _, target = line.partition("=")
+            yield entry.strip(), target.partition("[")[0].strip()

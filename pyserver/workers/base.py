@@ -1,0 +1,226 @@
+"""The base of every worker class: a child process that loads the application, obeys verbs and reports to the arbiter.
+
+A class of your own, given with `-k package.module:Class`, says how it waits and how a request is run:
+
+    class MyWorker(Worker):
+        interfaces = ("wsgi",)
+
+        def boot(self):                   # optional: after super().boot() there is self.application
+        def watch(self, fd, callback):    # call `callback` in serve() whenever `fd` can be read
+        def unwatch(self, fd):
+        def serve(self):                  # accept on self.listeners, until is_retiring and nothing is left
+        def wake(self):                   # is_retiring or is_quitting has become true
+
+Everything else (signals, readiness, exit codes, the end of the arbiter) is done here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import math
+import os
+import signal
+import socket
+import struct
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, ClassVar
+
+from pyserver._scoreboard import Cell, Scoreboard
+from pyserver.errors import EXIT_OK, EXIT_WORKER_BOOT, BootError
+from pyserver.signals import SignalInbox, worker_verbs
+from pyserver.workers.app import Application, check_interface, load_application, own_traceback
+
+if TYPE_CHECKING:
+    from pyserver.log import ErrorLog
+    from pyserver.settings.model import Settings
+
+
+class WorkerState(enum.IntEnum):
+    """Where a worker is in its life; stored in its scoreboard slot."""
+
+    BOOTING = 1  # forked, the application is loading
+    READY = 2  # accepting connections
+    RETIRING = 3  # accepting nothing, finishing what cannot move
+    EXITED = 4  # reaped; the slot is free
+
+
+_S = WorkerState
+NEXT_STATE = {
+    (_S.BOOTING, "loaded"): _S.READY,
+    (_S.READY, "retire"): _S.RETIRING,
+    (_S.RETIRING, "reaped"): _S.EXITED,
+    (_S.READY, "reaped"): _S.EXITED,  # crashed, or killed over its request timeout
+    (_S.BOOTING, "reaped"): _S.EXITED,  # could not load: the generation is suspect
+}
+
+
+class ReportKind(enum.IntEnum):
+    """What a worker tells the arbiter."""
+
+    LOADED = 1  # the application is there; connections are accepted from now on
+    FAILED = 2  # it could not boot; with the exit code and the reason
+    RETIRING = 3  # it retires, whoever said so
+    REPLACE_ME = 4  # it has served enough; it goes on until its replacement is ready
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Report:
+    """One message on the report pipe."""
+
+    kind: ReportKind
+    exit_code: int = EXIT_OK
+    text: str = ""
+
+    # Followed by the text. Small enough that the whole message fits in an empty pipe, so sending it never waits.
+    HEAD: ClassVar[struct.Struct] = struct.Struct("!BBI")
+    LONGEST: ClassVar[int] = 32_768
+
+    def encoded(self) -> bytes:
+        """The bytes that `pyserver.arbiter.reports` reads; of a long text, the end is kept."""
+        text = self.text.encode("utf-8", "backslashreplace")[-self.LONGEST :]
+        return self.HEAD.pack(self.kind, self.exit_code, len(text)) + text
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Seat:
+    """What the arbiter gives a worker."""
+
+    slot: int
+    generation: int
+    settings: Settings
+    listeners: Sequence[socket.socket]
+    scoreboard: Scoreboard
+    log: ErrorLog
+    lifeline: int  # the read end of a pipe whose other end only the arbiter holds
+    reports: int  # the write end of the report pipe
+
+
+class Worker:
+    """A child process. A subclass says who waits and how a ready request runs.
+
+    What a subclass finds: `settings`, `listeners` (bound, listening, non-blocking sockets), `log`, `scoreboard` and
+    `slot` (its row there), `application` (after `boot`), `is_retiring`, `is_quitting`.
+    """
+
+    interfaces: ClassVar[tuple[str, ...]] = ("wsgi",)
+
+    def __init__(self, seat: Seat) -> None:
+        self.settings = seat.settings
+        self.listeners = list(seat.listeners)
+        self.log = seat.log
+        self.scoreboard = seat.scoreboard
+        self.slot = seat.slot
+        self.generation = seat.generation
+        self.is_retiring = False
+        self.is_quitting = False
+        self.application: Application
+        self._lifeline = seat.lifeline
+        self._reports = seat.reports
+        self._advance_to(WorkerState.BOOTING)
+
+    # What a subclass fills in.
+
+    def boot(self) -> None:
+        """Load the application; a subclass extends it with what it serves with.
+
+        Raises:
+            BootError: what failed, in one line, and the exit code.
+        """
+        self.application = self.load(str(self.settings.wsgi_app))
+
+    def watch(self, fd: int, callback: Callable[[], None]) -> None:
+        """Have `callback` called in `serve`, by the main thread, whenever `fd` can be read or its peer has closed."""
+        raise NotImplementedError
+
+    def unwatch(self, fd: int) -> None:
+        """Watch `fd` no more; may be called from its callback."""
+        raise NotImplementedError
+
+    def serve(self) -> None:
+        """Serve until `is_quitting`, or until `is_retiring` and no request is left."""
+        raise NotImplementedError
+
+    def wake(self) -> None:
+        """`is_retiring` or `is_quitting` has become true; called by the main thread, in a callback of `watch`."""
+
+    # What a subclass is given.
+
+    @classmethod
+    def load(cls, spec: str) -> Application:
+        """The application that `spec` names, when this class can serve it; raises BootError."""
+        application = load_application(spec)
+        check_interface(application, spec, cls.interfaces, cls.__name__)
+        return application
+
+    def retire(self) -> None:
+        """Verb: accept no more connections and leave when nothing is left."""
+        if not self.is_retiring:
+            self.is_retiring = True
+            self._advance("retire")
+            self._report(Report(ReportKind.RETIRING))
+            self.wake()
+
+    def quit(self) -> None:
+        """Verb: leave now, and abandon what is open."""
+        if not self.is_quitting:
+            self.is_quitting = True
+            self.wake()
+
+    def ask_for_replacement(self) -> None:
+        """Tell the arbiter to start a successor; it retires this worker when that one is ready."""
+        self._report(Report(ReportKind.REPLACE_ME))
+
+    def run(self) -> int:
+        """The whole life of the process; called once, by the arbiter's child. Returns the exit code."""
+        # Before the application is loaded: what it does with signals on its own is left to it, as gunicorn does.
+        self._inbox = SignalInbox(worker_verbs())
+        try:
+            self.boot()
+        except BootError as error:
+            return self._failed(error.exit_code, str(error), error.__cause__)
+        except BaseException as error:
+            # Whatever it was, the arbiter is told, and decides.
+            return self._failed(EXIT_WORKER_BOOT, f"{type(error).__name__}: {error}", error)
+        self.watch(self._inbox.fileno(), self._obey)
+        self.watch(self._lifeline, self._orphaned)
+        self._advance("loaded")
+        self._report(Report(ReportKind.LOADED))
+        self.serve()
+        self.log.info("Worker exiting (pid: %s)", os.getpid())
+        return EXIT_OK
+
+    def _failed(self, exit_code: int, reason: str, cause: BaseException | None) -> int:
+        text = f"{reason}\n{own_traceback(cause)}" if cause is not None else reason
+        self._report(Report(ReportKind.FAILED, exit_code, text))
+        return exit_code
+
+    def _obey(self) -> None:
+        for _, verb in self._inbox.take():
+            if verb == "retire":
+                self.retire()
+            elif verb == "quit":
+                self.quit()
+
+    def _orphaned(self) -> None:
+        """The arbiter died: nobody will replace, reload or stop this worker, so it goes, and frees the port."""
+        self.unwatch(self._lifeline)
+        self.log.error("The arbiter is gone; worker (pid: %s) stops", os.getpid())
+        # With nobody left to end a worker that hangs, the kernel does: the alarm's default action needs no Python.
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.alarm(max(1, math.ceil(self.settings.graceful_timeout)))
+        self.retire()
+
+    def _advance(self, event: str) -> None:
+        self._advance_to(NEXT_STATE[self._state, event])
+
+    def _advance_to(self, state: WorkerState) -> None:
+        self._state = state
+        self.scoreboard.write(self.slot, Cell.STATE, state)
+
+    def _report(self, report: Report) -> None:
+        try:
+            os.write(self._reports, report.encoded())
+        except OSError as error:
+            # The arbiter died; the lifeline says so too, and what is asked of the worker then is done there.
+            self.log.debug("A report could not be sent: %s", error)

@@ -1,0 +1,116 @@
+"""The bookkeeping of workers: slots, states, what was said and told."""
+
+import pytest
+
+from pyserver.arbiter.actions import Abort, Kill, Quit, Reason, Retire
+from pyserver.arbiter.roster import Member, Roster
+from pyserver.workers.base import Report, ReportKind, WorkerState
+
+
+@pytest.fixture
+def roster():
+    return Roster(3)
+
+
+def forked(roster, pid):
+    roster.add(Member(slot=roster.free_slot(), pid=pid, generation=1))
+    return roster.at(next(member.slot for member in roster if member.pid == pid))
+
+
+def test_slots_are_given_from_zero_upwards(roster):
+    assert [forked(roster, pid).slot for pid in (7, 8, 9)] == [0, 1, 2]
+
+
+def test_there_is_no_slot_beyond_the_last(roster):
+    for pid in (7, 8, 9):
+        forked(roster, pid)
+    assert roster.free_slot() is None
+
+
+def test_the_slot_of_a_reaped_worker_is_given_again(roster):
+    for pid in (7, 8, 9):
+        forked(roster, pid)
+    roster.remove(8)
+    assert roster.free_slot() == 1
+
+
+def test_members_are_in_the_order_of_their_age(roster):
+    for pid in (9, 7, 8):
+        forked(roster, pid)
+    assert [member.pid for member in roster] == [9, 7, 8]
+
+
+def test_members_can_leave_while_they_are_gone_through(roster):
+    for pid in (7, 8):
+        forked(roster, pid)
+    for member in roster:
+        roster.remove(member.pid)
+    assert len(roster) == 0
+
+
+def test_a_process_that_is_no_worker_is_nobody(roster):
+    assert roster.remove(12345) is None
+
+
+def test_nobody_is_at_a_free_slot(roster):
+    with pytest.raises(KeyError):
+        roster.at(0)
+
+
+def test_a_worker_is_ready_when_it_says_so(roster):
+    member = forked(roster, 7)
+    assert member.state is WorkerState.BOOTING
+    member.note_report(Report(ReportKind.LOADED), 5)
+    assert (member.state, member.ready_at_ns) == (WorkerState.READY, 5)
+
+
+def test_a_worker_that_retires_on_its_own_and_is_told_so_retires_once(roster):
+    member = forked(roster, 7)
+    member.note_report(Report(ReportKind.LOADED), 5)
+    member.note_report(Report(ReportKind.RETIRING), 6)
+    member.note_told(Retire(member.slot), 7)
+    assert (member.state, member.retired_at_ns) == (WorkerState.RETIRING, 6)
+
+
+def test_what_a_worker_said_about_its_failure_is_kept(roster):
+    member = forked(roster, 7)
+    failure = Report(ReportKind.FAILED, 4, "no such module")
+    member.note_report(failure, 5)
+    assert member.failure == failure
+
+
+def test_a_worker_that_wants_replacing_is_still_ready(roster):
+    member = forked(roster, 7)
+    member.note_report(Report(ReportKind.LOADED), 5)
+    member.note_report(Report(ReportKind.REPLACE_ME), 6)
+    assert member.wants_replacing
+    assert member.state is WorkerState.READY
+
+
+@pytest.mark.parametrize("action", [Quit(0), Abort(0), Kill(0, Reason.QUICK)])
+def test_a_worker_that_was_told_to_die_is_dying(roster, action):
+    member = forked(roster, 7)
+    member.note_told(action, 5)
+    assert member.is_dying
+
+
+@pytest.mark.parametrize("reports", [[], [ReportKind.LOADED], [ReportKind.LOADED, ReportKind.RETIRING]])
+def test_a_worker_can_die_in_any_state(roster, reports):
+    member = forked(roster, 7)
+    for kind in reports:
+        member.note_report(Report(kind), 5)
+    assert roster.remove(7) is member
+    assert member.state is WorkerState.EXITED
+
+
+def test_a_transition_that_is_not_in_the_table_is_a_bug(roster):
+    member = forked(roster, 7)
+    with pytest.raises(KeyError):
+        member.note_told(Retire(0), 5)
+
+
+def test_who_is_busy_is_taken_from_the_scoreboard_by_slot(roster):
+    for pid in (7, 8):
+        forked(roster, pid)
+    roster.note_busy({0: 11, 1: 0}.__getitem__)
+    assert [member.busy_since_ns for member in roster] == [11, 0]
