@@ -156,6 +156,7 @@ cdef Outcome decode_chunks(
 cdef bint is_field_name(Span text) noexcept nogil
 cdef bint is_field_value(Span text) noexcept nogil
 cdef bint is_host(Span text) noexcept nogil
+cdef bint same_text(Span one, Span other) noexcept nogil
 
 
 cdef struct Out:

@@ -7,6 +7,20 @@ from typing import NamedTuple
 from pyserver._http import Fault
 
 
+# The reason phrases of the statuses that the server itself answers with; RFC 9110 §15.
+REASONS = {
+    400: "Bad Request",
+    408: "Request Timeout",
+    413: "Content Too Large",
+    414: "URI Too Long",
+    417: "Expectation Failed",
+    431: "Request Header Fields Too Large",
+    500: "Internal Server Error",
+    501: "Not Implemented",
+    505: "HTTP Version Not Supported",
+}
+
+
 class Refusal(NamedTuple):
     """The answer to one kind of bad request.
 

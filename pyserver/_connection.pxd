@@ -1,0 +1,139 @@
+# The contract of _connection: what is known of one connection. No system calls, no HTTP syntax.
+from cpython.object cimport PyObject
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+
+from pyserver._http cimport Bounds, Chunks, Head, Out, Outcome, Span
+
+
+cdef enum SourceKind:
+    # What an event of the poller is about.
+    LISTENER_SOURCE
+    CONNECTION_SOURCE
+    WATCH_SOURCE
+
+
+cdef struct Source:
+    # The first member of everything a poller reports.
+    int kind
+    int fd                      # -1 once closed; an event may still be under way
+
+
+cdef enum:
+    # What a connection is waiting for, and so how long it may; one list each.
+    AWAIT_FIRST_BYTE
+    AWAIT_HEAD
+    AWAIT_CONTENT
+    AWAIT_NEXT_REQUEST
+    AWAIT_WRITE
+    AWAIT_CLOSE
+    RUNNING                     # the application has it: no deadline of the connection's
+    DEADLINES
+
+
+cdef struct Reader:
+    # Bytes received and not yet consumed, and the parser of the message that begins in them.
+    Head head
+    unsigned char *data
+    Py_ssize_t begin            # of the current message
+    Py_ssize_t length
+    Py_ssize_t capacity
+
+
+cdef struct Content:
+    # Content of the current request, while it arrives.
+    bint is_chunked
+    bint is_complete
+    Chunks chunks
+    uint64_t expected           # bytes still to come, where Content-Length tells
+    uint64_t received
+    PyObject *memory            # a bytes object of `capacity` bytes, being filled; owned
+    Py_ssize_t used
+    Py_ssize_t capacity
+    int file                    # an unlinked temporary file, once there is more than memory may hold; else -1
+
+
+cdef enum SegmentKind:
+    COPIED                      # bytes behind the segment itself
+    BORROWED                    # bytes of `owner`
+    SPOOLED                     # a range of the connection's own temporary file
+    FROM_FILE                   # a range of a file; the descriptor is the segment's
+
+
+cdef struct Segment:
+    Segment *next
+    int kind
+    int file
+    PyObject *owner
+    const unsigned char *data
+    int64_t offset              # in `file`
+    int64_t length              # still to be sent
+    Py_ssize_t capacity         # of a COPIED segment
+
+
+cdef struct Output:
+    # What the socket has not taken yet, in order.
+    Segment *first
+    Segment *last
+    int64_t in_memory           # bytes in COPIED segments
+    int64_t spooled             # bytes in the temporary file
+    int64_t spool_end
+    int spool                   # descriptor of the temporary file, or -1
+
+
+cdef struct Connection:
+    Source source
+    uint8_t waits_for           # one of AWAIT_FIRST_BYTE … RUNNING
+    uint8_t listener
+    bint is_watched
+    bint is_readable            # the poller said so while reading had to wait
+    bint has_ended              # the peer has sent its last byte
+    bint is_gone                # the peer takes no more: what is written is dropped
+    bint closes                 # once all output is written
+    bint lingers                # … and then what the peer still sends is read and dropped
+    bint resets                 # … or ends in a reset, for nothing else tells that the response is cut
+    uint8_t interest            # what a level-triggered poller was asked for
+    uint8_t family              # of the peer's address: 4, 6, or 0 for a Unix socket
+    uint16_t port
+    uint8_t address[16]
+    uint32_t requests           # begun on this connection
+    Connection *earlier
+    Connection *later
+    int64_t deadline_ns
+    int64_t linger_until_ns
+    Reader *reader              # NULL while no byte is waiting
+    Content *content            # NULL while no content is arriving
+    Output *output              # NULL while the socket takes everything
+
+
+cdef struct DeadlineList:
+    # Connections that wait for the same thing, the one that waits longest first: all have the same time.
+    Connection *first
+    Connection *last
+    int64_t duration_ns
+
+
+cdef Connection *new_connection(int fd) except NULL
+cdef void free_connection(Connection *connection) noexcept
+
+cdef void enlist(DeadlineList *lists, Connection *connection, int reason, int64_t now_ns) noexcept nogil
+cdef void delist(DeadlineList *lists, Connection *connection) noexcept nogil
+
+cdef int make_room(Reader *reader, Py_ssize_t room) except -1
+cdef Reader *detach(const Reader *reader) except NULL
+cdef void free_reader(Reader *reader) noexcept nogil
+cdef void drop_after_head(Reader *reader, Py_ssize_t length) noexcept nogil
+
+cdef Content *new_content(const Head *head) except NULL
+cdef void free_content(Content *content) noexcept
+cdef Outcome next_content(
+    Content *content, const unsigned char *base, Py_ssize_t length, Py_ssize_t *consumed, Span *data, const Bounds *bounds
+) noexcept nogil
+cdef int keep_in_memory(Content *content, Span data, Py_ssize_t limit) except -1
+cdef object take_memory(Content *content)
+
+cdef Output *new_output() except NULL
+cdef void free_output(Output *output) noexcept
+cdef int add_copy(Output *output, const unsigned char *data, Py_ssize_t length) except -1
+cdef int add_borrowed(Output *output, object owner, const unsigned char *data, Py_ssize_t length) except -1
+cdef int add_range(Output *output, int kind, int file, int64_t offset, int64_t length) except -1
+cdef void drop_first(Output *output) noexcept

@@ -1,0 +1,144 @@
+# The contract of _engine: the connections of one worker, and one request in flight.
+from libc.stdint cimport int64_t, uint8_t, uint32_t
+
+from pyserver._access cimport AccessLog
+from pyserver._connection cimport Connection, Content, DeadlineList, Reader, Source
+from pyserver._http cimport Bounds, Head, Limits, Out, Outcome, Response, Span, Stamp
+from pyserver._poller cimport Poller
+from pyserver._scoreboard cimport Slot
+
+
+cdef extern from "<sys/socket.h>":
+    struct sockaddr_storage:
+        unsigned short ss_family
+
+
+cdef struct Listener:
+    Source source
+    int index
+
+
+cdef class Durations:
+    cdef int64_t head_ns
+    cdef int64_t content_ns
+    cdef int64_t idle_ns
+    cdef int64_t write_ns
+
+
+cdef class Buffers:
+    cdef Py_ssize_t request
+    cdef int64_t response
+    cdef int64_t spool
+    cdef bytes directory
+
+
+cdef class Gateway:
+    # Turns a request into a call of the application, and what comes back into the methods of the exchange.
+
+    cdef int run(self, Exchange exchange) except -1
+
+
+cdef class Exchange:
+    cdef Engine engine
+    cdef Connection *connection
+    cdef const Head *head
+    cdef const unsigned char *base      # the offsets of `head` begin here; valid until the engine receives again
+    cdef Span content                   # content that came with the head; borrowed likewise
+    cdef Content *received              # content that came later, or NULL
+    cdef Response response
+    cdef bint persists
+    cdef bint is_finished
+    cdef bint has_excess                # the application gave more than its Content-Length
+    cdef bytes response_head
+    cdef dict environ
+
+    cdef int start(self, object status, object fields) except -1
+    cdef int finish_head(self, int64_t known) except -1
+    cdef int respond(self, object content) except -1
+    cdef int write(self, object block) except -1
+    cdef int lend(self, object block) except -1
+    cdef int _put(self, object block, bint lent) except -1
+    cdef Py_ssize_t _admit(self, int64_t length) except -1
+    cdef int write_file(self, int file, int64_t offset, int64_t length) except -1
+    cdef int finish(self) except -1
+    cdef int fail(self) except -1
+    cdef str request_line(self)
+
+
+cdef class Engine:
+    cdef readonly list listeners
+    cdef Gateway _gateway
+    cdef Poller _poller
+    cdef AccessLog _access
+    cdef object _log
+    cdef Bounds _bounds
+    cdef Buffers _buffers
+    cdef DeadlineList _lists[8]
+    cdef Listener *_listeners
+    cdef int _listener_count
+    cdef dict _watches
+    cdef Reader _scratch                # what is received before it is known to be incomplete
+    cdef Out _out                       # responses of the connection being served, not yet given to its socket
+    cdef int64_t _out_since_ns
+    cdef Exchange _exchange             # reused while nobody else holds it
+    cdef Slot *_slot
+    cdef Slot _own_slot
+    cdef Stamp _stamp
+    cdef int64_t _stamp_until_ns
+    cdef bytes _server
+    cdef bint _with_date
+    cdef int64_t _now_ns
+    cdef Connection *_dead              # closed in this round; their events may still be under way
+    cdef Connection **_again            # connections with more to read than one turn allows
+    cdef int _again_count
+    cdef int _again_capacity
+    cdef int64_t _accept_again_ns       # when accepting goes on after descriptors ran out; 0: it goes on now
+    cdef int64_t _said_exhausted_ns
+    cdef readonly int connections
+    cdef readonly int64_t requests
+    cdef readonly bint is_retiring
+    cdef bint _is_stopped
+    cdef bint _accepts
+    cdef public int64_t max_requests
+    cdef public object on_max_requests
+
+    cdef int _tick(self, int64_t now_ns) except -1
+    cdef int _dispatch(self, Source *source, int events) except -1
+    cdef int _go_on_reading(self, Connection *connection, bint is_broken) except -1
+    cdef int _go_on_writing(self, Connection *connection) except -1
+    cdef int _read_later(self, Connection *connection) except -1
+    cdef int _run_again(self, int count) except -1
+    cdef int _accept(self, Listener *listener) except -1
+    cdef int _adopt(self, int fd, const sockaddr_storage *address, int listener) except -1
+    cdef int _pause_accepting(self, int reason) except -1
+    cdef int _resume_accepting(self) except -1
+    cdef int _receive(self, Connection *connection, bint to_the_end) except -1
+    cdef int _ended(self, Connection *connection) except -1
+    cdef int _received_in_place(self, Connection *connection, Content *content, Py_ssize_t got) except -1
+    cdef int _received(self, Connection *connection, Py_ssize_t got) except -1
+    cdef int _advance(self, Connection *connection, Reader *reader) except -1
+    cdef int _leave(self, Connection *connection, Reader *reader) except -1
+    cdef int _begin_content(self, Connection *connection, Reader *reader) except? -1
+    cdef int _feed(self, Connection *connection, const unsigned char *base, Py_ssize_t length, Py_ssize_t *consumed) except? -1
+    cdef bint _keep(self, Connection *connection, Content *content, Span data) except -1
+    cdef int _run(self, Connection *connection, Reader *reader) except -1
+    cdef int _log_access(self, Exchange exchange, int64_t duration_ns) except -1
+    cdef int _refuse(self, Connection *connection, int fault, Py_ssize_t at) except -1
+    cdef int _answer(self, Connection *connection, int status, str words) except -1
+    cdef str _peer(self, Connection *connection)
+    cdef int _send(self, Connection *connection) except -1
+    cdef int _trim_out(self) except -1
+    cdef int _send_block(self, Connection *connection, object block, const unsigned char *data, Py_ssize_t length, bint lent, bint in_chunk) except -1
+    cdef int _queue_lent(self, Connection *connection, object block, const unsigned char *data, Py_ssize_t length) except -1
+    cdef int _queue(self, Connection *connection, const unsigned char *data, Py_ssize_t length) except -1
+    cdef int _wait_for_room(self, Connection *connection) except -1
+    cdef int _drain(self, Connection *connection) except -1
+    cdef int _send_file(self, Connection *connection, int file, int64_t offset, int64_t length) except -1
+    cdef int _lose(self, Connection *connection) except -1
+    cdef int _settle(self, Connection *connection) except -1
+    cdef int _watch(self, Connection *connection, int interest) except -1
+    cdef int _finish(self, Connection *connection) except -1
+    cdef int _discard(self, Connection *connection) except -1
+    cdef int _close(self, Connection *connection) except -1
+    cdef int _free_dead(self) noexcept
+    cdef int _expire(self) except -1

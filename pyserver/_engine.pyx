@@ -1,0 +1,1363 @@
+"""The connections of one worker: accepts, receives, sends, expires. System calls, but no HTTP syntax.
+
+One round of run(): wait, serve what is ready, expire what is late. A request runs in place when all of it is there;
+what the socket does not take at once is queued with the connection, so that a slow client occupies memory and never
+the worker.
+"""
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from cpython.exc cimport PyErr_CheckSignals
+from cpython.object cimport PyObject
+from libc.errno cimport EAGAIN, ECONNABORTED, EINTR, EMFILE, ENFILE, ENOMEM, errno
+from libc.stdint cimport INT64_MAX, int64_t, uint8_t, uint16_t, uint64_t
+from libc.stdlib cimport free, malloc, realloc
+from libc.string cimport memcpy, memmove, memset, strerror
+from posix.unistd cimport close, unlink
+
+from pyserver._access cimport Facts
+from pyserver._connection cimport (
+    AWAIT_CLOSE,
+    AWAIT_CONTENT,
+    AWAIT_FIRST_BYTE,
+    AWAIT_HEAD,
+    AWAIT_NEXT_REQUEST,
+    AWAIT_WRITE,
+    BORROWED,
+    CONNECTION_SOURCE,
+    COPIED,
+    FROM_FILE,
+    LISTENER_SOURCE,
+    RUNNING,
+    SPOOLED,
+    WATCH_SOURCE,
+    Output,
+    Segment,
+    add_borrowed,
+    add_copy,
+    add_range,
+    delist,
+    detach,
+    drop_after_head,
+    drop_first,
+    enlist,
+    free_connection,
+    free_content,
+    free_output,
+    free_reader,
+    keep_in_memory,
+    make_room,
+    new_connection,
+    new_content,
+    new_output,
+    next_content,
+    take_memory,
+)
+from pyserver._http cimport (
+    BY_CHUNKS,
+    BY_CLOSE,
+    BY_LENGTH,
+    COMPLETE,
+    EXPECTS_CONTINUE,
+    HAS_CHUNKED,
+    NEED_MORE,
+    NO_CONTENT,
+    REFUSED,
+    Fault,
+    Outcome,
+    append,
+    append_chunk_size,
+    finish_response_head,
+    free_head,
+    head_persists,
+    is_begun,
+    parse_head,
+    reset_head,
+    reset_response,
+    set_stamp,
+    start_response_head,
+)
+from pyserver._poller cimport BROKEN, EXCLUSIVE, READABLE, READY_LIMIT, WRITABLE, new_poller
+from pyserver._scoreboard cimport Cell
+
+from pyserver.refusals import REASONS, REFUSALS
+
+cdef extern from *:
+    """
+    #ifndef _GNU_SOURCE
+    #define _GNU_SOURCE
+    #endif
+    #include <arpa/inet.h>
+    #include <errno.h>
+    #include <fcntl.h>
+    #include <stdlib.h>
+    #include <netinet/in.h>
+    #include <poll.h>
+    #include <sys/socket.h>
+    #include <sys/uio.h>
+    #include <time.h>
+    #include <unistd.h>
+    #if defined(__linux__)
+    #include <sys/sendfile.h>
+    #endif
+    #ifndef MSG_MORE
+    #define MSG_MORE 0
+    #endif
+    #ifndef MSG_NOSIGNAL
+    #define MSG_NOSIGNAL 0
+    #endif
+
+    static int pyserver_accept(int listener, struct sockaddr_storage *address, socklen_t *size) {
+    #if defined(__linux__)
+        return accept4(listener, (struct sockaddr *) address, size, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    #else
+        int fd = accept(listener, (struct sockaddr *) address, size);
+        if (fd >= 0) {
+            int on = 1;
+            fcntl(fd, F_SETFL, O_NONBLOCK);
+            fcntl(fd, F_SETFD, FD_CLOEXEC);
+    #ifdef SO_NOSIGPIPE
+            setsockopt(fd, SOL_SOCKET, SO_NOSIGPIPE, &on, sizeof on);
+    #endif
+            (void) on;
+        }
+        return fd;
+    #endif
+    }
+
+    static ssize_t pyserver_sendfile(int to, int file, off_t offset, size_t length) {
+    #if defined(__linux__)
+        return sendfile(to, file, &offset, length < 0x7ffff000 ? length : 0x7ffff000);
+    #else
+        char block[65536];
+        ssize_t got = pread(file, block, length < sizeof block ? length : sizeof block, offset);
+        return got <= 0 ? got : send(to, block, (size_t) got, MSG_NOSIGNAL);
+    #endif
+    }
+
+    static long long pyserver_now_ns(void) {
+        struct timespec now;
+        clock_gettime(CLOCK_MONOTONIC, &now);
+        return now.tv_sec * 1000000000LL + now.tv_nsec;
+    }
+
+    /* Good to some milliseconds, at a quarter of the price: for deadlines, not for durations. */
+    static long long pyserver_coarse_now_ns(void) {
+    #ifdef CLOCK_MONOTONIC_COARSE
+        struct timespec now;
+        clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+        return now.tv_sec * 1000000000LL + now.tv_nsec;
+    #else
+        return pyserver_now_ns();
+    #endif
+    }
+
+    static long long pyserver_unix_time_ns(void) {
+        struct timespec now;
+        clock_gettime(CLOCK_REALTIME, &now);
+        return now.tv_sec * 1000000000LL + now.tv_nsec;
+    }
+    """
+    int ENOBUFS, EPROTO, EWOULDBLOCK, MSG_NOSIGNAL, MSG_MORE, SHUT_WR, SOL_SOCKET, SO_LINGER, AF_INET, AF_INET6
+    short POLLOUT
+    ctypedef unsigned int socklen_t
+    ctypedef long off_t
+    struct in_addr:
+        pass
+    struct in6_addr:
+        pass
+    struct sockaddr_in:
+        uint16_t sin_port
+        in_addr sin_addr
+    struct sockaddr_in6:
+        uint16_t sin6_port
+        in6_addr sin6_addr
+    struct iovec:
+        void *iov_base
+        size_t iov_len
+    struct msghdr:
+        iovec *msg_iov
+        size_t msg_iovlen
+    struct linger:
+        int l_onoff
+        int l_linger
+    struct pollfd:
+        int fd
+        short events
+        short revents
+    int poll(pollfd *fds, unsigned long count, int timeout) nogil
+    int mkstemp(char *path)
+    uint16_t ntohs(uint16_t value) nogil
+    Py_ssize_t recv(int fd, void *data, size_t length, int flags) nogil
+    Py_ssize_t send(int fd, const void *data, size_t length, int flags) nogil
+    Py_ssize_t sendmsg(int fd, const msghdr *message, int flags) nogil
+    int shutdown(int fd, int how) nogil
+    int setsockopt(int fd, int level, int option, const void *value, socklen_t length) nogil
+    Py_ssize_t pwrite(int fd, const void *data, size_t length, off_t offset) nogil
+    int dup_cloexec "pyserver_dup" (int fd) nogil
+    int pyserver_accept(int listener, sockaddr_storage *address, socklen_t *size) nogil
+    Py_ssize_t pyserver_sendfile(int to, int file, off_t offset, size_t length) nogil
+    int64_t pyserver_now_ns() nogil
+    int64_t pyserver_coarse_now_ns() nogil
+    int64_t pyserver_unix_time_ns() nogil
+    const char *inet_ntop(int family, const void *address, char *text, socklen_t size) nogil
+
+cdef extern from *:
+    """
+    static int pyserver_dup(int fd) { return fcntl(fd, F_DUPFD_CLOEXEC, 0); }
+    """
+
+cdef extern from "Python.h":
+    Py_ssize_t Py_REFCNT(PyObject *object)
+
+cdef enum:
+    SCRATCH = 65536             # received at once
+    TURNS = 8                   # receives in a row from one connection before others have theirs
+    ACCEPTS = 64                # connections accepted in a row
+    # Up to here a copy costs less than a second entry in the vector of a write.
+    COPY_LIMIT = 16384
+    OUT_LIMIT = 65536           # responses gathered before they are sent
+    OUT_KEPT = 1 << 20          # what the buffer for them may have grown to and be kept
+
+cdef int64_t SECOND = 1000000000
+cdef int64_t GATHER_NS = 5000000            # how long a response waits for the next of the same pipeline to join it
+cdef int64_t LINGER_NS = 2 * SECOND         # silence after which a closed connection is given up
+cdef int64_t LINGER_AT_MOST_NS = 30 * SECOND
+cdef int64_t ACCEPT_PAUSE_NS = SECOND
+
+
+cdef class WatchSource:
+    cdef Source source
+
+
+cdef int64_t as_ns(seconds) except -1:
+    # A century stands for "no limit": nothing overflows, nothing is compared with a special value.
+    return int(min(seconds, 3e9) * 1e9) if seconds > 0 else 3000000000 * SECOND
+
+
+cdef class Durations:
+    """How long a connection may wait for what. Immutable.
+
+    Args:
+        head: seconds for a request head, from its first byte (or from the accept) to its last.
+        content: seconds without a byte of awaited content.
+        idle: seconds a persistent connection is kept between requests; 0 closes after each response.
+        write: seconds in which the peer takes no byte of a response.
+
+    0 is no limit, except for `idle`.
+    """
+
+    def __cinit__(self, *, head=10.0, content=30.0, idle=2.0, write=60.0):
+        self.head_ns = as_ns(head)
+        self.content_ns = as_ns(content)
+        self.idle_ns = as_ns(idle) if idle > 0 else 0
+        self.write_ns = as_ns(write)
+
+
+cdef class Buffers:
+    """How much is kept in memory, and where the rest goes. Immutable.
+
+    Args:
+        request: bytes of content kept in memory; longer content is in an unlinked temporary file.
+        response: bytes of a response kept in memory for a client that takes them slowly; then likewise.
+        spool: bytes of that file; past them the application waits for the client.
+        directory: where temporary files are made.
+    """
+
+    def __cinit__(self, *, request=524288, response=1048576, spool=1073741824, directory="/tmp"):
+        self.request = request
+        self.response = response
+        self.spool = spool
+        self.directory = directory.encode()
+
+
+cdef int open_spool(bytes directory) except -1:
+    """An empty temporary file without a name; OSError names the directory."""
+    cdef bytes template = directory + b"/pyserver-XXXXXX"
+    cdef int file
+    cdef int reason
+    # A copy: mkstemp() writes into its argument, and a bytes object may be shared.
+    cdef char *path = <char *> malloc(<size_t> PyBytes_GET_SIZE(template) + 1)
+    if path == NULL:
+        raise MemoryError()
+    memcpy(path, PyBytes_AS_STRING(template), <size_t> PyBytes_GET_SIZE(template) + 1)
+    file = mkstemp(path)
+    reason = errno
+    if file >= 0:
+        unlink(path)
+    free(path)
+    if file < 0:
+        raise OSError(reason, strerror(reason).decode(), directory.decode())
+    return file
+
+
+cdef int write_spool(int file, const unsigned char *data, Py_ssize_t length, int64_t offset) except -1:
+    """Write all of it; OSError when the disk does not take it."""
+    cdef Py_ssize_t written
+    while length > 0:
+        written = pwrite(file, data, <size_t> length, offset)
+        if written < 0:
+            if errno == EINTR:
+                continue
+            raise OSError(errno, strerror(errno).decode())
+        data += written
+        length -= written
+        offset += written
+    return 0
+
+
+cdef class Gateway:
+    """What an engine hands complete requests to."""
+
+    cdef int run(self, Exchange exchange) except -1:
+        """Call the application and answer through `exchange`; every exchange is finished or failed."""
+        raise TypeError("a Gateway is one of its subclasses")
+
+
+cdef class Exchange:
+    """One request, and the response to it as the gateway gives it piece by piece."""
+
+    cdef int start(self, object status, object fields) except -1:
+        """Take status and field lines; may be called again until the head is done.
+
+        Raises:
+            TypeError, ValueError: see start_response_head().
+        """
+        return start_response_head(&self.response, &self.engine._out, status, fields)
+
+    cdef int finish_head(self, int64_t known) except -1:
+        """End the head, now that it is known (or known to be unknown: -1) how long the content is."""
+        cdef bint persists = self.persists
+        cdef Engine engine = self.engine
+        finish_response_head(&self.response, &engine._out, &engine._stamp, known, self.head.minor, &persists)
+        self.persists = persists
+        if engine._access is not None and engine._access.wants_response_head:
+            self.response_head = engine._out.data[self.response.head_at:engine._out.used]
+        return 0
+
+    cdef int respond(self, object content) except -1:
+        """Answer with this bytes object and nothing else."""
+        if not self.response.is_head_done:
+            self.finish_head(PyBytes_GET_SIZE(content))
+        self._put(content, True)
+        return self.finish()
+
+    cdef int write(self, object block) except -1:
+        """Give a block of content to the client before anything else happens; PEP 3333, "Buffering and Streaming"."""
+        if PyBytes_GET_SIZE(block) == 0:
+            return 0
+        if not self.response.is_head_done:
+            self.finish_head(-1)
+        self._put(block, False)
+        return self.engine._send(self.connection)
+
+    cdef int lend(self, object block) except -1:
+        """Add a block that the application holds in memory anyway; it may leave together with those that follow."""
+        self._put(block, True)
+        if self.engine._out.used > OUT_LIMIT:
+            return self.engine._send(self.connection)
+        return 0
+
+    cdef int _put(self, object block, bint lent) except -1:
+        cdef Py_ssize_t length = PyBytes_GET_SIZE(block)
+        cdef bint in_chunk = self.response.framing == BY_CHUNKS
+        length = self._admit(length)
+        if length == 0:
+            return 0
+        if in_chunk:
+            append_chunk_size(&self.engine._out, length)
+        return self.engine._send_block(
+            self.connection, block, <const unsigned char *> PyBytes_AS_STRING(block), length, lent, in_chunk
+        )
+
+    cdef Py_ssize_t _admit(self, int64_t length) except -1:
+        """How much of `length` bytes of content the framing allows."""
+        cdef Response *response = &self.response
+        if response.framing == NO_CONTENT:
+            return 0
+        if response.framing == BY_LENGTH and length > response.length - response.sent:
+            length = response.length - response.sent
+            if not self.has_excess:
+                self.has_excess = True
+                self.engine._log.error(
+                    "the response to %s has more content than its Content-Length of %d: the excess is not sent",
+                    self.request_line(), response.length,
+                )
+        response.sent += length
+        return <Py_ssize_t> length
+
+    cdef int write_file(self, int file, int64_t offset, int64_t length) except -1:
+        """Add a range of a regular file; needs a framing other than chunks."""
+        length = self._admit(length)
+        if length:
+            self.engine._send_file(self.connection, file, offset, length)
+        return 0
+
+    cdef int finish(self) except -1:
+        """All content has been given."""
+        cdef Response *response = &self.response
+        if not response.is_head_done:
+            self.finish_head(0)
+        if response.framing == BY_CHUNKS:
+            append(&self.engine._out, b"0\r\n\r\n", 5)
+        elif response.framing == BY_LENGTH and response.sent < response.length:
+            self.persists = False
+            if not self.connection.is_gone:
+                self.engine._log.error(
+                    "the response to %s ends after %d of %d bytes of content: the connection is closed",
+                    self.request_line(), response.sent, response.length,
+                )
+        self.is_finished = True
+        return 0
+
+    cdef int fail(self) except -1:
+        """The application failed: 500 while nothing has left, else the response is cut off where it is."""
+        cdef Out *out = &self.engine._out
+        self.engine._slot.cells[<int> Cell.ERRORS] += 1
+        if self.response.is_head_done:
+            self.persists = False
+            # Only a reset tells the client of a response that ends with its connection; RFC 9112 §8.
+            self.connection.resets = self.response.framing == BY_CLOSE
+            self.is_finished = True
+            return 0
+        if self.response.is_started:
+            out.used = self.response.head_at
+        reset_response(&self.response, self.response.to_head_request)
+        self.has_excess = False
+        self.start(f"500 {REASONS[500]}", [("Content-Type", "text/plain; charset=utf-8")])
+        return self.respond(b"Internal Server Error\n")
+
+    cdef str request_line(self):
+        """Method and target, for a log line."""
+        cdef const Head *head = self.head
+        return self.base[head.method:min(head.target + head.target_length, head.method + 200)].decode("latin-1")
+
+
+cdef class Engine:
+    """Connections of one worker. Whoever waits on `fileno()` calls `run_ready()`; or run() does both.
+
+    Args:
+        listeners: bound, listening, non-blocking sockets.
+        gateway: gets every complete request.
+        limits: what a request may have.
+        durations: what a connection may wait for.
+        buffers: what is kept in memory.
+        log: has debug(), info(), warning() and error(), as `log.ErrorLog`.
+        access: gets a record of every response, or None.
+        row: address of the worker's scoreboard slot; 0 for none.
+        poller: "auto", "epoll" or "poll".
+        server: value of the Server field; empty for no such field.
+        date: whether responses get a Date field.
+    """
+
+    def __init__(
+        self, list listeners, Gateway gateway not None, Limits limits not None, Durations durations not None,
+        Buffers buffers not None, *, log, AccessLog access=None, size_t row=0, str poller="auto", bytes server=b"pyserver",
+        bint date=True,
+    ):
+        cdef int at
+        self.listeners = listeners
+        self._gateway = gateway
+        self._bounds = limits.bounds
+        self._buffers = buffers
+        self._log = log
+        self._access = access
+        self._poller = new_poller(poller)
+        self._slot = <Slot *> row if row else &self._own_slot
+        self._server = server
+        self._with_date = date
+        self._watches = {}
+        self._accepts = True
+        self._lists[AWAIT_FIRST_BYTE].duration_ns = durations.head_ns
+        self._lists[AWAIT_HEAD].duration_ns = durations.head_ns
+        self._lists[AWAIT_CONTENT].duration_ns = durations.content_ns
+        self._lists[AWAIT_NEXT_REQUEST].duration_ns = durations.idle_ns
+        self._lists[AWAIT_WRITE].duration_ns = durations.write_ns
+        self._lists[AWAIT_CLOSE].duration_ns = LINGER_NS
+        make_room(&self._scratch, SCRATCH)
+        self._listeners = <Listener *> malloc(max(len(listeners), 1) * sizeof(Listener))
+        if self._listeners == NULL:
+            raise MemoryError()
+        for at in range(len(listeners)):
+            self._listeners[at].source.kind = LISTENER_SOURCE
+            self._listeners[at].source.fd = listeners[at].fileno()
+            self._listeners[at].index = at
+            self._listener_count += 1
+            self._poller.add(&self._listeners[at].source, READABLE | EXCLUSIVE)
+        self._tick(pyserver_now_ns())
+
+    def __dealloc__(self):
+        cdef int reason
+        cdef DeadlineList *there
+        cdef Connection *connection
+        for reason in range(RUNNING):
+            there = &self._lists[reason]
+            while there.first != NULL:
+                connection = there.first
+                delist(self._lists, connection)
+                close(connection.source.fd)
+                free_connection(connection)
+        self._free_dead()
+        free_head(&self._scratch.head)
+        free(self._scratch.data)
+        free(self._out.data)
+        free(self._listeners)
+        free(self._again)
+
+    # ---- the loop ----
+
+    def fileno(self) -> int:
+        """A descriptor that is readable while there is something for run_ready() to do; OSError if the poller has none."""
+        return self._poller.fileno()
+
+    def run(self) -> None:
+        """Serve until stop(), or until retired and no connection is left."""
+        while not self._is_stopped and not (self.is_retiring and self.connections == 0):
+            self.run_ready(self.next_wait_ms())
+
+    def stop(self) -> None:
+        """Leave run() after the request under way."""
+        self._is_stopped = True
+
+    def next_wait_ms(self) -> int:
+        """How long the wait may last before a deadline passes, in milliseconds; -1 if there is none."""
+        cdef int64_t earliest = self._accept_again_ns or INT64_MAX
+        cdef int reason
+        if self._again_count:
+            return 0
+        for reason in range(RUNNING):
+            if self._lists[reason].first != NULL and self._lists[reason].first.deadline_ns < earliest:
+                earliest = self._lists[reason].first.deadline_ns
+        if earliest == INT64_MAX:
+            return -1
+        # One more than a millisecond's fraction needs, so that the wait does not end just before the deadline.
+        return max(0, min((earliest - pyserver_now_ns()) // 1000000 + 1, 60000))
+
+    def run_ready(self, int wait_ms=0) -> None:
+        """Wait at most `wait_ms` (-1: for ever), then serve what is ready and expire what is late."""
+        cdef Poller poller = self._poller
+        cdef int count, at, again
+        with nogil:
+            count = poller.wait(wait_ms)
+        PyErr_CheckSignals()
+        self._tick(pyserver_now_ns())
+        again = self._again_count
+        for at in range(count):
+            self._dispatch(poller.ready[at].source, poller.ready[at].events)
+        if again:
+            self._run_again(again)
+        self._expire()
+        self._free_dead()
+        if self._access is not None:
+            self._access.flush_lines()
+        if self.max_requests and self.requests >= self.max_requests and self.on_max_requests is not None:
+            self.max_requests = 0
+            self.on_max_requests()
+
+    cdef int _tick(self, int64_t now_ns) except -1:
+        """Note what time it is; once a second, what the Date field says."""
+        cdef int64_t unix_ns
+        self._now_ns = now_ns
+        if now_ns >= self._stamp_until_ns:
+            unix_ns = pyserver_unix_time_ns()
+            set_stamp(&self._stamp, unix_ns // SECOND, self._server, self._with_date)
+            self._stamp_until_ns = now_ns + SECOND - unix_ns % SECOND
+        return 0
+
+    cdef int _dispatch(self, Source *source, int events) except -1:
+        cdef Connection *connection
+        if source.fd < 0:
+            return 0                # closed in this round, before its event's turn
+        if source.kind == LISTENER_SOURCE:
+            return self._accept(<Listener *> source)
+        if source.kind == WATCH_SOURCE:
+            self._watches[source.fd][1]()
+            return 0
+        connection = <Connection *> source
+        if events & (READABLE | BROKEN):
+            connection.is_readable = True
+        if connection.output != NULL:
+            if events & (WRITABLE | BROKEN):
+                return self._go_on_writing(connection)
+            return 0
+        if events & (READABLE | BROKEN):
+            return self._go_on_reading(connection, (events & BROKEN) != 0)
+        return 0
+
+    cdef int _go_on_reading(self, Connection *connection, bint is_broken) except -1:
+        if connection.waits_for == AWAIT_CLOSE:
+            return self._discard(connection)
+        self._receive(connection, is_broken)
+        return self._settle(connection)
+
+    cdef int _go_on_writing(self, Connection *connection) except -1:
+        """The socket takes more; when it has taken all, what was received meanwhile has its turn."""
+        cdef int64_t before = remaining(connection.output)
+        self._drain(connection)
+        if connection.output != NULL:
+            if remaining(connection.output) == before and connection.waits_for == AWAIT_WRITE:
+                return 0            # nothing taken: the deadline stays
+            return self._settle(connection)
+        if not connection.closes:
+            if connection.reader != NULL:
+                self._advance(connection, connection.reader)
+            if connection.is_readable:
+                self._receive(connection, True)
+        return self._settle(connection)
+
+    cdef int _read_later(self, Connection *connection) except -1:
+        """Give others their turn: an edge-triggered poller would not report this connection again."""
+        cdef int capacity
+        cdef Connection **again
+        if self._again_count == self._again_capacity:
+            capacity = max(16, self._again_capacity * 2)
+            again = <Connection **> realloc(self._again, capacity * sizeof(Connection *))
+            if again == NULL:
+                raise MemoryError()
+            self._again = again
+            self._again_capacity = capacity
+        self._again[self._again_count] = connection
+        self._again_count += 1
+        return 0
+
+    cdef int _run_again(self, int count) except -1:
+        cdef int at
+        cdef Connection *connection
+        for at in range(count):
+            connection = self._again[at]
+            if connection.source.fd >= 0 and connection.output == NULL:
+                self._go_on_reading(connection, True)
+        self._again_count -= count
+        memmove(self._again, self._again + count, self._again_count * sizeof(Connection *))
+        return 0
+
+    def watch(self, int fd, callback) -> None:
+        """Call `callback` from the loop whenever `fd` is readable or its other end is closed."""
+        cdef WatchSource watched = WatchSource.__new__(WatchSource)
+        watched.source.kind = WATCH_SOURCE
+        watched.source.fd = fd
+        self._poller.add(&watched.source, READABLE)
+        self._watches[fd] = (watched, callback)
+
+    def unwatch(self, int fd) -> None:
+        """Call back no more."""
+        cdef WatchSource watched = self._watches.pop(fd)[0]
+        self._poller.remove(&watched.source)
+        watched.source.fd = -1
+
+    # ---- accepting ----
+
+    cdef int _accept(self, Listener *listener) except -1:
+        """Accept what is there and serve each at once: most requests have arrived by then."""
+        cdef int turn, fd
+        cdef sockaddr_storage address
+        cdef socklen_t size
+        for turn in range(ACCEPTS):
+            size = sizeof(sockaddr_storage)
+            fd = pyserver_accept(listener.source.fd, &address, &size)
+            if fd < 0:
+                if errno in (EINTR, ECONNABORTED, EPROTO):
+                    continue
+                if errno in (EMFILE, ENFILE, ENOBUFS, ENOMEM):
+                    return self._pause_accepting(errno)
+                if errno not in (EAGAIN, EWOULDBLOCK):
+                    self._log.error("cannot accept connections: %s", strerror(errno).decode())
+                    return self._pause_accepting(0)
+                return 1
+            self._adopt(fd, &address, listener.index)
+        return 0
+
+    cdef int _adopt(self, int fd, const sockaddr_storage *address, int listener) except -1:
+        cdef Connection *connection = new_connection(fd)
+        connection.listener = <uint8_t> listener
+        if address.ss_family == AF_INET:
+            connection.family = 4
+            connection.port = ntohs((<sockaddr_in *> address).sin_port)
+            memcpy(connection.address, &(<sockaddr_in *> address).sin_addr, 4)
+        elif address.ss_family == AF_INET6:
+            connection.family = 6
+            connection.port = ntohs((<sockaddr_in6 *> address).sin6_port)
+            memcpy(connection.address, &(<sockaddr_in6 *> address).sin6_addr, 16)
+        self.connections += 1
+        self._slot.cells[<int> Cell.ACCEPTED] += 1
+        self._slot.cells[<int> Cell.CONNECTIONS] = self.connections
+        enlist(self._lists, connection, AWAIT_FIRST_BYTE, self._now_ns)
+        self._receive(connection, False)
+        return self._settle(connection)
+
+    cdef int _pause_accepting(self, int reason) except -1:
+        """Descriptors have run out: the listeners stay readable, so look away until one may be free again."""
+        cdef int at
+        if self._accepts:
+            for at in range(self._listener_count):
+                self._poller.remove(&self._listeners[at].source)
+        self._accepts = False
+        self._accept_again_ns = self._now_ns + ACCEPT_PAUSE_NS
+        if reason and self._now_ns - self._said_exhausted_ns >= SECOND:
+            self._said_exhausted_ns = self._now_ns
+            self._log.error(
+                "cannot accept connections: %s; %d are open, the rest wait (raise the limit of open files)",
+                strerror(reason).decode(), self.connections,
+            )
+        return 0
+
+    cdef int _resume_accepting(self) except -1:
+        cdef int at
+        self._accept_again_ns = 0
+        if not self._accepts and not self.is_retiring:
+            self._accepts = True
+            for at in range(self._listener_count):
+                self._poller.add(&self._listeners[at].source, READABLE | EXCLUSIVE)
+        return 0
+
+    def retire(self, double idle_grace=1.0) -> None:
+        """Empty the accept queues, then accept no more; answer with `Connection: close` from now on.
+
+        Connections without a request under way are closed after `idle_grace` seconds, so that a request which was
+        sent before its client could know is still answered.
+        """
+        cdef int at, turn
+        cdef int reason
+        cdef Connection *connection
+        cdef int64_t latest
+        if self.is_retiring:
+            return
+        self.is_retiring = True
+        for at in range(self._listener_count):
+            for turn in range(ACCEPTS):
+                if self._accept(&self._listeners[at]):
+                    break
+            if self._accepts:
+                self._poller.remove(&self._listeners[at].source)
+            self._listeners[at].source.fd = -1
+        self._accepts = False
+        self._accept_again_ns = 0
+        for listener in self.listeners:
+            listener.close()
+        latest = pyserver_now_ns() + <int64_t> (idle_grace * 1e9)
+        for reason in (AWAIT_FIRST_BYTE, AWAIT_NEXT_REQUEST):
+            self._lists[reason].duration_ns = min(self._lists[reason].duration_ns, <int64_t> (idle_grace * 1e9))
+            connection = self._lists[reason].first
+            while connection != NULL:
+                connection.deadline_ns = min(connection.deadline_ns, latest)
+                connection = connection.later
+
+    def abandon(self) -> int:
+        """Close everything at once; how many requests or responses that cuts off."""
+        cdef int reason, cut = 0
+        for reason in range(RUNNING):
+            while self._lists[reason].first != NULL:
+                cut += reason in (AWAIT_HEAD, AWAIT_CONTENT, AWAIT_WRITE)
+                self._close(self._lists[reason].first)
+        self.stop()
+        return cut
+
+    # ---- receiving ----
+
+    cdef int _receive(self, Connection *connection, bint to_the_end) except -1:
+        """Take what the socket has; `to_the_end` where an end or an error is known to follow the bytes."""
+        cdef Content *content
+        cdef unsigned char *into
+        cdef Py_ssize_t room, got
+        cdef int turn = 0
+        connection.is_readable = False
+        while connection.source.fd >= 0 and connection.output == NULL and not connection.closes:
+            if turn == TURNS:
+                return self._read_later(connection)
+            turn += 1
+            content = connection.content
+            if content != NULL and content.memory != NULL and not content.is_chunked:
+                into = <unsigned char *> PyBytes_AS_STRING(<object> content.memory) + content.used
+                room = content.capacity - content.used
+            else:
+                content = NULL
+                into = self._scratch.data
+                room = SCRATCH
+            got = recv(connection.source.fd, into, <size_t> room, 0)
+            if got > 0:
+                if content != NULL:
+                    self._received_in_place(connection, content, got)
+                else:
+                    self._received(connection, got)
+                if got < room and not to_the_end:
+                    return 0
+            elif got == 0:
+                return self._ended(connection)
+            elif errno in (EAGAIN, EWOULDBLOCK):
+                return 0
+            elif errno != EINTR:
+                connection.is_gone = True
+                return self._close(connection)
+        connection.is_readable = True
+        return 0
+
+    cdef int _ended(self, Connection *connection) except -1:
+        """The peer has sent its last byte: half a request is none, and there will be no other; RFC 9112 §8."""
+        connection.has_ended = True
+        return self._close(connection)
+
+    cdef int _received_in_place(self, Connection *connection, Content *content, Py_ssize_t got) except -1:
+        content.used += got
+        content.received += <uint64_t> got
+        content.expected -= <uint64_t> got
+        if content.expected == 0:
+            content.is_complete = True
+            self._advance(connection, connection.reader)
+        return 0
+
+    cdef int _received(self, Connection *connection, Py_ssize_t got) except -1:
+        """The scratch buffer holds `got` more bytes of the connection."""
+        cdef Reader *reader = connection.reader
+        cdef Py_ssize_t consumed = 0
+        cdef int outcome
+        if reader == NULL:
+            self._scratch.begin = 0
+            self._scratch.length = got
+            reset_head(&self._scratch.head)
+            return self._advance(connection, &self._scratch)
+        if connection.content != NULL:
+            outcome = self._feed(connection, self._scratch.data, got, &consumed)
+            if outcome == REFUSED:
+                return self._leave(connection, reader)
+        if consumed < got:
+            make_room(reader, got - consumed)
+            memcpy(reader.data + reader.length, self._scratch.data + consumed, <size_t> (got - consumed))
+            reader.length += got - consumed
+        return self._advance(connection, reader)
+
+    cdef int _advance(self, Connection *connection, Reader *reader) except -1:
+        """Run each request that is complete in `reader`, then send what they were answered with."""
+        cdef int outcome
+        while True:
+            if connection.content == NULL:
+                outcome = parse_head(
+                    &reader.head, reader.data + reader.begin, reader.length - reader.begin, &self._bounds
+                )
+                if outcome == COMPLETE:
+                    outcome = self._begin_content(connection, reader)
+                elif outcome == REFUSED:
+                    self._refuse(connection, reader.head.fault, reader.head.position)
+            else:
+                outcome = COMPLETE if connection.content.is_complete else NEED_MORE
+            if outcome != COMPLETE:
+                break
+            self._run(connection, reader)
+            if connection.closes or connection.output != NULL or reader.begin == reader.length:
+                break
+        return self._leave(connection, reader)
+
+    cdef int _leave(self, Connection *connection, Reader *reader) except -1:
+        """Send what was answered, and keep what was received for a request that is not complete."""
+        self._send(connection)
+        if connection.closes:
+            # Bytes behind a last response would reset the connection and take the response with them.
+            connection.lingers = connection.lingers or reader.begin < reader.length
+        elif reader == &self._scratch:
+            if reader.begin < reader.length:
+                connection.reader = detach(reader)
+        elif reader.begin == reader.length:
+            free_reader(reader)
+            connection.reader = NULL
+        elif reader.begin:
+            reader.length -= reader.begin
+            memmove(reader.data, reader.data + reader.begin, <size_t> reader.length)
+            reader.begin = 0
+        return 0
+
+    cdef int _begin_content(self, Connection *connection, Reader *reader) except? -1:
+        """The head is complete: COMPLETE if its content is there as well, or there is none."""
+        cdef const Head *head = &reader.head
+        cdef Py_ssize_t available = reader.length - reader.begin - head.position
+        cdef Py_ssize_t consumed = 0
+        cdef int outcome = NEED_MORE
+        cdef bint is_chunked = (head.flags & HAS_CHUNKED) != 0
+        if not is_chunked and (
+            head.content_length <= <uint64_t> available and head.content_length <= <uint64_t> self._buffers.request
+        ):
+            return COMPLETE
+        connection.content = new_content(head)
+        if available:
+            outcome = self._feed(connection, reader.data + reader.begin + head.position, available, &consumed)
+            drop_after_head(reader, consumed)
+        elif head.flags & EXPECTS_CONTINUE:
+            # RFC 9110 §10.1.1; not when content has come already.
+            append(&self._out, b"HTTP/1.1 100 Continue\r\n\r\n", 25)
+        return outcome
+
+    cdef int _feed(
+        self, Connection *connection, const unsigned char *base, Py_ssize_t length, Py_ssize_t *consumed
+    ) except? -1:
+        """Take content from `base`; `consumed` counts the bytes that were its."""
+        cdef Content *content = connection.content
+        cdef Span data
+        cdef Py_ssize_t used
+        cdef int outcome = NEED_MORE
+        consumed[0] = 0
+        while outcome == NEED_MORE and consumed[0] < length:
+            outcome = next_content(content, base + consumed[0], length - consumed[0], &used, &data, &self._bounds)
+            consumed[0] += used
+            if outcome == REFUSED:
+                self._refuse(connection, content.chunks.fault, consumed[0])
+                return REFUSED
+            if data.length and not self._keep(connection, content, data):
+                return REFUSED
+        return outcome
+
+    cdef bint _keep(self, Connection *connection, Content *content, Span data) except -1:
+        """Add to the content, in memory or in its file; False when the disk does not take it."""
+        cdef Py_ssize_t limit = self._buffers.request
+        if content.file < 0 and content.received + content.expected <= <uint64_t> limit:
+            keep_in_memory(content, data, limit)
+            return True
+        try:
+            if content.file < 0:
+                content.file = open_spool(self._buffers.directory)
+                if content.used:
+                    write_spool(
+                        content.file, <unsigned char *> PyBytes_AS_STRING(<object> content.memory), content.used, 0
+                    )
+                    take_memory(content)
+            write_spool(content.file, data.start, data.length, <int64_t> content.received - data.length)
+        except OSError as error:
+            self._log.error("cannot keep the content of a request from %s: %s", self._peer(connection), error)
+            self._answer(connection, 500, "the content cannot be stored")
+            return False
+        return True
+
+    # ---- running ----
+
+    cdef int _run(self, Connection *connection, Reader *reader) except -1:
+        """Hand the request to the gateway, and consume it."""
+        cdef Exchange exchange = self._exchange
+        cdef Head *head = &reader.head
+        cdef Slot *slot = self._slot
+        cdef Py_ssize_t length = 0
+        cdef int64_t started_ns = 0
+        if exchange is None or Py_REFCNT(<PyObject *> exchange) > 2:
+            # Somebody kept the last one (an application its write callable, say): it must not speak for this request.
+            exchange = Exchange.__new__(Exchange)
+            exchange.engine = self
+            self._exchange = exchange
+        exchange.connection = connection
+        exchange.head = head
+        exchange.base = reader.data + reader.begin
+        exchange.received = connection.content
+        if connection.content == NULL:
+            length = <Py_ssize_t> head.content_length
+        exchange.content = Span(exchange.base + head.position, length)
+        exchange.persists = head_persists(head) and not self.is_retiring and self._lists[AWAIT_NEXT_REQUEST].duration_ns > 0
+        exchange.is_finished = exchange.has_excess = False
+        reset_response(&exchange.response, head.method_length == 4 and is_head(exchange.base + head.method))
+        connection.requests += 1
+        delist(self._lists, connection)
+        if self._out.used == 0:
+            self._out_since_ns = self._now_ns
+        elif self._now_ns - self._out_since_ns > GATHER_NS:
+            self._send(connection)
+        note_request_line(slot, exchange.base + head.method, head.target + head.target_length - head.method)
+        slot.cells[<int> Cell.BUSY_SINCE_NS] = self._now_ns
+        if self._access is not None:
+            started_ns = pyserver_now_ns()
+        self._gateway.run(exchange)
+        if not exchange.is_finished:
+            exchange.fail()
+        slot.cells[<int> Cell.BUSY_SINCE_NS] = 0
+        slot.cells[<int> Cell.BYTES_SENT] += exchange.response.sent
+        self.requests += 1
+        slot.cells[<int> Cell.REQUESTS] = self.requests
+        self._tick(pyserver_coarse_now_ns() if started_ns == 0 else pyserver_now_ns())
+        if started_ns:
+            self._log_access(exchange, self._now_ns - started_ns)
+        if not exchange.persists:
+            connection.closes = True
+        if connection.content != NULL:
+            free_content(connection.content)
+            connection.content = NULL
+        reader.begin += head.position + length
+        reset_head(head)
+        return 0
+
+    cdef int _log_access(self, Exchange exchange, int64_t duration_ns) except -1:
+        cdef Connection *connection = exchange.connection
+        cdef Facts facts
+        facts.head = exchange.head
+        facts.base = exchange.base
+        facts.address = connection.address
+        facts.family = connection.family
+        facts.port = connection.port
+        facts.status = exchange.response.status
+        facts.sent = exchange.response.sent
+        facts.duration_ns = duration_ns
+        self._access.record(&facts, exchange.response_head, exchange.environ, self._now_ns)
+        exchange.response_head = None
+        exchange.environ = None
+        return 0
+
+    cdef int _refuse(self, Connection *connection, int fault, Py_ssize_t at) except -1:
+        """Answer a request that breaks a rule, once, and close; the application never sees it."""
+        status, section, words = REFUSALS[fault]
+        self._log.warning(
+            "refused a request from %s with %d: %s (%s, byte %d)", self._peer(connection), status, words, section, at
+        )
+        return self._answer(connection, status, words)
+
+    cdef int _answer(self, Connection *connection, int status, str words) except -1:
+        """Write a whole response of the server's own, after which the connection is closed."""
+        cdef bytes content = f"{status} {REASONS[status]}: {words}\n".encode()
+        cdef Response response
+        cdef bint persists = False
+        cdef Out *out = &self._out
+        self._slot.cells[<int> Cell.REFUSED] += 1
+        reset_response(&response, False)
+        start_response_head(
+            &response, out, f"{status} {REASONS[status]}", [("Content-Type", "text/plain; charset=utf-8")]
+        )
+        finish_response_head(&response, out, &self._stamp, len(content), 1, &persists)
+        append(out, <const char *> content, len(content))
+        connection.closes = connection.lingers = True
+        return 0
+
+    cdef str _peer(self, Connection *connection):
+        """The peer's address as a log line names it."""
+        cdef char text[64]
+        if connection.family == 0:
+            return "a Unix socket"
+        inet_ntop(AF_INET if connection.family == 4 else AF_INET6, connection.address, text, 64)
+        host = (<bytes> text).decode()
+        return f"{host}:{connection.port}" if connection.family == 4 else f"[{host}]:{connection.port}"
+
+    # ---- sending ----
+
+    cdef int _send(self, Connection *connection) except -1:
+        """Give the responses gathered to the socket, and queue what it does not take."""
+        cdef Out *out = &self._out
+        cdef Py_ssize_t sent
+        if out.used == 0:
+            return 0
+        if connection.is_gone or connection.source.fd < 0:
+            out.used = 0
+            return 0
+        if connection.output == NULL:
+            sent = send(connection.source.fd, out.data, <size_t> out.used, MSG_NOSIGNAL)
+            if sent == out.used:
+                out.used = 0
+                return self._trim_out()
+            if sent < 0:
+                if errno not in (EAGAIN, EWOULDBLOCK, EINTR):
+                    return self._lose(connection)
+                sent = 0
+            self._queue(connection, out.data + sent, out.used - sent)
+            out.used = 0
+            return self._trim_out()
+        self._queue(connection, out.data, out.used)
+        out.used = 0
+        return self._drain(connection)
+
+    cdef int _trim_out(self) except -1:
+        # One large head must not stay in every worker's memory.
+        if self._out.capacity > OUT_KEPT:
+            free(self._out.data)
+            memset(&self._out, 0, sizeof(Out))
+        return 0
+
+    cdef int _send_block(
+        self, Connection *connection, object block, const unsigned char *data, Py_ssize_t length, bint lent, bint in_chunk
+    ) except -1:
+        """Add `length` bytes of `block` behind what is gathered: small ones by copying, large ones from where they are."""
+        cdef Out *out = &self._out
+        cdef iovec vector[3]
+        cdef msghdr message
+        cdef Py_ssize_t sent = 0
+        cdef Py_ssize_t head = out.used
+        if length <= COPY_LIMIT:
+            append(out, data, length)
+            if in_chunk:
+                append(out, b"\r\n", 2)
+            return 0
+        if connection.is_gone:
+            out.used = 0
+            return 0
+        if connection.output == NULL:
+            vector[0] = iovec(out.data, <size_t> head)
+            vector[1] = iovec(<void *> data, <size_t> length)
+            vector[2] = iovec(<void *> <const char *> b"\r\n", 2)
+            memset(&message, 0, sizeof(msghdr))
+            message.msg_iov = vector
+            message.msg_iovlen = 3 if in_chunk else 2
+            sent = sendmsg(connection.source.fd, &message, MSG_NOSIGNAL)
+            if sent < 0:
+                if errno not in (EAGAIN, EWOULDBLOCK, EINTR):
+                    return self._lose(connection)
+                sent = 0
+            if sent == head + length + (2 if in_chunk else 0):
+                out.used = 0
+                return 0
+        if sent < head:
+            self._queue(connection, out.data + sent, head - sent)
+        out.used = 0
+        sent = max(sent - head, 0)
+        if sent < length:
+            if lent:
+                self._queue_lent(connection, block, data + sent, length - sent)
+            else:
+                self._queue(connection, data + sent, length - sent)
+        if in_chunk:
+            sent = max(sent - length, 0)
+            self._queue(connection, <const unsigned char *> <const char *> b"\r\n" + sent, 2 - sent)
+        return 0
+
+    cdef int _queue_lent(self, Connection *connection, object block, const unsigned char *data, Py_ssize_t length) except -1:
+        if connection.is_gone:
+            return 0
+        if connection.output == NULL:
+            connection.output = new_output()
+        return add_borrowed(connection.output, block, data, length)
+
+    cdef int _queue(self, Connection *connection, const unsigned char *data, Py_ssize_t length) except -1:
+        """Keep bytes the socket has not taken: in memory, past the mark in a file, past its limit by waiting."""
+        cdef Output *output
+        if connection.is_gone:
+            return 0
+        if connection.output == NULL:
+            connection.output = new_output()
+        output = connection.output
+        if output.in_memory + length <= self._buffers.response and output.spooled == 0:
+            return add_copy(output, data, length)
+        if output.spooled + length > self._buffers.spool:
+            self._wait_for_room(connection)
+            if connection.is_gone:
+                return 0
+            if connection.output == NULL:
+                connection.output = new_output()
+            output = connection.output
+        try:
+            if output.spool < 0:
+                output.spool = open_spool(self._buffers.directory)
+            if output.spooled == 0:
+                output.spool_end = 0
+            write_spool(output.spool, data, length, output.spool_end)
+        except OSError as error:
+            self._log.error("cannot keep a response to %s in a file, so it stays in memory: %s", self._peer(connection), error)
+            return add_copy(output, data, length)
+        add_range(output, SPOOLED, output.spool, output.spool_end, length)
+        output.spool_end += length
+        return 0
+
+    cdef int _wait_for_room(self, Connection *connection) except -1:
+        """Hold the application until the client has taken half of what is spooled for it."""
+        cdef pollfd waited
+        cdef int found
+        cdef int wait_ms = <int> min(self._lists[AWAIT_WRITE].duration_ns // 1000000, <int64_t> 0x7FFFFFFF)
+        while connection.output != NULL and connection.output.spooled > self._buffers.spool // 2:
+            waited = pollfd(connection.source.fd, POLLOUT, 0)
+            with nogil:
+                found = poll(&waited, 1, wait_ms)
+            PyErr_CheckSignals()
+            if found == 0:
+                return self._lose(connection)
+            self._drain(connection)
+        return 0
+
+    cdef int _drain(self, Connection *connection) except -1:
+        """Send what is queued, until the socket takes no more."""
+        cdef Output *output = connection.output
+        cdef Segment *segment
+        cdef Py_ssize_t sent
+        while output.first != NULL:
+            segment = output.first
+            if segment.kind in (COPIED, BORROWED):
+                sent = send(
+                    connection.source.fd, segment.data, <size_t> segment.length,
+                    MSG_NOSIGNAL | (MSG_MORE if segment.next != NULL else 0),
+                )
+            else:
+                sent = pyserver_sendfile(connection.source.fd, segment.file, segment.offset, <size_t> segment.length)
+                if sent == 0:
+                    self._log.error("a file being sent to %s has become shorter: the connection is closed", self._peer(connection))
+                    return self._lose(connection)
+            if sent < 0:
+                if errno in (EAGAIN, EWOULDBLOCK):
+                    return 0
+                if errno == EINTR:
+                    continue
+                return self._lose(connection)
+            if segment.kind == COPIED:
+                output.in_memory -= sent
+            elif segment.kind == SPOOLED:
+                output.spooled -= sent
+            if segment.kind in (COPIED, BORROWED):
+                segment.data += sent
+            segment.offset += sent
+            segment.length -= sent
+            if segment.length == 0:
+                drop_first(output)
+        free_output(output)
+        connection.output = NULL
+        return 0
+
+    cdef int _send_file(self, Connection *connection, int file, int64_t offset, int64_t length) except -1:
+        """Send a range of a file after what is gathered; what the socket does not take keeps a descriptor of its own."""
+        cdef Py_ssize_t sent
+        cdef int own
+        if self._out.used and connection.output == NULL and not connection.is_gone:
+            sent = send(connection.source.fd, self._out.data, <size_t> self._out.used, MSG_NOSIGNAL | MSG_MORE)
+            if sent == self._out.used:
+                self._out.used = 0
+        self._send(connection)
+        while length and connection.output == NULL and not connection.is_gone:
+            sent = pyserver_sendfile(connection.source.fd, file, offset, <size_t> length)
+            if sent > 0:
+                offset += sent
+                length -= sent
+            elif sent == 0:
+                self._log.error("a file being sent to %s has become shorter: the connection is closed", self._peer(connection))
+                return self._lose(connection)
+            elif errno in (EAGAIN, EWOULDBLOCK):
+                break
+            elif errno != EINTR:
+                return self._lose(connection)
+        if length == 0 or connection.is_gone:
+            return 0
+        own = dup_cloexec(file)
+        if own < 0:
+            self._log.error("cannot go on sending a file to %s: %s", self._peer(connection), strerror(errno).decode())
+            return self._lose(connection)
+        if connection.output == NULL:
+            connection.output = new_output()
+        return add_range(connection.output, FROM_FILE, own, offset, length)
+
+    cdef int _lose(self, Connection *connection) except -1:
+        """The peer takes no more: forget what was meant for it."""
+        connection.is_gone = connection.closes = True
+        self._out.used = 0
+        if connection.output != NULL:
+            free_output(connection.output)
+            connection.output = NULL
+        return 0
+
+    # ---- waiting and closing ----
+
+    cdef int _settle(self, Connection *connection) except -1:
+        """After a turn: decide what the connection waits for, and watch for it."""
+        cdef int reason
+        if connection.source.fd < 0:
+            return 0
+        if connection.output != NULL:
+            reason = AWAIT_WRITE
+        elif connection.closes:
+            return self._finish(connection)
+        elif connection.content != NULL:
+            reason = AWAIT_CONTENT
+        elif connection.reader != NULL and is_begun(&connection.reader.head):
+            reason = AWAIT_HEAD
+        elif connection.requests == 0:
+            reason = AWAIT_FIRST_BYTE
+        else:
+            reason = AWAIT_NEXT_REQUEST
+        # The time for a head runs from its first byte, however many follow.
+        if connection.waits_for != reason or reason not in (AWAIT_FIRST_BYTE, AWAIT_HEAD):
+            enlist(self._lists, connection, reason, self._now_ns)
+        return self._watch(connection, WRITABLE if reason == AWAIT_WRITE else READABLE)
+
+    cdef int _watch(self, Connection *connection, int interest) except -1:
+        if not connection.is_watched:
+            connection.is_watched = True
+            connection.interest = <uint8_t> interest
+            self._poller.add(&connection.source, READABLE | WRITABLE if self._poller.is_edge_triggered else interest)
+        elif connection.interest != interest and not self._poller.is_edge_triggered:
+            connection.interest = <uint8_t> interest
+            self._poller.change(&connection.source, interest)
+        return 0
+
+    cdef int _finish(self, Connection *connection) except -1:
+        """All is written: close, or first let the peer read its answer while what it still sends is dropped."""
+        if connection.is_gone or connection.has_ended or not connection.lingers:
+            return self._close(connection)
+        shutdown(connection.source.fd, SHUT_WR)
+        connection.linger_until_ns = self._now_ns + LINGER_AT_MOST_NS
+        enlist(self._lists, connection, AWAIT_CLOSE, self._now_ns)
+        self._watch(connection, READABLE)
+        return self._discard(connection)
+
+    cdef int _discard(self, Connection *connection) except -1:
+        """RFC 9112 §9.6: read until the peer has closed too, or time is up."""
+        cdef Py_ssize_t got
+        cdef int turn
+        for turn in range(TURNS):
+            got = recv(connection.source.fd, self._scratch.data, SCRATCH, 0)
+            if got < 0 and errno in (EAGAIN, EWOULDBLOCK, EINTR):
+                if self._now_ns < connection.linger_until_ns:
+                    enlist(self._lists, connection, AWAIT_CLOSE, self._now_ns)
+                return 0
+            if got <= 0:
+                return self._close(connection)
+        if self._now_ns >= connection.linger_until_ns:
+            return self._close(connection)
+        return self._read_later(connection)
+
+    cdef int _close(self, Connection *connection) except -1:
+        cdef linger none_left
+        if connection.is_watched:
+            self._poller.remove(&connection.source)
+        if connection.resets:
+            none_left = linger(1, 0)
+            setsockopt(connection.source.fd, SOL_SOCKET, SO_LINGER, &none_left, sizeof(linger))
+        close(connection.source.fd)
+        connection.source.fd = -1
+        delist(self._lists, connection)
+        connection.later = self._dead
+        self._dead = connection
+        self.connections -= 1
+        self._slot.cells[<int> Cell.CONNECTIONS] = self.connections
+        if self._accept_again_ns:
+            self._resume_accepting()
+        return 0
+
+    cdef int _free_dead(self) noexcept:
+        cdef Connection *connection
+        cdef int at, kept = 0
+        if self._dead == NULL:
+            return 0
+        for at in range(self._again_count):
+            if self._again[at].source.fd >= 0:
+                self._again[kept] = self._again[at]
+                kept += 1
+        self._again_count = kept
+        while self._dead != NULL:
+            connection = self._dead
+            self._dead = connection.later
+            free_connection(connection)
+        return 0
+
+    cdef int _expire(self) except -1:
+        """Close or refuse what has waited too long."""
+        cdef int reason
+        cdef Connection *connection
+        if self._accept_again_ns and self._now_ns >= self._accept_again_ns:
+            self._resume_accepting()
+        for reason in range(RUNNING):
+            while self._lists[reason].first != NULL and self._lists[reason].first.deadline_ns <= self._now_ns:
+                connection = self._lists[reason].first
+                if reason == AWAIT_HEAD or reason == AWAIT_CONTENT:
+                    self._refuse(connection, Fault.HEAD_TIMEOUT if reason == AWAIT_HEAD else Fault.CONTENT_TIMEOUT, 0)
+                    self._send(connection)
+                    self._settle(connection)
+                else:
+                    if reason == AWAIT_WRITE:
+                        self._log.info("%s took nothing of a response for write_timeout: closed", self._peer(connection))
+                    self._close(connection)
+        return 0
+
+
+cdef inline int64_t remaining(const Output *output) noexcept nogil:
+    """Something that changes whenever a byte is sent: what is left of the first segment, and where it is."""
+    return output.first.length + <int64_t> <size_t> output.first
+
+
+cdef inline bint is_head(const unsigned char *method) noexcept nogil:
+    return method[0] == c"H" and method[1] == c"E" and method[2] == c"A" and method[3] == c"D"
+
+
+cdef inline void note_request_line(Slot *slot, const unsigned char *text, Py_ssize_t length) noexcept nogil:
+    """Leave method and target where the arbiter can read them."""
+    length = min(length, <Py_ssize_t> 255)
+    memcpy(slot.line, text, <size_t> length)
+    slot.line[length] = 0

@@ -1,0 +1,227 @@
+"""Which of many descriptors can be read or written: one interface, no policy.
+
+`epoll` where there is one; `poll` everywhere, and in the tests a second time. Connections are watched edge-triggered
+by epoll: one system call when a connection is first waited for, none for each request.
+"""
+from libc.errno cimport EINTR, errno
+from libc.stdlib cimport free, realloc
+from posix.unistd cimport close
+
+cdef extern from *:
+    """
+    #include <poll.h>
+    #if defined(__linux__)
+    #include <sys/epoll.h>
+    #define PYSERVER_HAS_EPOLL 1
+    #else
+    #define PYSERVER_HAS_EPOLL 0
+    typedef union { void *ptr; } epoll_data_t;
+    struct epoll_event { unsigned int events; epoll_data_t data; };
+    enum { EPOLLIN = 1, EPOLLOUT = 4, EPOLLERR = 8, EPOLLHUP = 16, EPOLLRDHUP = 0x2000, EPOLL_CLOEXEC = 0,
+           EPOLL_CTL_ADD = 1, EPOLL_CTL_DEL = 2, EPOLL_CTL_MOD = 3 };
+    #define EPOLLET (1u << 31)
+    #define EPOLLEXCLUSIVE (1u << 28)
+    static int epoll_create1(int flags) { (void) flags; return -1; }
+    static int epoll_ctl(int e, int o, int f, struct epoll_event *v) { (void) e; (void) o; (void) f; (void) v; return -1; }
+    static int epoll_wait(int e, struct epoll_event *v, int n, int t) { (void) e; (void) v; (void) n; (void) t; return -1; }
+    #endif
+    #ifndef POLLRDHUP
+    #define POLLRDHUP 0
+    #endif
+    """
+    bint PYSERVER_HAS_EPOLL
+    unsigned int EPOLLIN, EPOLLOUT, EPOLLERR, EPOLLHUP, EPOLLRDHUP, EPOLLET, EPOLLEXCLUSIVE
+    int EPOLL_CLOEXEC, EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD
+    ctypedef union epoll_data_t:
+        void *ptr
+    struct epoll_event:
+        unsigned int events
+        epoll_data_t data
+    int epoll_create1(int flags) nogil
+    int epoll_ctl(int epoll, int operation, int fd, epoll_event *event) nogil
+    int epoll_wait(int epoll, epoll_event *events, int count, int timeout) nogil
+    short POLLIN, POLLOUT, POLLERR, POLLHUP, POLLNVAL, POLLRDHUP
+    struct pollfd:
+        int fd
+        short events
+        short revents
+    int poll(pollfd *fds, unsigned long count, int timeout) nogil
+
+
+cdef class Poller:
+    """What every backend does."""
+
+    cdef int add(self, Source *source, int interest) except -1:
+        """Begin to watch; OSError where the system refuses."""
+        raise TypeError("a Poller is one of its backends")
+
+    cdef int change(self, Source *source, int interest) except -1:
+        """Watch for something else from now on."""
+        raise TypeError("a Poller is one of its backends")
+
+    cdef int remove(self, Source *source) except -1:
+        """Watch no more."""
+        raise TypeError("a Poller is one of its backends")
+
+    cdef int wait(self, int timeout_ms) noexcept nogil:
+        """Fill `ready` and return how many; 0 after `timeout_ms` (-1: never), or when a signal came."""
+        return 0
+
+    def fileno(self) -> int:
+        """A descriptor that is readable while something is ready; OSError where the backend has none."""
+        raise OSError("this poller cannot itself be waited on")
+
+
+cdef class EpollPoller(Poller):
+    """Linux: connections edge-triggered, listeners and watches level-triggered."""
+
+    cdef int _fd
+    cdef epoll_event _events[READY_LIMIT]
+
+    def __cinit__(self):
+        self.is_edge_triggered = True
+        self._fd = epoll_create1(EPOLL_CLOEXEC)
+        if self._fd < 0:
+            raise OSError(errno, "epoll_create1")
+
+    def __dealloc__(self):
+        if self._fd >= 0:
+            close(self._fd)
+
+    def fileno(self) -> int:
+        return self._fd
+
+    cdef int _control(self, int operation, Source *source, int interest) except -1:
+        cdef epoll_event event
+        event.events = 0
+        event.data.ptr = source
+        if interest == READABLE | WRITABLE:
+            event.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET
+        elif interest & READABLE:
+            event.events = EPOLLIN
+            if interest & EXCLUSIVE:
+                event.events |= EPOLLEXCLUSIVE
+        if epoll_ctl(self._fd, operation, source.fd, &event) < 0:
+            raise OSError(errno, "epoll_ctl")
+        return 0
+
+    cdef int add(self, Source *source, int interest) except -1:
+        return self._control(EPOLL_CTL_ADD, source, interest)
+
+    cdef int change(self, Source *source, int interest) except -1:
+        return self._control(EPOLL_CTL_MOD, source, interest)
+
+    cdef int remove(self, Source *source) except -1:
+        # Not left to close(): a child that the application forked may hold the description open, and the event of a
+        # connection that is gone would then point at freed memory.
+        cdef epoll_event event
+        epoll_ctl(self._fd, EPOLL_CTL_DEL, source.fd, &event)
+        return 0
+
+    cdef int wait(self, int timeout_ms) noexcept nogil:
+        cdef int count = epoll_wait(self._fd, self._events, READY_LIMIT, timeout_ms)
+        cdef int at
+        cdef unsigned int events
+        for at in range(count):
+            events = self._events[at].events
+            self.ready[at].source = <Source *> self._events[at].data.ptr
+            self.ready[at].events = (
+                (READABLE if events & (EPOLLIN | EPOLLRDHUP) else 0)
+                | (WRITABLE if events & EPOLLOUT else 0)
+                | (BROKEN if events & (EPOLLERR | EPOLLHUP | EPOLLRDHUP) else 0)
+            )
+        return max(count, 0)
+
+
+cdef class PollPoller(Poller):
+    """Anywhere: level-triggered, and a system call that looks at every descriptor."""
+
+    cdef pollfd *_fds
+    cdef Source **_sources
+    cdef int _count
+    cdef int _capacity
+    cdef int _next              # where the next report begins, so that a busy source does not hide the others
+
+    def __cinit__(self):
+        self.is_edge_triggered = False
+
+    def __dealloc__(self):
+        free(self._fds)
+        free(self._sources)
+
+    cdef int _grow(self) except -1:
+        cdef int capacity = max(64, self._capacity * 2)
+        cdef pollfd *fds = <pollfd *> realloc(self._fds, capacity * sizeof(pollfd))
+        cdef Source **sources
+        if fds == NULL:
+            raise MemoryError()
+        self._fds = fds
+        sources = <Source **> realloc(self._sources, capacity * sizeof(Source *))
+        if sources == NULL:
+            raise MemoryError()
+        self._sources = sources
+        self._capacity = capacity
+        return 0
+
+    cdef int _find(self, Source *source) noexcept:
+        cdef int at
+        for at in range(self._count):
+            if self._sources[at] == source:
+                return at
+        return -1
+
+    cdef int add(self, Source *source, int interest) except -1:
+        if self._count == self._capacity:
+            self._grow()
+        self._sources[self._count] = source
+        self._fds[self._count].fd = source.fd
+        self._count += 1
+        return self.change(source, interest)
+
+    cdef int change(self, Source *source, int interest) except -1:
+        cdef int at = self._find(source)
+        self._fds[at].events = (POLLIN if interest & READABLE else 0) | (POLLOUT if interest & WRITABLE else 0)
+        return 0
+
+    cdef int remove(self, Source *source) except -1:
+        cdef int at = self._find(source)
+        if at >= 0:
+            self._count -= 1
+            self._sources[at] = self._sources[self._count]
+            self._fds[at] = self._fds[self._count]
+        return 0
+
+    cdef int wait(self, int timeout_ms) noexcept nogil:
+        cdef int left = poll(self._fds, <unsigned long> self._count, timeout_ms)
+        cdef int step, at, found = 0
+        cdef short events
+        for step in range(self._count):
+            if left <= 0 or found == READY_LIMIT:
+                break
+            at = (self._next + step) % self._count
+            events = self._fds[at].revents
+            if not events:
+                continue
+            left -= 1
+            self.ready[found].source = self._sources[at]
+            self.ready[found].events = (
+                (READABLE if events & POLLIN else 0)
+                | (WRITABLE if events & POLLOUT else 0)
+                | (BROKEN if events & (POLLERR | POLLHUP | POLLNVAL | POLLRDHUP) else 0)
+            )
+            found += 1
+        self._next = (self._next + 1) % max(self._count, 1)
+        return found
+
+
+cdef Poller new_poller(str name):
+    """The backend of that name; "auto" takes the best there is.
+
+    Raises:
+        ValueError: there is none of that name here.
+    """
+    if PYSERVER_HAS_EPOLL and name in ("auto", "epoll"):
+        return EpollPoller()
+    if name in ("auto", "poll"):
+        return PollPoller()
+    raise ValueError(f"there is no poller {name!r} on this system")

@@ -1,0 +1,75 @@
+# The contract of _wsgi: requests as PEP 3333 has them.
+from cpython.object cimport PyObject
+from libc.stdint cimport uint8_t, uint16_t, uint32_t
+
+from pyserver._connection cimport Connection
+from pyserver._engine cimport Exchange, Gateway
+from pyserver._http cimport Field, Head
+
+
+cdef enum:
+    NAMES = 512                 # field names remembered with their environ keys
+    NAME_LENGTH = 48
+    TEXTS = 1024                # short texts remembered as str objects
+    TEXT_LENGTH = 160
+    PORTS = 256
+
+
+cdef struct Name:
+    # A field name as it was received, and what it is in environ.
+    uint8_t length              # 0: the place is free
+    bint tells_scheme
+    char text[NAME_LENGTH]
+    PyObject *key
+
+
+cdef class StartResponse:
+    cdef Exchange exchange
+    cdef object write_callable
+
+    cdef object _detach(self)
+
+
+cdef class WSGIGateway(Gateway):
+    cdef object _application
+    cdef object _log
+    cdef list _templates        # environ of each listener, before a request fills it
+    cdef str _root_path
+    cdef bint _drops_underscored
+    cdef bint _sends_files
+    cdef dict _scheme_fields    # environ key: value that says https
+    cdef object _trusts         # callable: peer address -> bool
+    cdef StartResponse _start
+    cdef object _start_callable
+    cdef Name _names[NAMES]
+    cdef PyObject *_texts[TEXTS]
+    cdef PyObject *_ports[PORTS]
+    cdef uint16_t _port_numbers[PORTS]
+    cdef uint8_t _address[16]
+    cdef int _address_family
+    cdef str _address_text
+
+    cdef object _text(self, const unsigned char *text, Py_ssize_t length)
+    cdef object _peer_address(self, const Connection *connection)
+    cdef object _peer_port(self, uint16_t port)
+    cdef Name *_name(self, const unsigned char *text, Py_ssize_t length) except NULL
+    cdef dict _environ(self, Exchange exchange)
+    cdef int _put_target(self, dict environ, const Head *head, const unsigned char *base) except -1
+    cdef int _put_fields(self, dict environ, Exchange exchange) except -1
+    cdef int _put_repeated(self, dict environ, object key, object value) except -1
+    cdef int _put_scheme(self, dict environ, object key, object value) except -1
+    cdef int _put_content(self, dict environ, Exchange exchange) except -1
+    cdef int _answer(self, Exchange exchange, object result) except -1
+    cdef int _answer_list(self, Exchange exchange, object blocks) except -1
+    cdef int _answer_file(self, Exchange exchange, FileWrapper wrapper) except -1
+    cdef int _fail(self, Exchange exchange) except -1
+
+
+cdef class Input:
+    cdef bytes _content
+    cdef Py_ssize_t _at
+
+
+cdef class FileWrapper:
+    cdef readonly object filelike
+    cdef readonly Py_ssize_t block_size

@@ -1,0 +1,610 @@
+"""The WSGI gateway: a complete request becomes a call of the application, and what it returns becomes a response.
+
+All of PEP 3333, at one call site. No sockets and no HTTP syntax: those are the engine's and the parser's.
+"""
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from cpython.dict cimport PyDict_Copy, PyDict_SetItem
+from cpython.object cimport PyObject
+from cpython.ref cimport Py_INCREF, Py_XDECREF
+from cpython.unicode cimport PyUnicode_1BYTE_KIND, PyUnicode_DATA, PyUnicode_DecodeLatin1, PyUnicode_GET_LENGTH
+from libc.stdint cimport uint64_t
+from libc.stdlib cimport free, malloc
+from libc.string cimport memcmp, memcpy, memset
+
+from pyserver._connection cimport Content, take_memory
+from pyserver._http cimport (
+    BY_LENGTH,
+    CONTENT_LENGTH_FIELD,
+    CONTENT_TYPE_FIELD,
+    HAS_CHUNKED,
+    NO_CONTENT,
+    OTHER,
+    PROXY_FIELD,
+    TARGET_PERCENT,
+    TRANSFER_ENCODING_FIELD,
+    UNDERSCORED,
+    FieldKind,
+)
+
+import os
+import stat
+import sys
+
+from pyserver.errors import LocalProtocolError
+
+cdef extern from "Python.h":
+    dict _PyDict_NewPresized(Py_ssize_t size)
+    PyObject *PyDict_SetDefault(object mapping, object key, object value) except NULL
+    Py_ssize_t PyDict_GET_SIZE(object mapping)
+    Py_ssize_t Py_REFCNT(PyObject *object)
+    object PyObject_Vectorcall(object callable, PyObject **arguments, size_t count, PyObject *names)
+    size_t PY_VECTORCALL_ARGUMENTS_OFFSET
+    bint PyUnicode_IS_ASCII(object text)
+
+cdef extern from *:
+    """
+    #include <arpa/inet.h>
+    #include <sys/socket.h>
+    """
+    int AF_INET, AF_INET6
+    const char *inet_ntop(int family, const void *address, char *text, unsigned int size) nogil
+
+cdef enum:
+    # A request adds some fifteen fields to the twenty-one of the template; a dict that has the room from the start
+    # is copied with it and never resized.
+    ENVIRON_ROOM = 42
+    INPUT_BLOCK = 65536
+
+
+# ---- wsgi.input and wsgi.file_wrapper ----
+
+cdef class Input:
+    """wsgi.input over content that is all there; PEP 3333, "Input and Error Streams"."""
+
+    def __cinit__(self, bytes content=b""):
+        self._content = content
+
+    def read(self, size=-1) -> bytes:
+        """At most `size` bytes; all that are left without one. b"" at the end."""
+        cdef Py_ssize_t left = len(self._content) - self._at
+        cdef Py_ssize_t wanted = left if size is None or size < 0 else min(<Py_ssize_t> size, left)
+        cdef Py_ssize_t at = self._at
+        if wanted == 0:
+            return b""
+        self._at += wanted
+        if wanted == len(self._content):
+            return self._content
+        return self._content[at:at + wanted]
+
+    def readline(self, size=-1) -> bytes:
+        """The next line with its LF, or what is left; at most `size` bytes of it."""
+        cdef Py_ssize_t at = self._at
+        cdef Py_ssize_t end = self._content.find(b"\n", at) + 1 or len(self._content)
+        if size is not None and 0 <= size < end - at:
+            end = at + <Py_ssize_t> size
+        self._at = end
+        return self._content[at:end]
+
+    def readlines(self, hint=-1) -> list:
+        """The lines that are left; with a positive `hint`, no more after the one that reaches so many bytes."""
+        cdef list lines = []
+        cdef Py_ssize_t total = 0
+        cdef bytes line
+        while self._at < len(self._content):
+            line = self.readline()
+            lines.append(line)
+            total += len(line)
+            if hint is not None and 0 < hint <= total:
+                break
+        return lines
+
+    def __iter__(self):
+        return self
+
+    def __next__(self) -> bytes:
+        if self._at >= len(self._content):
+            raise StopIteration
+        return self.readline()
+
+
+cdef Input EMPTY_INPUT = Input(b"")     # at its end, which reading does not change: one serves all
+
+
+cdef class FileWrapper:
+    """wsgi.file_wrapper: a file-like object as an iterable, sent by the kernel where it can be; PEP 3333.
+
+    Args:
+        filelike: has read(), perhaps close() and fileno().
+        block_size: bytes of a block, where it has to be read.
+    """
+
+    def __cinit__(self, filelike, Py_ssize_t block_size=8192):
+        self.filelike = filelike
+        self.block_size = block_size
+
+    def __iter__(self):
+        return self
+
+    def __next__(self) -> bytes:
+        block = self.filelike.read(self.block_size)
+        if not block:
+            raise StopIteration
+        return block
+
+    def close(self) -> None:
+        """Close what is wrapped, if it can be closed."""
+        close = getattr(self.filelike, "close", None)
+        if close is not None:
+            close()
+
+
+class ErrorStream:
+    """wsgi.errors: text straight into the error log; PEP 3333, "Input and Error Streams"."""
+
+    def __init__(self, log) -> None:
+        self._log = log
+
+    def write(self, text: str) -> int:
+        """Write `text` as it is."""
+        data = text.encode("utf-8", "backslashreplace")
+        try:
+            os.write(self._log.fileno(), data)
+        except OSError:
+            pass    # a log that cannot be written is no reason to fail a request
+        return len(text)
+
+    def writelines(self, lines) -> None:
+        """Write each of `lines`."""
+        for line in lines:
+            self.write(line)
+
+    def flush(self) -> None:
+        """Nothing is held back."""
+
+
+# ---- start_response ----
+
+cdef class StartResponse:
+    """start_response and the write callable of one request; PEP 3333, "The start_response() Callable"."""
+
+    def begin(self, status, headers, exc_info=None):
+        """Take status and header fields, and return the write callable."""
+        cdef Exchange exchange = self.exchange
+        if exchange is None:
+            raise LocalProtocolError("start_response() was called after the response was complete")
+        if exc_info is not None:
+            try:
+                if exchange.response.is_head_done:
+                    raise exc_info[1].with_traceback(exc_info[2])
+            finally:
+                exc_info = None
+        elif exchange.response.is_started:
+            raise LocalProtocolError("start_response() was called a second time without exc_info")
+        try:
+            exchange.start(status, headers)
+        except (TypeError, ValueError) as error:
+            raise LocalProtocolError(str(error)) from None
+        return self.write_callable
+
+    def write(self, block) -> None:
+        """Send a block of content at once; PEP 3333, "The write() Callable"."""
+        if self.exchange is None:
+            raise LocalProtocolError("write() was called after the response was complete")
+        if not isinstance(block, bytes):
+            raise LocalProtocolError(f"write() was given {type(block).__name__}, not bytes")
+        self.exchange.write(block)
+
+    cdef object _detach(self):
+        """Be of no effect from now on: somebody may have kept the callables."""
+        self.exchange = None
+        self.write_callable = None
+
+
+# ---- texts ----
+
+cdef inline uint32_t mix(const unsigned char *text, Py_ssize_t length) noexcept nogil:
+    """A hash of the length and of the bytes at both ends: cheap, and good enough for a table that may miss."""
+    cdef uint64_t first = 0, last = 0
+    if length >= 8:
+        memcpy(&first, text, 8)
+        memcpy(&last, text + length - 8, 8)
+    elif length >= 4:
+        memcpy(&first, text, 4)
+        memcpy(&last, text + length - 4, 4)
+    elif length:
+        first = text[0] | (<uint64_t> text[length >> 1] << 8) | (<uint64_t> text[length - 1] << 16)
+    first = (first ^ (<uint64_t> length << 56)) * <uint64_t> 0x9E3779B97F4A7C15
+    last = (last + first) * <uint64_t> 0xC2B2AE3D27D4EB4F
+    return <uint32_t> (last >> 40)
+
+
+cdef inline unsigned char as_key(unsigned char c) noexcept nogil:
+    """A character of a field name as it is in an environ key."""
+    if c"a" <= c <= c"z":
+        return c - 32
+    return c"_" if c == c"-" else c
+
+
+cdef inline int hexadecimal(unsigned char c) noexcept nogil:
+    if c"0" <= c <= c"9":
+        return c - c"0"
+    c |= 32
+    return c - c"a" + 10 if c"a" <= c <= c"f" else -1
+
+
+cdef object percent_decoded(const unsigned char *text, Py_ssize_t length):
+    """RFC 3986 §2.1, once; what is no percent-encoded octet stays as it is. Octets become latin-1, as PEP 3333 has it."""
+    cdef unsigned char *decoded = <unsigned char *> malloc(<size_t> length)
+    cdef Py_ssize_t at = 0, used = 0
+    if decoded == NULL:
+        raise MemoryError()
+    while at < length:
+        decoded[used] = text[at]
+        if text[at] == c"%" and at + 2 < length and hexadecimal(text[at + 1]) >= 0 and hexadecimal(text[at + 2]) >= 0:
+            decoded[used] = <unsigned char> (hexadecimal(text[at + 1]) * 16 + hexadecimal(text[at + 2]))
+            at += 2
+        at += 1
+        used += 1
+    try:
+        return PyUnicode_DecodeLatin1(<char *> decoded, used, NULL)
+    finally:
+        free(decoded)
+
+
+# ---- the gateway ----
+
+cdef class WSGIGateway(Gateway):
+    """Calls a WSGI application for each request.
+
+    Args:
+        application: the callable of PEP 3333.
+        servers: (SERVER_NAME, SERVER_PORT) of each listener of the engine, in its order.
+        log: has error() and exception(), and a fileno() for wsgi.errors.
+        software: SERVER_SOFTWARE.
+        root_path: where the application is mounted; becomes SCRIPT_NAME and is taken off PATH_INFO.
+        multithread, multiprocess: wsgi.multithread, wsgi.multiprocess.
+        keeps_underscores: whether field names with an underscore reach the application.
+        sends_files: whether wsgi.file_wrapper is answered by the kernel.
+        secure_scheme_headers: field names and the values with which a proxy says https.
+        trusts: told a peer's address (empty for a Unix socket), whether it is such a proxy.
+    """
+
+    def __init__(
+        self, application, servers, *, log, str software="pyserver", str root_path="", bint multithread=False,
+        bint multiprocess=False, bint keeps_underscores=False, bint sends_files=True, secure_scheme_headers=None,
+        trusts=None,
+    ):
+        self._application = application
+        self._log = log
+        self._root_path = root_path.rstrip("/")
+        self._drops_underscored = not keeps_underscores
+        self._sends_files = sends_files
+        self._scheme_fields = {
+            "HTTP_" + name.upper().replace("-", "_"): value for name, value in (secure_scheme_headers or {}).items()
+        }
+        self._trusts = trusts or (lambda address: False)
+        self._templates = [
+            template(name, port, self._root_path, software, ErrorStream(log), multithread, multiprocess)
+            for name, port in servers
+        ]
+
+    def __dealloc__(self):
+        cdef int at
+        for at in range(NAMES):
+            Py_XDECREF(self._names[at].key)
+        for at in range(TEXTS):
+            Py_XDECREF(self._texts[at])
+        for at in range(PORTS):
+            Py_XDECREF(self._ports[at])
+
+    cdef int run(self, Exchange exchange) except -1:
+        """Call the application; every exchange ends finished, whatever the application did."""
+        cdef PyObject *arguments[3]
+        cdef StartResponse start = self._start
+        cdef dict environ
+        if start is None or Py_REFCNT(<PyObject *> self._start_callable) > 1 or Py_REFCNT(<PyObject *> start.write_callable) > 1:
+            # An application kept one of the callables: they must not speak for another request.
+            if start is not None:
+                start._detach()
+            start = self._start = StartResponse.__new__(StartResponse)
+            start.write_callable = start.write
+            self._start_callable = start.begin
+        start.exchange = exchange
+        try:
+            environ = self._environ(exchange)
+            arguments[0] = NULL
+            arguments[1] = <PyObject *> environ
+            arguments[2] = <PyObject *> self._start_callable
+            self._answer(
+                exchange,
+                PyObject_Vectorcall(self._application, &arguments[1], 2 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL),
+            )
+        except BaseException:
+            # SystemExit and KeyboardInterrupt too: an application that calls sys.exit() harms only its own request.
+            self._fail(exchange)
+        start.exchange = None
+        return 0
+
+    # ---- environ ----
+
+    cdef object _text(self, const unsigned char *text, Py_ssize_t length):
+        """A str of latin-1 text, the same object again for one that was seen lately."""
+        cdef PyObject **place
+        cdef object known
+        if length > TEXT_LENGTH:
+            return PyUnicode_DecodeLatin1(<const char *> text, length, NULL)
+        place = &self._texts[mix(text, length) % TEXTS]
+        if place[0] != NULL:
+            known = <object> place[0]
+            if PyUnicode_GET_LENGTH(known) == length and memcmp(PyUnicode_DATA(known), text, <size_t> length) == 0:
+                return known
+        known = PyUnicode_DecodeLatin1(<const char *> text, length, NULL)
+        Py_INCREF(known)
+        Py_XDECREF(place[0])
+        place[0] = <PyObject *> known
+        return known
+
+    cdef object _peer_address(self, const Connection *connection):
+        """REMOTE_ADDR; most connections of a server come from the same few peers."""
+        cdef char text[64]
+        if connection.family == 0:
+            return ""
+        if self._address_family != connection.family or memcmp(self._address, connection.address, 16) != 0:
+            inet_ntop(AF_INET if connection.family == 4 else AF_INET6, connection.address, text, 64)
+            memcpy(self._address, connection.address, 16)
+            self._address_family = connection.family
+            self._address_text = (<bytes> text).decode()
+        return self._address_text
+
+    cdef object _peer_port(self, uint16_t port):
+        cdef int place = port % PORTS
+        cdef object text
+        if self._ports[place] == NULL or self._port_numbers[place] != port:
+            text = str(port)
+            Py_INCREF(text)
+            Py_XDECREF(self._ports[place])
+            self._ports[place] = <PyObject *> text
+            self._port_numbers[place] = port
+        return <object> self._ports[place]
+
+    cdef Name *_name(self, const unsigned char *text, Py_ssize_t length) except NULL:
+        """The environ key of a field name; one that is too long to remember takes the last place for the moment."""
+        cdef Name *name = &self._names[mix(text, length) % (NAMES - 1)]
+        cdef bytearray key
+        cdef object interned
+        cdef Py_ssize_t at
+        if length <= NAME_LENGTH:
+            if name.length == length and memcmp(name.text, text, <size_t> length) == 0:
+                return name
+            memcpy(name.text, text, <size_t> length)
+            name.length = <uint8_t> length
+        else:
+            name = &self._names[NAMES - 1]
+        key = bytearray(b"HTTP_")
+        for at in range(length):
+            key.append(as_key(text[at]))
+        interned = sys.intern(key.decode("ascii"))
+        Py_INCREF(interned)
+        Py_XDECREF(name.key)
+        name.key = <PyObject *> interned
+        name.tells_scheme = interned in self._scheme_fields
+        return name
+
+    cdef dict _environ(self, Exchange exchange):
+        cdef const Head *head = exchange.head
+        cdef const unsigned char *base = exchange.base
+        cdef const Connection *connection = exchange.connection
+        cdef dict environ = PyDict_Copy(self._templates[connection.listener])
+        if head.method_length != 3 or memcmp(base + head.method, b"GET", 3) != 0:
+            environ["REQUEST_METHOD"] = self._text(base + head.method, head.method_length)
+        if head.minor == 0:
+            environ["SERVER_PROTOCOL"] = "HTTP/1.0"
+        self._put_target(environ, head, base)
+        if connection.family:
+            environ["REMOTE_ADDR"] = self._peer_address(connection)
+            environ["REMOTE_PORT"] = self._peer_port(connection.port)
+        self._put_fields(environ, exchange)
+        if exchange.content.length or exchange.received != NULL:
+            self._put_content(environ, exchange)
+        if exchange.engine._access is not None and exchange.engine._access.wants_environ:
+            exchange.environ = environ
+        return environ
+
+    cdef int _put_target(self, dict environ, const Head *head, const unsigned char *base) except -1:
+        cdef object target = self._text(base + head.target, head.target_length)
+        cdef object path
+        environ["RAW_URI"] = target
+        environ["REQUEST_URI"] = target
+        if head.query_length:
+            environ["QUERY_STRING"] = self._text(base + head.query, head.query_length)
+        if head.flags & TARGET_PERCENT:
+            path = percent_decoded(base + head.path, head.path_length)
+        elif head.path_length == head.target_length:
+            path = target
+        else:
+            path = self._text(base + head.path, head.path_length)
+        if not path and head.authority_length:
+            path = "/"          # RFC 9110 §4.2.3: the same as an empty path
+        if self._root_path and (path + "/").startswith(self._root_path + "/"):
+            path = path[len(self._root_path):]
+        environ["PATH_INFO"] = path
+        return 0
+
+    cdef int _put_fields(self, dict environ, Exchange exchange) except -1:
+        """PEP 3333, "environ Variables": HTTP_ and the name, repeated fields joined in their order."""
+        cdef const Head *head = exchange.head
+        cdef const unsigned char *base = exchange.base
+        cdef const Field *field
+        cdef Name *name
+        cdef object key, value
+        cdef Py_ssize_t size
+        cdef uint32_t at
+        for at in range(head.count):
+            field = &head.fields[at]
+            if field.kind:
+                if field.kind == CONTENT_TYPE_FIELD:
+                    environ["CONTENT_TYPE"] = self._text(base + field.value, field.value_length)
+                    continue
+                if field.kind == CONTENT_LENGTH_FIELD:
+                    environ["CONTENT_LENGTH"] = self._text(base + field.value, field.value_length)
+                    continue
+                # RFC 9112 §7.1.3: decoded content has a length and no transfer coding. RFC 9110 §17.10: HTTP_PROXY
+                # is a setting of many HTTP clients, and must not be a client's to choose.
+                if field.kind == TRANSFER_ENCODING_FIELD or field.kind == PROXY_FIELD:
+                    continue
+                if field.kind == UNDERSCORED and self._drops_underscored:
+                    continue
+            name = self._name(base + field.name, field.name_length)
+            key = <object> name.key
+            value = self._text(base + field.value, field.value_length)
+            size = PyDict_GET_SIZE(environ)
+            PyDict_SetDefault(environ, key, value)
+            if PyDict_GET_SIZE(environ) == size:
+                self._put_repeated(environ, key, value)
+            if name.tells_scheme:
+                self._put_scheme(environ, key, value)
+        return 0
+
+    cdef int _put_repeated(self, dict environ, object key, object value) except -1:
+        """RFC 9110 §5.3; cookies are joined as RFC 6265 §5.4 joins them."""
+        environ[key] = environ[key] + ("; " if key == "HTTP_COOKIE" else ",") + value
+        return 0
+
+    cdef int _put_scheme(self, dict environ, object key, object value) except -1:
+        if self._trusts(environ["REMOTE_ADDR"]):
+            environ["wsgi.url_scheme"] = "https" if environ[key] == self._scheme_fields[key] else "http"
+        return 0
+
+    cdef int _put_content(self, dict environ, Exchange exchange) except -1:
+        cdef Content *content = exchange.received
+        if content == NULL:
+            environ["wsgi.input"] = Input(
+                PyBytes_FromStringAndSize(<const char *> exchange.content.start, exchange.content.length)
+            )
+            return 0
+        if content.is_chunked:
+            environ["CONTENT_LENGTH"] = str(content.received)
+        if content.file < 0:
+            environ["wsgi.input"] = Input(take_memory(content))
+        else:
+            # The descriptor is the file object's from here on; it closes it when the last reference goes.
+            environ["wsgi.input"] = os.fdopen(content.file, "rb", INPUT_BLOCK)
+            content.file = -1
+        return 0
+
+    # ---- the response ----
+
+    cdef int _answer(self, Exchange exchange, object result) except -1:
+        """Send what the application returned, and close it, whatever happens; PEP 3333, "Specification Details"."""
+        cdef type kind = type(result)
+        if kind is list or kind is tuple:
+            return self._answer_list(exchange, result)
+        try:
+            if kind is FileWrapper and self._sends_files and self._answer_file(exchange, <FileWrapper> result):
+                return 0
+            for block in result:
+                if not isinstance(block, bytes):
+                    raise LocalProtocolError(f"the application yielded {type(block).__name__}, not bytes")
+                if not block:
+                    continue
+                if not exchange.response.is_started:
+                    raise LocalProtocolError("the application yielded content before it called start_response()")
+                exchange.write(block)
+                if exchange.connection.is_gone or exchange.has_excess or exchange.response.framing == NO_CONTENT:
+                    break
+            if not exchange.response.is_started:
+                raise LocalProtocolError("the application returned without calling start_response()")
+            exchange.finish()
+        finally:
+            close_result(self, exchange, result)
+        return 0
+
+    cdef int _answer_list(self, Exchange exchange, object blocks) except -1:
+        """Blocks that are all there: their length is known, and none has to leave before the next is made."""
+        cdef Py_ssize_t total = 0
+        cdef object block
+        if not exchange.response.is_started:
+            raise LocalProtocolError("the application returned without calling start_response()")
+        if len(blocks) == 1:
+            block = blocks[0]
+            if type(block) is bytes:
+                return exchange.respond(block)
+        for block in blocks:
+            if not isinstance(block, bytes):
+                raise LocalProtocolError(f"the application returned a list with {type(block).__name__}, not bytes")
+            total += len(<bytes> block)
+        if not exchange.response.is_head_done:
+            exchange.finish_head(total)
+        for block in blocks:
+            if len(<bytes> block):
+                exchange.lend(block)
+        return exchange.finish()
+
+    cdef int _answer_file(self, Exchange exchange, FileWrapper wrapper) except -1:
+        """Have the kernel send a regular file from its position on; False if it is none."""
+        cdef object file = wrapper.filelike
+        try:
+            number = file.fileno()
+            found = os.fstat(number)
+            offset = file.tell()
+        except (AttributeError, OSError, ValueError):
+            return False
+        if not stat.S_ISREG(found.st_mode) or not exchange.response.is_started or exchange.response.is_head_done:
+            return False
+        length = max(found.st_size - offset, 0)
+        if exchange.response.has_length:
+            length = min(length, exchange.response.length)     # a range of the file, as often as not
+        exchange.finish_head(length)
+        exchange.write_file(number, offset, length)
+        exchange.finish()
+        return True
+
+    cdef int _fail(self, Exchange exchange) except -1:
+        """Log what the application raised, and answer for it."""
+        if exchange.is_finished:
+            self._log.exception("Error after the response to %s", exchange.request_line())
+            return 0
+        self._log.exception("Error handling request %s", exchange.request_line())
+        return exchange.fail()
+
+
+cdef object close_result(WSGIGateway gateway, Exchange exchange, object result):
+    """Call close() if there is one; an error in it comes too late for the client."""
+    close = getattr(result, "close", None)
+    if close is None:
+        return
+    try:
+        close()
+    except BaseException:
+        gateway._log.exception("Error in close() of the response to %s", exchange.request_line())
+
+
+cdef dict template(str name, str port, str root_path, str software, object errors, bint multithread, bint multiprocess):
+    """environ before a request fills it, with room for what a request adds."""
+    cdef dict environ = _PyDict_NewPresized(ENVIRON_ROOM)
+    # One by one: update() of an empty dict would take over the other's size.
+    for key, value in {
+        "REQUEST_METHOD": "GET",
+        "SCRIPT_NAME": root_path,
+        "PATH_INFO": "",
+        "QUERY_STRING": "",
+        "RAW_URI": "",
+        "REQUEST_URI": "",
+        "SERVER_NAME": name,
+        "SERVER_PORT": port,
+        "SERVER_PROTOCOL": "HTTP/1.1",
+        "SERVER_SOFTWARE": software,
+        "REMOTE_ADDR": "",
+        "REMOTE_PORT": "",
+        "wsgi.version": (1, 0),
+        "wsgi.url_scheme": "http",
+        "wsgi.input": EMPTY_INPUT,
+        "wsgi.errors": errors,
+        "wsgi.multithread": multithread,
+        "wsgi.multiprocess": multiprocess,
+        "wsgi.run_once": False,
+        "wsgi.file_wrapper": FileWrapper,
+        "wsgi.input_terminated": True,
+    }.items():
+        environ[key] = value
+    return environ
