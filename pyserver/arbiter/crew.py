@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 import select
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from pyserver._scoreboard import Cell, Scoreboard
 from pyserver.arbiter.reports import ReportPipe
 from pyserver.arbiter.roster import Member, Roster
 from pyserver.arbiter.spawn import Lifeline, fork_worker
-from pyserver.workers.base import Report, Seat
+from pyserver.workers.base import Seat
 
 if TYPE_CHECKING:
     import signal
@@ -20,15 +20,7 @@ if TYPE_CHECKING:
 
     from pyserver.arbiter.generations import Generation
     from pyserver.arbiter.spawn import Closable
-
-
-class Departure(NamedTuple):
-    """A worker that was reaped."""
-
-    member: Member
-    status: int  # as `os.waitpid` returns it
-    last_words: list[Report]  # what it had said and nobody had heard yet
-    request: str  # what it was doing, as the end of a sentence
+    from pyserver.workers.base import Report
 
 
 class Crew:
@@ -86,11 +78,14 @@ class Crew:
         self.roster.note_busy(lambda slot: self._scoreboard.read(slot, Cell.BUSY_SINCE_NS))
         return list(self.roster)
 
-    def hear(self) -> Iterator[tuple[Member, Report]]:
-        """What the workers have said since the last time."""
-        for member in self.roster:
-            for report in self._read(self._pipes[member.pid]):
-                yield member, report
+    def hear(self, member: Member) -> list[Report]:
+        """What the worker has said since the last time."""
+        pipe = self._pipes[member.pid]
+        reports, is_at_end = pipe.read()
+        if is_at_end:
+            # Its end could be read for ever, and the wait would end at once each time.
+            self._forget(pipe)
+        return reports
 
     def tell(self, member: Member, number: signal.Signals) -> None:
         """Send it a signal."""
@@ -98,8 +93,8 @@ class Crew:
         with contextlib.suppress(ProcessLookupError):
             os.kill(member.pid, number)
 
-    def reap(self) -> Iterator[Departure]:
-        """Those that have died."""
+    def dead(self) -> Iterator[tuple[Member, int]]:
+        """The workers that have died, and their exit status as `os.waitpid` has it; each is to be buried."""
         while True:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)
@@ -107,16 +102,18 @@ class Crew:
                 return
             if pid == 0:
                 return
-            member = self.roster.remove(pid)
             # As process 1 of a container we inherit the orphans of others; they are reaped and forgotten.
+            member = self.roster.find(pid)
             if member is not None:
-                pipe = self._pipes.pop(pid)
-                last_words = self._read(pipe)
-                self._forget(pipe)
-                pipe.close()
-                request = self.request_of(member)
-                self._scoreboard.clear(member.slot)
-                yield Departure(member, status, last_words, request)
+                yield member, status
+
+    def bury(self, member: Member) -> None:
+        """Give free what a dead worker had."""
+        self.roster.remove(member)
+        self._scoreboard.clear(member.slot)
+        pipe = self._pipes.pop(member.pid)
+        self._forget(pipe)
+        pipe.close()
 
     def request_of(self, member: Member) -> str:
         """What a worker is doing or did last, as the end of a sentence."""
@@ -130,13 +127,6 @@ class Crew:
     def connections_of(self, member: Member) -> int:
         """How many connections it has open."""
         return self._scoreboard.read(member.slot, Cell.CONNECTIONS)
-
-    def _read(self, pipe: ReportPipe) -> list[Report]:
-        reports, is_at_end = pipe.read()
-        if is_at_end:
-            # Its end could be read for ever, and the wait would end at once each time.
-            self._forget(pipe)
-        return reports
 
     def _forget(self, pipe: ReportPipe) -> None:
         with contextlib.suppress(KeyError):

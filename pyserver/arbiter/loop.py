@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from pyserver._version import __version__
 from pyserver.arbiter.actions import Abort, Kill, Quit, Reason, Retire, Spawn
 from pyserver.arbiter.backoff import Backoff
-from pyserver.arbiter.crew import Crew, Departure
+from pyserver.arbiter.crew import Crew
 from pyserver.arbiter.generations import Generation, Generations, Verdict, load_generation
 from pyserver.arbiter.listeners import Listeners
 from pyserver.arbiter.policy import Stop, Wanted, next_actions, next_deadline_ns
@@ -20,7 +20,7 @@ from pyserver.arbiter.spawn import set_title
 from pyserver.errors import EXIT_OK, EXIT_WORKER_BOOT, BootError, ConfigError
 from pyserver.signals import SignalInbox, arbiter_verbs, worker_signal
 from pyserver.sockets import listener_url
-from pyserver.workers.base import Report, ReportKind
+from pyserver.workers.base import ReportKind
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -149,8 +149,8 @@ class Arbiter:
                 self._begin_stop(Stop.GRACEFUL)
             elif verb == "reload" and self._stop is Stop.NO:
                 self._reload_at_ns = max(now_ns, self._reload_not_before_ns)
-        for member, report in self._crew.hear():
-            self._note_report(member, report, now_ns)
+        for member in self._crew.roster:
+            self._hear(member, now_ns)
         if self._reload_at_ns is not None and now_ns >= self._reload_at_ns:
             self._reload(now_ns)
 
@@ -160,39 +160,43 @@ class Arbiter:
         # Ours first: the workers' are the last ones then, and each empties the queue before it closes.
         self._listeners.close()
 
-    def _note_report(self, member: Member, report: Report, now_ns: int) -> None:
-        member.note_report(report, now_ns)
-        if report.kind is ReportKind.REPLACE_ME:
-            self._log.info("Worker (pid:%s) has served its number of requests and is replaced", member.pid)
-        if report.kind is ReportKind.LOADED and self._generations.note_ready(member.generation):
+    def _hear(self, member: Member, now_ns: int) -> None:
+        for report in self._crew.hear(member):
+            member.note_report(report, now_ns)
+            if report.kind is ReportKind.LOADED:
+                self._log.debug("Worker (pid:%s) is ready", member.pid)
+                self._note_ready(member.generation)
+            elif report.kind is ReportKind.REPLACE_ME:
+                self._log.info("Worker (pid:%s) has served its number of requests and is replaced", member.pid)
+
+    def _note_ready(self, generation: int) -> None:
+        if self._generations.note_ready(generation):
             self._release()
-            if member.generation > 1:
-                self._log.info("Generation %s is ready: the workers before it retire", member.generation)
+            if generation > 1:
+                self._log.info("Generation %s is ready: the workers before it retire", generation)
 
     def _reap(self, now_ns: int) -> None:
-        for departure in self._crew.reap():
-            for report in departure.last_words:
-                self._note_report(departure.member, report, now_ns)
-            if departure.member.ready_at_ns:
-                self._note_death(departure, now_ns)
-            elif self._stop is Stop.NO and not departure.member.killed_at_ns:
-                self._note_failed_boot(departure, now_ns)
+        for member, status in self._crew.dead():
+            self._hear(member, now_ns)
+            if member.killed_at_ns or member.aborted_at_ns:
+                pass  # It was said when it was done.
+            elif member.ready_at_ns:
+                self._note_death(member, status, now_ns)
+            elif self._stop is Stop.NO:
+                self._note_failed_boot(member, status, now_ns)
+            self._crew.bury(member)
 
-    def _note_death(self, departure: Departure, now_ns: int) -> None:
-        member = departure.member
-        if member.killed_at_ns or member.aborted_at_ns:
-            return  # It was said when it was done.
-        if departure.status == 0 and (member.retired_at_ns or member.quit_at_ns):
+    def _note_death(self, member: Member, status: int, now_ns: int) -> None:
+        if status == 0 and (member.retired_at_ns or member.quit_at_ns):
             return  # It did as it was told.
-        how = describe_exit(departure.status)
-        self._log.error("Worker (pid:%s) %s; %s", member.pid, how, departure.request)
+        request = self._crew.request_of(member)
+        self._log.error("Worker (pid:%s) %s; %s", member.pid, describe_exit(status), request)
         if not member.retired_at_ns and now_ns - member.ready_at_ns < _YOUNG_NS:
             self._strike(now_ns)
 
-    def _note_failed_boot(self, departure: Departure, now_ns: int) -> None:
-        member, failure = departure.member, departure.member.failure
-        how = describe_exit(departure.status)
-        if failure is None and is_told_to_stop(departure.status):
+    def _note_failed_boot(self, member: Member, status: int, now_ns: int) -> None:
+        how, failure = describe_exit(status), member.failure
+        if failure is None and is_told_to_stop(status):
             self._log.info("Worker (pid:%s) %s while it booted", member.pid, how)
             self._strike(now_ns)
             return

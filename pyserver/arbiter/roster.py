@@ -109,12 +109,14 @@ class Roster:
                 return member
         raise KeyError(slot)
 
-    def remove(self, pid: int) -> Member | None:
-        """A process was reaped: the worker that it was, or None when it was none of ours."""
-        member = self._by_pid.pop(pid, None)
-        if member is not None:
-            member.note_reaped()
-        return member
+    def find(self, pid: int) -> Member | None:
+        """The worker that is this process; None when it is none of ours."""
+        return self._by_pid.get(pid)
+
+    def remove(self, member: Member) -> None:
+        """Its process was reaped, and the slot is free."""
+        member.note_reaped()
+        del self._by_pid[member.pid]
 
     def note_busy(self, busy_since_ns: Callable[[int], int]) -> None:
         """Take over since when each worker is busy, by slot."""

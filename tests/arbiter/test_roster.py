@@ -14,7 +14,7 @@ def roster():
 
 def forked(roster, pid):
     roster.add(Member(slot=roster.free_slot(), pid=pid, generation=1))
-    return roster.at(next(member.slot for member in roster if member.pid == pid))
+    return roster.find(pid)
 
 
 def test_slots_are_given_from_zero_upwards(roster):
@@ -30,7 +30,7 @@ def test_there_is_no_slot_beyond_the_last(roster):
 def test_the_slot_of_a_reaped_worker_is_given_again(roster):
     for pid in (7, 8, 9):
         forked(roster, pid)
-    roster.remove(8)
+    roster.remove(roster.find(8))
     assert roster.free_slot() == 1
 
 
@@ -44,12 +44,12 @@ def test_members_can_leave_while_they_are_gone_through(roster):
     for pid in (7, 8):
         forked(roster, pid)
     for member in roster:
-        roster.remove(member.pid)
+        roster.remove(member)
     assert len(roster) == 0
 
 
 def test_a_process_that_is_no_worker_is_nobody(roster):
-    assert roster.remove(12345) is None
+    assert roster.find(12345) is None
 
 
 def test_nobody_is_at_a_free_slot(roster):
@@ -99,7 +99,7 @@ def test_a_worker_can_die_in_any_state(roster, reports):
     member = forked(roster, 7)
     for kind in reports:
         member.note_report(Report(kind), 5)
-    assert roster.remove(7) is member
+    roster.remove(member)
     assert member.state is WorkerState.EXITED
 
 

@@ -1,0 +1,97 @@
+"""From the settings to the engine and its gateway, the same for every worker class that uses them."""
+
+from __future__ import annotations
+
+import os
+import socket
+from typing import TYPE_CHECKING
+
+from pyserver._access import AccessLog
+from pyserver._engine import Buffers, Durations, Engine
+from pyserver._http import Limits
+from pyserver._wsgi import WSGIGateway
+from pyserver.errors import BootError
+from pyserver.workers.peers import TrustedPeers
+
+if TYPE_CHECKING:
+    from pyserver.settings.model import Settings
+    from pyserver.workers.base import Worker
+
+_SOFTWARE = "pyserver"
+
+
+def build_engine(worker: Worker, *, multithread: bool) -> Engine:
+    """An engine that serves the worker's application on its listeners.
+
+    Args:
+        worker: booted, so that its application is there.
+        multithread: whether the application can be called by two threads of this process at once.
+
+    Raises:
+        BootError: the access log cannot be opened.
+    """
+    settings = worker.settings
+    return Engine(
+        worker.listeners,
+        _gateway(worker, multithread),
+        Limits(
+            line=settings.limit_request_line,
+            fields=settings.limit_request_fields,
+            field=settings.limit_request_field_size,
+            content=settings.limit_request_body,
+            refuse_underscores=settings.header_map == "refuse",
+        ),
+        Durations(
+            head=settings.request_head_timeout,
+            content=settings.request_body_timeout,
+            idle=settings.keepalive,
+            write=settings.write_timeout,
+        ),
+        Buffers(
+            request=settings.request_buffer,
+            response=settings.response_buffer,
+            spool=settings.response_spool,
+            # Absolute, because the application may change its directory.
+            directory=os.path.abspath(settings.tmp_upload_dir or os.environ.get("TMPDIR") or "/tmp"),
+        ),
+        log=worker.log,
+        access=_access_log(settings),
+        row=worker.scoreboard.address(worker.slot),
+        poller=settings.poller,
+        server=_SOFTWARE.encode() if settings.server_header else b"",
+        date=settings.date_header,
+    )
+
+
+def _gateway(worker: Worker, multithread: bool) -> WSGIGateway:
+    settings = worker.settings
+    return WSGIGateway(
+        worker.application,
+        [_server(listener) for listener in worker.listeners],
+        log=worker.log,
+        software=_SOFTWARE,
+        root_path=settings.root_path,
+        multithread=multithread,
+        multiprocess=settings.workers > 1,
+        keeps_underscores=settings.header_map == "dangerous",
+        sends_files=settings.sendfile,
+        secure_scheme_headers=settings.secure_scheme_headers,
+        trusts=TrustedPeers(settings.forwarded_allow_ips),
+    )
+
+
+def _server(listener: socket.socket) -> tuple[str, str]:
+    """SERVER_NAME and SERVER_PORT, which PEP 3333 wants to be never empty."""
+    if listener.family == socket.AF_UNIX:
+        return "localhost", "80"
+    host, port, *_ = listener.getsockname()
+    return host, str(port)
+
+
+def _access_log(settings: Settings) -> AccessLog | None:
+    if settings.accesslog is None:
+        return None
+    try:
+        return AccessLog(settings.accesslog, settings.access_log_format)
+    except OSError as error:
+        raise BootError(f"cannot open the access log {settings.accesslog!r}: {error.strerror}") from None

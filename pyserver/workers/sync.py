@@ -1,0 +1,51 @@
+"""The sync worker: its only thread waits on the engine and calls the application in place."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from pyserver.workers.base import Worker
+from pyserver.workers.engine import build_engine
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+# How long a retiring worker answers once more on a connection that is idle, seconds. Long enough for a request that
+# was sent before its client could know; short enough that idle connections hold up a stop for less than half a second.
+_IDLE_GRACE = 0.4
+
+
+class SyncWorker(Worker):
+    """Serves one request at a time; slow clients wait in the engine, not in the application."""
+
+    def boot(self) -> None:
+        """Load the application and put the engine before it."""
+        super().boot()
+        self._engine = build_engine(self, multithread=False)
+        if self.settings.max_requests:
+            # Workers that were started together are not to be replaced together.
+            jitter = int.from_bytes(os.urandom(8), "big") % (self.settings.max_requests_jitter + 1)
+            self._engine.max_requests = self.settings.max_requests + jitter
+            self._engine.on_max_requests = self.ask_for_replacement
+
+    def watch(self, fd: int, callback: Callable[[], None]) -> None:
+        """Have the engine call back between two requests."""
+        self._engine.watch(fd, callback)
+
+    def unwatch(self, fd: int) -> None:
+        """Have it call back no more."""
+        self._engine.unwatch(fd)
+
+    def serve(self) -> None:
+        """Serve until told to go."""
+        self._engine.run()
+
+    def wake(self) -> None:
+        """Pass on to the engine what the worker was told."""
+        if self.is_quitting:
+            cut = self._engine.abandon()
+            if cut:
+                self.log.warning("Worker (pid: %s) quits: %s requests or responses are cut", os.getpid(), cut)
+        else:
+            self._engine.retire(_IDLE_GRACE)

@@ -1,0 +1,159 @@
+"""How a server ends: gracefully, quickly, and when its arbiter is killed."""
+
+import os
+import signal
+
+import pytest
+from support import Client, eventually
+
+# A request for /wait is under way until somebody writes to the pipe `gate`.
+GATED = """
+    import os
+
+    os.path.exists("gate") or os.mkfifo("gate")
+
+    def application(environ, start_response):
+        if environ["PATH_INFO"] == "/wait":
+            open("entered", "w").close()
+            with open("gate") as gate:
+                gate.read()
+        start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", "5")])
+        return [b"hello"]
+"""
+
+
+@pytest.fixture
+def gate(tmp_path):
+    """Let the request for /wait go on."""
+
+    def open_gate():
+        (tmp_path / "gate").write_text("")
+
+    return open_gate
+
+
+def begin_waiting(server):
+    """A client whose request is under way."""
+    client = server.client()
+    client.send(b"GET /wait HTTP/1.1\r\nHost: a\r\n\r\n")
+    eventually((server.directory / "entered").exists)
+    return client
+
+
+def refuses(server):
+    try:
+        Client(server.address).close()
+    except ConnectionRefusedError:
+        return True
+    return False
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT])
+def test_an_idle_server_ends_with_code_0(serve, number):
+    server = serve(GATED, "-w", "2")
+    server.get()
+    assert server.stop(number) == 0
+    assert "Shutting down: Arbiter" in server.log()
+
+
+def test_term_answers_the_request_under_way(serve, gate):
+    server = serve(GATED)
+    with begin_waiting(server) as client:
+        server.send_signal(signal.SIGTERM)
+        eventually(lambda: "Handling signal: term" in server.log())
+        gate()
+        assert client.receive_response().content == b"hello"
+    assert server.wait() == 0
+
+
+def test_term_refuses_new_connections_as_soon_as_nothing_runs(serve, gate):
+    server = serve(GATED)
+    with begin_waiting(server) as client:
+        server.send_signal(signal.SIGTERM)
+        gate()
+        client.receive_response()
+        eventually(lambda: refuses(server))
+    assert server.wait() == 0
+
+
+def test_term_does_not_wait_beyond_the_graceful_timeout(serve):
+    server = serve(GATED, "--graceful-timeout", "0.2")
+    with begin_waiting(server):
+        server.send_signal(signal.SIGTERM)
+        assert server.wait() == 0
+    assert "has not finished within the graceful timeout of 0.2 s and is killed" in server.log()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGQUIT])
+def test_a_quick_stop_does_not_wait_for_a_request(serve, number):
+    server = serve(GATED)
+    with begin_waiting(server):
+        server.send_signal(number)
+        assert server.wait() == 0
+
+
+def test_a_graceful_stop_can_be_made_quick(serve):
+    server = serve(GATED)
+    with begin_waiting(server):
+        server.send_signal(signal.SIGTERM)
+        eventually(lambda: "Handling signal: term" in server.log())
+        server.send_signal(signal.SIGINT)
+        assert server.wait() == 0
+
+
+def test_a_reload_while_the_server_stops_is_ignored(serve, gate):
+    server = serve(GATED)
+    with begin_waiting(server) as client:
+        server.send_signal(signal.SIGTERM)
+        server.send_signal(signal.SIGHUP)
+        eventually(lambda: "Handling signal: hup" in server.log())
+        gate()
+        client.receive_response()
+    assert server.wait() == 0
+    assert "Hang up" not in server.log()
+
+
+def test_the_file_of_a_unix_socket_is_gone_afterwards(serve):
+    server = serve(GATED, "-b", "unix:a.sock")
+    assert (server.directory / "a.sock").exists()
+    server.stop()
+    assert not (server.directory / "a.sock").exists()
+
+
+def test_what_the_application_registered_for_its_end_is_done(serve):
+    server = serve("""
+        import atexit, threading
+        atexit.register(lambda: open("said goodbye", "w").close())
+        job = threading.Event()
+        threading.Thread(target=lambda: (job.wait(), open("finished the job", "w").close())).start()
+        atexit.register(job.set)
+
+        def application(environ, start_response):
+            job.set()
+            start_response("200 OK", [("Content-Length", "0")])
+            return []
+    """)
+    server.get()
+    assert server.stop() == 0
+    assert (server.directory / "said goodbye").exists()
+    assert (server.directory / "finished the job").exists()
+
+
+def test_workers_end_when_their_arbiter_is_killed(serve):
+    server = serve(GATED, "-w", "2")
+    server.get()
+    eventually(lambda: len(server.workers()) == 2)
+    os.kill(server.pid, signal.SIGKILL)
+    server.wait()
+    eventually(lambda: not server.processes())
+    assert "The arbiter is gone" in server.log()
+
+
+def test_a_request_under_way_is_answered_when_the_arbiter_is_killed(serve, gate):
+    server = serve(GATED)
+    with begin_waiting(server) as client:
+        os.kill(server.pid, signal.SIGKILL)
+        server.wait()
+        gate()
+        assert client.receive_response().content == b"hello"
+    eventually(lambda: not server.processes())
