@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import select
 import signal
@@ -102,6 +103,8 @@ class Arbiter:
         self._log.info("Using worker: %s", current.settings.worker_class)
         self._inbox = SignalInbox(arbiter_verbs())
         self._poll.register(self._inbox, select.POLLIN)
+        # What there is now is left alone by the workers' collectors, so its pages stay shared.
+        gc.freeze()
 
     def _say_where(self) -> None:
         urls = map(listener_url, self._listeners.at(self._generations.current.addresses))
@@ -187,8 +190,8 @@ class Arbiter:
             self._crew.bury(member)
 
     def _note_death(self, member: Member, status: int, now_ns: int) -> None:
-        if status == 0 and (member.retired_at_ns or member.quit_at_ns):
-            return  # It did as it was told.
+        if status == 0 and (member.retired_at_ns or member.quit_at_ns or self._stop is not Stop.NO):
+            return  # It did as it was told, by us or by the terminal that told us.
         request = self._crew.request_of(member)
         self._log.error("Worker (pid:%s) %s; %s", member.pid, describe_exit(status), request)
         if not member.retired_at_ns and now_ns - member.ready_at_ns < _YOUNG_NS:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import atexit
 import contextlib
 import faulthandler
-import gc
 import os
 import signal
 import sys
@@ -80,8 +79,6 @@ def fork_worker(worker_class: type[Worker], seat: Seat, not_its_own: Iterable[Cl
     """
     # What is still in a buffer would be written twice.
     _flush()
-    # Objects of before the fork are left alone by the child's collector, so their pages stay shared.
-    gc.freeze()
     # A signal that comes before the child has handlers of its own must not end up in a copy of ours.
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, [row.number for row in SIGNALS])
     try:

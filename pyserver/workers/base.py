@@ -27,7 +27,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 from pyserver._scoreboard import Cell, Scoreboard
-from pyserver.errors import EXIT_OK, EXIT_WORKER_BOOT, BootError
+from pyserver.errors import EXIT_OK, EXIT_WORKER_BOOT, BootError, ConfigError
 from pyserver.signals import SignalInbox, worker_verbs
 from pyserver.workers.app import Application, check_interface, load_application, own_traceback
 
@@ -125,7 +125,7 @@ class Worker:
         """Load the application; a subclass extends it with what it serves with.
 
         Raises:
-            BootError: what failed, in one line, and the exit code.
+            BootError, ConfigError: what failed, in one line, and the exit code.
         """
         self.application = self.load(str(self.settings.wsgi_app))
 
@@ -177,7 +177,7 @@ class Worker:
         self._inbox = SignalInbox(worker_verbs())
         try:
             self.boot()
-        except BootError as error:
+        except (BootError, ConfigError) as error:
             return self._failed(error.exit_code, str(error), error.__cause__)
         except BaseException as error:
             # Whatever it was, the arbiter is told, and decides.

@@ -10,11 +10,9 @@ from pyserver._access import AccessLog
 from pyserver._engine import Buffers, Durations, Engine
 from pyserver._http import Limits
 from pyserver._wsgi import WSGIGateway
-from pyserver.errors import BootError
 from pyserver.workers.peers import TrustedPeers
 
 if TYPE_CHECKING:
-    from pyserver.settings.model import Settings
     from pyserver.workers.base import Worker
 
 _SOFTWARE = "pyserver"
@@ -28,7 +26,7 @@ def build_engine(worker: Worker, *, multithread: bool) -> Engine:
         multithread: whether the application can be called by two threads of this process at once.
 
     Raises:
-        BootError: the access log cannot be opened.
+        ConfigError: the access log cannot be opened, or its format is wrong.
     """
     settings = worker.settings
     return Engine(
@@ -55,7 +53,7 @@ def build_engine(worker: Worker, *, multithread: bool) -> Engine:
             directory=os.path.abspath(settings.tmp_upload_dir or os.environ.get("TMPDIR") or "/tmp"),
         ),
         log=worker.log,
-        access=_access_log(settings),
+        access=AccessLog(settings.accesslog, settings.access_log_format, worker.log) if settings.accesslog else None,
         row=worker.scoreboard.address(worker.slot),
         poller=settings.poller,
         server=_SOFTWARE.encode() if settings.server_header else b"",
@@ -86,12 +84,3 @@ def _server(listener: socket.socket) -> tuple[str, str]:
         return "localhost", "80"
     host, port, *_ = listener.getsockname()
     return host, str(port)
-
-
-def _access_log(settings: Settings) -> AccessLog | None:
-    if settings.accesslog is None:
-        return None
-    try:
-        return AccessLog(settings.accesslog, settings.access_log_format)
-    except OSError as error:
-        raise BootError(f"cannot open the access log {settings.accesslog!r}: {error.strerror}") from None

@@ -108,6 +108,13 @@ def test_a_server_says_where_it_listens_and_with_what(serve):
     assert "[INFO] Using worker: sync" in server.log()
 
 
+def test_an_access_log_that_cannot_be_opened_is_told_in_one_line(start):
+    server = start(HELLO, "--access-logfile", "/no/such/directory/access.log")
+    assert_gone(server, 1)
+    assert "/no/such/directory/access.log" in server.log()
+    assert "Traceback" not in server.log()
+
+
 def test_an_inherited_listener_is_served(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as given:
         command = [sys.executable, "-m", "pyserver", "-b", f"fd://{given.fileno()}", "pyserver.demo:application"]

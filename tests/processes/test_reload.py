@@ -223,6 +223,7 @@ def test_many_reloads_at_once_are_few(site):
     server = site.start()
     for _ in range(50):
         site.hup()
+        server.send_signal(signal.SIGCHLD)
     site.says("Generation 2 is ready")
     site.code(CODE.replace('"old"', '"new"'))
     site.hup()
@@ -237,3 +238,16 @@ def test_a_stop_during_a_reload_is_obeyed(site):
     site.hup()
     eventually(lambda: len(server.workers()) == 2)
     assert server.stop() == 0
+
+
+def test_an_error_log_that_was_moved_is_opened_again(start, tmp_path):
+    log = tmp_path / "error.log"
+
+    def says(text):
+        return log.exists() and text in log.read_text()
+
+    server = start(CODE, "--log-level", "debug", "--error-logfile", str(log))
+    eventually(lambda: says("is ready"))
+    log.rename(tmp_path / "error.log.1")
+    server.send_signal(signal.SIGHUP)
+    eventually(lambda: says("Generation 2 is ready"))

@@ -101,6 +101,15 @@ def test_a_graceful_stop_can_be_made_quick(serve):
         assert server.wait() == 0
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_terminal_that_signals_all_processes_at_once_is_no_error(serve, number):
+    server = serve(GATED, "-w", "4")
+    server.get()
+    os.killpg(server.pid, number)
+    assert server.wait() == 0
+    assert "ERROR" not in server.log()
+
+
 def test_a_reload_while_the_server_stops_is_ignored(serve, gate):
     server = serve(GATED)
     with begin_waiting(server) as client:

@@ -1,0 +1,79 @@
+"""A worker class of somebody else, run by the arbiter: what the base promises to plugins."""
+
+import os
+import shutil
+import signal
+from pathlib import Path
+
+import pytest
+from support import eventually
+
+APPLICATION = """
+    import os
+
+    def application(environ, start_response):
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        return [str(os.getpid()).encode()]
+"""
+
+
+@pytest.fixture
+def server(serve, tmp_path):
+    """With a class that serves by plain sockets, importable from the start directory."""
+    shutil.copy(Path(__file__).with_name("plain_worker.py"), tmp_path)
+    started = serve(APPLICATION, "-k", "plain_worker:PlainWorker", "--max-requests", "20")
+    assert started.get().status == 200
+    return started
+
+
+def test_it_serves_on_our_listeners(server):
+    assert int(server.get().content) in server.workers()
+    assert "Using worker: plain_worker:PlainWorker" in server.log()
+
+
+def test_it_is_reloaded(server):
+    before = server.workers()
+    server.send_signal(signal.SIGHUP)
+    eventually(lambda: server.workers() and not set(before) & set(server.workers()))
+    assert server.get().status == 200
+
+
+def test_it_asks_for_its_replacement(server):
+    first = server.get().content
+    eventually(lambda: server.get().content != first)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_it_obeys_the_verbs(server, number):
+    assert server.stop(number) == 0
+    assert "Worker exiting" in server.log()
+
+
+def test_it_ends_with_its_arbiter(server):
+    os.kill(server.pid, signal.SIGKILL)
+    server.wait()
+    eventually(lambda: not server.processes())
+
+
+def test_a_worker_class_that_raises_while_it_boots_ends_the_server_with_code_3(start, tmp_path):
+    (tmp_path / "broken_worker.py").write_text(
+        "from pyserver.workers.base import Worker\n"
+        "class Broken(Worker):\n"
+        "    def boot(self): raise OSError('no device')\n"
+    )
+    server = start(APPLICATION, "-k", "broken_worker:Broken")
+    assert server.wait() == 3
+    assert "failed to boot: OSError: no device" in server.log()
+
+
+def test_a_worker_class_that_raises_while_it_serves_is_replaced(serve, tmp_path):
+    (tmp_path / "broken_worker.py").write_text(
+        "from pyserver.workers.base import Worker\n"
+        "class Broken(Worker):\n"
+        "    def watch(self, fd, callback): pass\n"
+        "    def serve(self): raise OSError('device lost')\n"
+    )
+    server = serve(APPLICATION, "-k", "broken_worker:Broken")
+    eventually(lambda: server.log().count("OSError: device lost") >= 2)
+    assert "exited with code 255" in server.log()
+    assert server.is_running()
