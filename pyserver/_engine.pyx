@@ -412,8 +412,9 @@ cdef class Exchange:
         """The application failed: 500 while nothing has left, else the response is cut off where it is."""
         cdef Out *out = &self.engine._out
         self.engine._slot.cells[<int> Cell.ERRORS] += 1
+        # What the application meant to say next may stand in the way of another response.
+        self.persists = False
         if self.response.is_head_done:
-            self.persists = False
             # Only a reset tells the client of a response that ends with its connection; RFC 9112 §8.
             self.connection.resets = self.response.framing == BY_CLOSE
             self.is_finished = True
@@ -1030,13 +1031,16 @@ cdef class Engine:
         """Give the responses gathered to the socket, and queue what it does not take."""
         cdef Out *out = &self._out
         cdef Py_ssize_t sent
+        cdef int flags
         if out.used == 0:
             return 0
         if connection.is_gone or connection.source.fd < 0:
             out.used = 0
             return 0
         if connection.output == NULL:
-            sent = send(connection.source.fd, out.data, <size_t> out.used, MSG_NOSIGNAL)
+            # A last response waits for the FIN that follows it at once, and both leave in one packet.
+            flags = MSG_NOSIGNAL | (MSG_MORE if connection.closes and not connection.resets else 0)
+            sent = send(connection.source.fd, out.data, <size_t> out.used, flags)
             if sent == out.used:
                 out.used = 0
                 return self._trim_out()
