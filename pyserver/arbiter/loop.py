@@ -36,6 +36,7 @@ _SECOND_NS = 1_000_000_000
 _TICK_NS = _SECOND_NS  # how often the requests under way are looked at, at least
 _GAP_NS = _SECOND_NS // 2  # a wait that took so much longer than asked for: the whole machine has paused
 _MERGE_NS = _SECOND_NS // 2  # reloads that are asked for within this time are one
+_LONGEST_WAIT_MS = 3_600_000  # poll(2) takes no more than 31 bits
 _YOUNG_NS = _SECOND_NS  # a worker that dies sooner after it was ready may be part of a crash loop
 
 
@@ -97,12 +98,13 @@ class Arbiter:
     def _start(self) -> None:
         current = self._generations.current
         self._listeners.open(current.addresses, current.settings.backlog)
+        # Before anything is said: who reads that we listen may send a signal at once.
+        self._inbox = SignalInbox(arbiter_verbs())
+        self._poll.register(self._inbox, select.POLLIN)
         set_title("arbiter", current.name)
         self._log.info("Starting pyserver %s", __version__)
         self._say_where()
         self._log.info("Using worker: %s", current.settings.worker_class)
-        self._inbox = SignalInbox(arbiter_verbs())
-        self._poll.register(self._inbox, select.POLLIN)
         # What there is now is left alone by the workers' collectors, so its pages stay shared.
         gc.freeze()
 
@@ -119,9 +121,7 @@ class Arbiter:
             # A request begins without our being told.
             instants.append(now_ns + min(_TICK_NS, wanted.timeout_ns))
         limit_ns = min((at_ns for at_ns in instants if at_ns is not None), default=None)
-        # Rounded up: a wait that ends a moment too early is a turn for nothing.
-        wait_ms = None if limit_ns is None else max(0, (limit_ns - time.monotonic_ns()) // 1_000_000 + 1)
-        self._poll.poll(wait_ms)
+        self._poll.poll(None if limit_ns is None else _wait_ms(limit_ns - time.monotonic_ns()))
         if limit_ns is not None and time.monotonic_ns() - limit_ns > _GAP_NS:
             # The machine or the arbiter was stopped, and probably so were the workers: everybody's time begins anew.
             self._clock_ns = time.monotonic_ns()
@@ -326,3 +326,8 @@ class Arbiter:
                 )  # fmt: skip
             case Reason.TIMEOUT:
                 self._log.warning("Worker (pid:%s) did not die of its timeout and is killed", member.pid)
+
+
+def _wait_ms(wait_ns: int) -> int:
+    """Rounded up: a wait that ends a moment too early is a turn for nothing."""
+    return max(0, min(wait_ns // 1_000_000 + 1, _LONGEST_WAIT_MS))

@@ -84,6 +84,17 @@ def test_term_does_not_wait_beyond_the_graceful_timeout(serve):
     assert "has not finished within the graceful timeout of 0.2 s and is killed" in server.log()
 
 
+def test_a_graceful_timeout_of_many_years_is_waited_for(serve, gate):
+    server = serve(GATED, "--graceful-timeout", "1000000000", "--timeout", "0")
+    with begin_waiting(server) as client:
+        server.send_signal(signal.SIGTERM)
+        eventually(lambda: "Handling signal: term" in server.log())
+        gate()
+        assert client.receive_response().content == b"hello"
+    assert server.wait() == 0
+    assert "Traceback" not in server.log()
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGQUIT])
 def test_a_quick_stop_does_not_wait_for_a_request(serve, number):
     server = serve(GATED)
