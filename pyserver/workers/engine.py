@@ -13,6 +13,7 @@ from pyserver._wsgi import WSGIGateway
 from pyserver.workers.peers import TrustedPeers
 
 if TYPE_CHECKING:
+    from pyserver.settings.model import Settings
     from pyserver.workers.base import Worker
 
 _SOFTWARE = "pyserver"
@@ -32,13 +33,7 @@ def build_engine(worker: Worker, *, multithread: bool) -> Engine:
     return Engine(
         worker.listeners,
         _gateway(worker, multithread),
-        Limits(
-            line=settings.limit_request_line,
-            fields=settings.limit_request_fields,
-            field=settings.limit_request_field_size,
-            content=settings.limit_request_body,
-            refuse_underscores=settings.header_map == "refuse",
-        ),
+        _limits(settings),
         Durations(
             head=settings.request_head_timeout,
             content=settings.request_body_timeout,
@@ -58,6 +53,16 @@ def build_engine(worker: Worker, *, multithread: bool) -> Engine:
         poller=settings.poller,
         server=_SOFTWARE.encode() if settings.server_header else b"",
         date=settings.date_header,
+    )
+
+
+def _limits(settings: Settings) -> Limits:
+    return Limits(
+        line=settings.limit_request_line,
+        fields=settings.limit_request_fields,
+        field=settings.limit_request_field_size,
+        content=settings.limit_request_body,
+        refuse_underscores=settings.header_map == "refuse",
     )
 
 
