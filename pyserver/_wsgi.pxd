@@ -39,12 +39,15 @@ cdef class WSGIGateway(Gateway):
     cdef bint _sends_files
     cdef dict _scheme_fields    # environ key: value that says https
     cdef object _trusts         # callable: peer address -> bool
+    cdef object _judged         # the last address it was asked about
+    cdef bint _is_trusted       # … and its answer
     cdef StartResponse _start
     cdef object _start_callable
-    cdef Name _names[NAMES]
+    cdef Name _names[NAMES + 1]  # … the last for one that is too long to remember
     cdef PyObject *_texts[TEXTS]
     cdef PyObject *_ports[PORTS]
     cdef uint16_t _port_numbers[PORTS]
+    cdef uint32_t _victim       # which of several remembered things gives way next
     cdef uint8_t _address[16]
     cdef int _address_family
     cdef str _address_text
@@ -53,6 +56,7 @@ cdef class WSGIGateway(Gateway):
     cdef object _peer_address(self, const Connection *connection)
     cdef object _peer_port(self, uint16_t port)
     cdef Name *_name(self, const unsigned char *text, Py_ssize_t length) except NULL
+    cdef Name *_remember(self, Name *name, const unsigned char *text, Py_ssize_t length) except NULL
     cdef dict _environ(self, Exchange exchange)
     cdef int _put_target(self, dict environ, const Head *head, const unsigned char *base) except -1
     cdef int _put_fields(self, dict environ, Exchange exchange) except -1

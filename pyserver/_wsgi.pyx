@@ -54,6 +54,7 @@ cdef enum:
     # is copied with it and never resized.
     ENVIRON_ROOM = 42
     INPUT_BLOCK = 65536
+    WAYS = 4
 
 
 # ---- wsgi.input and wsgi.file_wrapper ----
@@ -290,7 +291,7 @@ cdef class WSGIGateway(Gateway):
 
     def __dealloc__(self):
         cdef int at
-        for at in range(NAMES):
+        for at in range(NAMES + 1):
             Py_XDECREF(self._names[at].key)
         for at in range(TEXTS):
             Py_XDECREF(self._texts[at])
@@ -329,15 +330,23 @@ cdef class WSGIGateway(Gateway):
 
     cdef object _text(self, const unsigned char *text, Py_ssize_t length):
         """A str of latin-1 text, the same object again for one that was seen lately."""
-        cdef PyObject **place
+        cdef uint32_t first
+        cdef PyObject **place = NULL
         cdef object known
+        cdef int step
         if length > TEXT_LENGTH:
             return PyUnicode_DecodeLatin1(<const char *> text, length, NULL)
-        place = &self._texts[mix(text, length) % TEXTS]
-        if place[0] != NULL:
+        first = mix(text, length)
+        for step in range(2):
+            place = &self._texts[(first + step) % TEXTS]
+            if place[0] == NULL:
+                break
             known = <object> place[0]
             if PyUnicode_GET_LENGTH(known) == length and memcmp(PyUnicode_DATA(known), text, <size_t> length) == 0:
                 return known
+        else:
+            self._victim += 1
+            place = &self._texts[(first + self._victim % 2) % TEXTS]
         known = PyUnicode_DecodeLatin1(<const char *> text, length, NULL)
         Py_INCREF(known)
         Py_XDECREF(place[0])
@@ -369,18 +378,29 @@ cdef class WSGIGateway(Gateway):
 
     cdef Name *_name(self, const unsigned char *text, Py_ssize_t length) except NULL:
         """The environ key of a field name; one that is too long to remember takes the last place for the moment."""
-        cdef Name *name = &self._names[mix(text, length) % (NAMES - 1)]
-        cdef bytearray key
-        cdef object interned
-        cdef Py_ssize_t at
-        if length <= NAME_LENGTH:
+        cdef uint32_t first = mix(text, length)
+        cdef Name *name
+        cdef int step
+        if length > NAME_LENGTH:
+            return self._remember(&self._names[NAMES], text, length)
+        # A few places for each hash: two names of every request must not drive each other out.
+        for step in range(WAYS):
+            name = &self._names[(first + step) % NAMES]
             if name.length == length and memcmp(name.text, text, <size_t> length) == 0:
                 return name
-            memcpy(name.text, text, <size_t> length)
-            name.length = <uint8_t> length
+            if name.length == 0:
+                break
         else:
-            name = &self._names[NAMES - 1]
-        key = bytearray(b"HTTP_")
+            self._victim += 1
+            name = &self._names[(first + self._victim % WAYS) % NAMES]
+        memcpy(name.text, text, <size_t> length)
+        name.length = <uint8_t> length
+        return self._remember(name, text, length)
+
+    cdef Name *_remember(self, Name *name, const unsigned char *text, Py_ssize_t length) except NULL:
+        cdef bytearray key = bytearray(b"HTTP_")
+        cdef object interned
+        cdef Py_ssize_t at
         for at in range(length):
             key.append(as_key(text[at]))
         interned = sys.intern(key.decode("ascii"))
@@ -471,7 +491,11 @@ cdef class WSGIGateway(Gateway):
         return 0
 
     cdef int _put_scheme(self, dict environ, object key, object value) except -1:
-        if self._trusts(environ["REMOTE_ADDR"]):
+        cdef object address = environ["REMOTE_ADDR"]
+        if address is not self._judged:
+            self._judged = address
+            self._is_trusted = self._trusts(address)
+        if self._is_trusted:
             environ["wsgi.url_scheme"] = "https" if environ[key] == self._scheme_fields[key] else "http"
         return 0
 
