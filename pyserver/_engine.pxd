@@ -49,6 +49,8 @@ cdef class Exchange:
     cdef bint persists
     cdef bint is_finished
     cdef bint has_excess                # the application gave more than its Content-Length
+    cdef bint gathers                   # the kernel may join blocks
+    cdef int64_t wrote_ns               # when the last block was given; 0 before the first
     cdef bytes response_head
     cdef dict environ
 
@@ -56,6 +58,7 @@ cdef class Exchange:
     cdef int finish_head(self, int64_t known) except -1
     cdef int respond(self, object content) except -1
     cdef int write(self, object block) except -1
+    cdef int _gather(self, bint wanted) except -1
     cdef int lend(self, object block) except -1
     cdef int _put(self, object block, bint lent) except -1
     cdef Py_ssize_t _admit(self, int64_t length) except -1
