@@ -532,7 +532,6 @@ cdef Outcome take_host(Head *head, Field *field, const unsigned char *base) noex
         return refuse(head, field.name, Fault.HOST_REPEATED)
     head.flags |= HAS_HOST
     field.kind = FieldKind.HOST_FIELD
-    head.mark = head.count - 1      # where the Host is, for the comparison with an absolute-form target
     if not is_host(Span(base + field.value, field.value_length)):
         return refuse(head, field.value, Fault.HOST)
     return COMPLETE
@@ -584,9 +583,21 @@ cdef void take_connection(Head *head, Span text) noexcept nogil:
             head.flags |= SAYS_KEEP_ALIVE
 
 
+cdef bint agrees_with_host(const Head *head, const unsigned char *base) noexcept nogil:
+    """Whether the authority of an absolute-form target is what Host says, where there is one.
+
+    RFC 9112 §3.2.2 lets the target win; two readers of different Host and target disagree, so none does.
+    """
+    cdef Span authority = Span(base + head.authority, head.authority_length)
+    cdef uint32_t at
+    for at in range(head.count):
+        if head.fields[at].kind == FieldKind.HOST_FIELD:
+            return same_text(authority, Span(base + head.fields[at].value, head.fields[at].value_length))
+    return True
+
+
 cdef Outcome check_head(Head *head, const unsigned char *base, const Bounds *bounds) noexcept nogil:
     """What can be judged only when all field lines are there."""
-    cdef Field *host
     if head.minor == 1 and not head.flags & HAS_HOST:
         return refuse(head, head.position, Fault.HOST_MISSING)
     if head.flags & HAS_CHUNKED:
@@ -595,11 +606,8 @@ cdef Outcome check_head(Head *head, const unsigned char *base, const Bounds *bou
             return refuse(head, head.position, Fault.TRANSFER_ENCODING_WITH_LENGTH)
         if head.minor == 0:
             return refuse(head, head.position, Fault.TRANSFER_ENCODING_IN_1_0)
-    if head.authority_length and head.flags & HAS_HOST:
-        # RFC 9112 §3.2.2 lets the target win; two readers of different Host and target disagree, so none does.
-        host = &head.fields[head.mark]
-        if not same_text(Span(base + head.authority, head.authority_length), Span(base + host.value, host.value_length)):
-            return refuse(head, head.authority, Fault.TARGET_AUTHORITY)
+    if head.authority_length and not agrees_with_host(head, base):
+        return refuse(head, head.authority, Fault.TARGET_AUTHORITY)
     if head.flags & (EXPECTS_CONTINUE | EXPECTS_OTHER):
         # RFC 9110 §10.1.1: expectations of an HTTP/1.0 request are ignored.
         if head.minor == 0:
