@@ -8,6 +8,10 @@ from libc.stdio cimport snprintf
 from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memchr, memcpy, memmove, memset
 
+cdef extern from "<arpa/inet.h>" nogil:
+    int AF_INET6
+    int inet_pton(int family, const char *text, void *address)
+
 cdef enum:
     HTAB = 9
     LF = 10
@@ -108,16 +112,29 @@ cdef bint is_field_value(Span text) noexcept nogil:
     return skip_text(text.start, 0, text.length) == text.length
 
 
+cdef Py_ssize_t end_of_ip_literal(Span text) noexcept nogil:
+    """Offset behind the "]" of an IPv6 address in brackets; -1 if it is none. RFC 3986 §3.2.2."""
+    cdef char address[46]
+    cdef unsigned char binary[16]
+    cdef Py_ssize_t length = 0
+    while 1 + length < text.length and text.start[1 + length] != c"]":
+        if length == 45:
+            return -1
+        address[length] = <char> text.start[1 + length]
+        length += 1
+    address[length] = 0
+    if 1 + length == text.length or inet_pton(AF_INET6, address, binary) != 1:
+        return -1
+    return length + 2
+
+
 cdef bint is_host(Span text) noexcept nogil:
     """Whether a Host or an authority without userinfo is `uri-host [ ":" port ]`; RFC 9110 §7.2."""
     cdef Py_ssize_t at = 0
     if text.length and text.start[0] == c"[":
-        at = 1
-        while at < text.length and (HEX_DIGIT[text.start[at]] or text.start[at] == c":" or text.start[at] == c"."):
-            at += 1
-        if at < 4 or at == text.length or text.start[at] != c"]":
+        at = end_of_ip_literal(text)
+        if at < 0:
             return False
-        at += 1
     else:
         while at < text.length and HOST_SET[text.start[at]]:
             at += 1
@@ -374,7 +391,8 @@ cdef Outcome refuse_connect(Head *head, const unsigned char *target) noexcept no
     """Authority-form, RFC 9112 §3.2.3: host ":" port. A tunnel is nothing an origin server can give."""
     cdef Span text = Span(target, head.target_length)
     cdef const unsigned char *colon = <const unsigned char *> memchr(target, c":", head.target_length)
-    if colon == NULL or colon == target or target[head.target_length - 1] == c":" or not is_host(text):
+    cdef unsigned char last = target[head.target_length - 1]
+    if colon == NULL or colon == target or last == c":" or last == c"]" or not is_host(text):
         return refuse(head, head.target, Fault.TARGET_FORM)
     return refuse(head, head.target, Fault.CONNECT_UNSUPPORTED)
 
