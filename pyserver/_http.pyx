@@ -38,6 +38,8 @@ cdef enum:
     UNLIMITED = 0x3FFFFFFF
     # What a head may have together where the settings lift the limits of its lines: offsets are 32 bits wide.
     HEAD_CEILING = 1 << 24
+    # … and what a field name may have, whose length is 16 bits wide.
+    NAME_CEILING = 0xFFFF
     # RFC 9112 §2.2 asks to ignore "at least one" empty line before a request line.
     EMPTY_LINES_IGNORED = 4
     # RFC 9112 §7.1.1: the total length of chunk extensions ought to be limited.
@@ -292,7 +294,7 @@ cdef Outcome parse_request_line(Head *head, const unsigned char *base, Py_ssize_
         while at < stop and TOKEN[base[at]]:
             at += 1
         if at > last:
-            return refuse(head, at, Fault.REQUEST_LINE_LIMIT)
+            return refuse(head, last, Fault.REQUEST_LINE_LIMIT)
         if at == length:
             return pause(head, at, IN_METHOD)
         if base[at] != SP or at == head.method:
@@ -307,7 +309,7 @@ cdef Outcome parse_request_line(Head *head, const unsigned char *base, Py_ssize_
             at += 1
         head.flags = seen & (TARGET_PERCENT | TARGET_QUERY)
         if at > last:
-            return refuse(head, at, Fault.REQUEST_LINE_LIMIT)
+            return refuse(head, last, Fault.REQUEST_LINE_LIMIT)
         if at == length:
             return pause(head, at, IN_TARGET)
         if base[at] != SP:
@@ -337,7 +339,7 @@ cdef inline Outcome parse_version(
             if c != CR:
                 return refuse(head, at, Fault.REQUEST_LINE_END if c == LF else Fault.VERSION)
             if at > last:
-                return refuse(head, at, Fault.REQUEST_LINE_LIMIT)
+                return refuse(head, last, Fault.REQUEST_LINE_LIMIT)
             if base[head.mark + 5] != c"1" or base[head.mark + 7] > c"1":
                 return refuse(head, head.mark, Fault.VERSION_UNSUPPORTED)
             head.minor = base[head.mark + 7] - c"0"
@@ -445,7 +447,7 @@ cdef inline Outcome parse_field_line(
 ) noexcept nogil:
     """RFC 9112 §5: field-name ":" OWS field-value OWS CRLF; COMPLETE after each line and after the CR that ends all."""
     cdef Py_ssize_t at = head.position
-    cdef Py_ssize_t last, stop
+    cdef Py_ssize_t last, stop, last_of_name, stop_of_name
     cdef int state = head.state
     cdef unsigned char c
     cdef Field *field
@@ -464,11 +466,13 @@ cdef inline Outcome parse_field_line(
     last = min(head.line + <Py_ssize_t> bounds.field, <Py_ssize_t> HEAD_CEILING)
     stop = min(length, last + 1)
     if state == IN_FIELD_NAME:
-        while at < stop and TOKEN[base[at]]:
+        last_of_name = min(last, head.mark + <Py_ssize_t> NAME_CEILING)
+        stop_of_name = min(length, last_of_name + 1)
+        while at < stop_of_name and TOKEN[base[at]]:
             field.kind |= TOKEN[base[at]]
             at += 1
-        if at > last or at - head.mark > 0xFFFF:
-            return refuse(head, at, Fault.FIELD_LIMIT)
+        if at > last_of_name:
+            return refuse(head, last_of_name, Fault.FIELD_LIMIT)
         if at == length:
             return pause(head, at, IN_FIELD_NAME)
         if base[at] != c":" or at == head.mark:
@@ -482,14 +486,14 @@ cdef inline Outcome parse_field_line(
             at += 1
         field.value = <uint32_t> at
         if at > last:
-            return refuse(head, at, Fault.FIELD_LIMIT)
+            return refuse(head, last, Fault.FIELD_LIMIT)
         if at == length:
             return pause(head, at, AWAIT_FIELD_VALUE)
         state = IN_FIELD_VALUE
     if state == IN_FIELD_VALUE:
         at = skip_text(base, at, stop)
         if at > last:
-            return refuse(head, at, Fault.FIELD_LIMIT)
+            return refuse(head, last, Fault.FIELD_LIMIT)
         if at == length:
             return pause(head, at, IN_FIELD_VALUE)
         c = base[at]
@@ -805,7 +809,8 @@ cdef Outcome take_trailer_byte(Chunks *chunks, unsigned char c, const Bounds *bo
     elif state == IN_TRAILER_VALUE:
         if c == CR:
             chunks.state = AWAIT_TRAILER_LINE_LF
-        elif c == 0x7F or (c < SP and c != HTAB):
+            return NEED_MORE
+        if c == 0x7F or (c < SP and c != HTAB):
             return refuse_chunks(chunks, Fault.TRAILER)
     else:
         if c != LF:
