@@ -654,6 +654,7 @@ cdef enum ChunkState:
     IN_EXTENSION_VALUE
     IN_QUOTED_VALUE
     IN_QUOTED_PAIR
+    AFTER_QUOTED_VALUE
     AFTER_EXTENSION_VALUE
     AWAIT_CHUNK_SIZE_LF
     IN_CHUNK_DATA
@@ -756,18 +757,18 @@ cdef Outcome take_extension_byte(Chunks *chunks, unsigned char c) noexcept nogil
         chunks.state = IN_QUOTED_VALUE
     elif state == IN_QUOTED_VALUE:
         if c == c'"':
-            chunks.state = AFTER_EXTENSION_VALUE
+            chunks.state = AFTER_QUOTED_VALUE
         elif c == c"\\":
             chunks.state = IN_QUOTED_PAIR
         elif c == 0x7F or (c < SP and c != HTAB):
             return refuse_chunks(chunks, Fault.CHUNK_EXTENSION)
-    elif TOKEN[c] and state not in (AFTER_EXTENSION_NAME, AFTER_EXTENSION_VALUE):
+    elif TOKEN[c] and state not in (AFTER_EXTENSION_NAME, AFTER_QUOTED_VALUE, AFTER_EXTENSION_VALUE):
         chunks.state = IN_EXTENSION_NAME if state <= IN_EXTENSION_NAME else IN_EXTENSION_VALUE
     elif c == SP or c == HTAB:
         # BWS, around ";" and "=" only
         if state == IN_EXTENSION_NAME:
             chunks.state = AFTER_EXTENSION_NAME
-        elif state == IN_EXTENSION_VALUE:
+        elif state in (IN_EXTENSION_VALUE, AFTER_QUOTED_VALUE):
             chunks.state = AFTER_EXTENSION_VALUE
     elif c == c"=" and state in (IN_EXTENSION_NAME, AFTER_EXTENSION_NAME):
         chunks.state = AWAIT_EXTENSION_VALUE
@@ -775,7 +776,7 @@ cdef Outcome take_extension_byte(Chunks *chunks, unsigned char c) noexcept nogil
         chunks.state = IN_QUOTED_VALUE
     elif c == c";" and state not in (AWAIT_EXTENSION_NAME, AWAIT_EXTENSION_VALUE):
         chunks.state = AWAIT_EXTENSION_NAME
-    elif c == CR and state in (IN_EXTENSION_NAME, IN_EXTENSION_VALUE, AFTER_EXTENSION_VALUE):
+    elif c == CR and state in (IN_EXTENSION_NAME, IN_EXTENSION_VALUE, AFTER_QUOTED_VALUE):
         chunks.state = AWAIT_CHUNK_SIZE_LF
     else:
         return refuse_chunks(chunks, Fault.CHUNK_EXTENSION)
