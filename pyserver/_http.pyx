@@ -686,7 +686,8 @@ cdef Outcome decode_chunks(
 
     Returns at each run of chunk data, which `content` then spans, and when there is nothing more to say. `consumed`
     counts the bytes that are done with, those of `content` included. COMPLETE: the content and its trailer section
-    have ended. NEED_MORE with an empty `content`: all bytes are consumed, more are needed.
+    have ended. REFUSED: `consumed` is the offset of the byte that is at fault. NEED_MORE with an empty `content`: all
+    bytes are consumed, more are needed.
     """
     cdef Py_ssize_t at = 0
     cdef Outcome outcome
@@ -704,10 +705,10 @@ cdef Outcome decode_chunks(
             outcome = take_chunk_byte(chunks, base[at], bounds)
         else:
             outcome = take_trailer_byte(chunks, base[at], bounds)
-        at += 1
         if outcome != NEED_MORE:
-            consumed[0] = at
+            consumed[0] = at + (1 if outcome == COMPLETE else 0)
             return outcome
+        at += 1
     consumed[0] = at
     return NEED_MORE
 
@@ -1158,8 +1159,8 @@ cdef class RequestParser:
     """Requests from bytes, as the engine parses them but without a connection.
 
     receive() returns what the bytes completed, in order: a `Request`, then its content as bytes objects, then None at
-    the end of the content. A refusal is the pair of a `Fault` and its offset in the message or, in content, in the
-    bytes of that call; after it nothing more is parsed.
+    the end of the content. A refusal is the pair of a `Fault` and its offset in the message, content included; after
+    it nothing more is parsed.
     """
 
     cdef Limits _limits
@@ -1167,6 +1168,7 @@ cdef class RequestParser:
     cdef Chunks _chunks
     cdef Out _text
     cdef bint _in_content
+    cdef Py_ssize_t _consumed       # bytes of the current message
     cdef uint64_t _remaining
     cdef readonly bint is_refused
 
@@ -1192,10 +1194,11 @@ cdef class RequestParser:
 
     cdef bint _refuse(self, list events, int fault, Py_ssize_t at) except -1:
         self.is_refused = True
-        events.append((Fault(fault), at))
+        events.append((Fault(fault), self._consumed + at))
         return False
 
     cdef bint _consume(self, Py_ssize_t length) except -1:
+        self._consumed += length
         self._text.used -= length
         memmove(self._text.data, self._text.data + length, <size_t> self._text.used)
         return True
@@ -1232,6 +1235,7 @@ cdef class RequestParser:
         if outcome == COMPLETE:
             events.append(None)
             self._in_content = False
+            self._consumed = 0
             reset_head(&self._head)
             return True
         return consumed > 0
