@@ -63,6 +63,7 @@ def extensions(variant: str) -> list[Extension]:
         Extension(
             f"pyserver.{source.stem}",
             [source.as_posix()],
+            include_dirs=["pyserver"],
             extra_compile_args=flags,
             extra_link_args=linker_flags,
             depends=["setup.py"],

@@ -3,14 +3,11 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t
 
 from pyserver._access cimport AccessLog
 from pyserver._connection cimport Connection, Content, DeadlineList, Reader, Source
+from pyserver._exchange cimport Exchange, Gateway, Transport
 from pyserver._http cimport Bounds, Head, Limits, Out, Outcome, Response, Span, Stamp
 from pyserver._poller cimport Poller
 from pyserver._scoreboard cimport Slot
-
-
-cdef extern from "<sys/socket.h>":
-    struct sockaddr_storage:
-        unsigned short ss_family
+from pyserver._system cimport sockaddr_storage
 
 
 cdef struct Listener:
@@ -32,48 +29,10 @@ cdef class Buffers:
     cdef bytes directory
 
 
-cdef class Gateway:
-    # Turns a request into a call of the application, and what comes back into the methods of the exchange.
-
-    cdef int run(self, Exchange exchange) except -1
-
-
-cdef class Exchange:
-    cdef Engine engine
-    cdef Connection *connection
-    cdef const Head *head
-    cdef const unsigned char *base      # the offsets of `head` begin here; valid until the engine receives again
-    cdef Span content                   # content that came with the head; borrowed likewise
-    cdef Content *received              # content that came later, or NULL
-    cdef Response response
-    cdef bint persists
-    cdef bint is_finished
-    cdef bint has_excess                # the application gave more than its Content-Length
-    cdef bint gathers                   # the kernel may join blocks
-    cdef int64_t wrote_ns               # when the last block was given; 0 before the first
-    cdef bytes response_head
-    cdef dict environ
-
-    cdef int start(self, object status, object fields) except -1
-    cdef int finish_head(self, int64_t known) except -1
-    cdef int respond(self, object content) except -1
-    cdef int write(self, object block) except -1
-    cdef int _gather(self, bint wanted) except -1
-    cdef int lend(self, object block) except -1
-    cdef int _put(self, object block, bint lent) except -1
-    cdef Py_ssize_t _admit(self, int64_t length) except -1
-    cdef int write_file(self, int file, int64_t offset, int64_t length) except -1
-    cdef int finish(self) except -1
-    cdef int fail(self) except -1
-    cdef str request_line(self)
-
-
-cdef class Engine:
+cdef class Engine(Transport):
     cdef readonly list listeners
     cdef Gateway _gateway
     cdef Poller _poller
-    cdef AccessLog _access
-    cdef object _log
     cdef Bounds _bounds
     cdef Buffers _buffers
     cdef DeadlineList _lists[8]
@@ -81,12 +40,9 @@ cdef class Engine:
     cdef int _listener_count
     cdef dict _watches
     cdef Reader _scratch                # what is received before it is known to be incomplete
-    cdef Out _out                       # responses of the connection being served, not yet given to its socket
     cdef int64_t _out_since_ns
     cdef Exchange _exchange             # reused while nobody else holds it
-    cdef Slot *_slot
     cdef Slot _own_slot
-    cdef Stamp _stamp
     cdef int64_t _stamp_until_ns
     cdef bytes _server
     cdef bint _with_date
@@ -129,14 +85,15 @@ cdef class Engine:
     cdef int _refuse(self, Connection *connection, int fault, Py_ssize_t at) except -1
     cdef int _answer(self, Connection *connection, int status, str words) except -1
     cdef str _peer(self, Connection *connection)
-    cdef int _send(self, Connection *connection) except -1
+    cdef int join_blocks(self, Connection *connection, bint wanted) except -1
+    cdef int send(self, Connection *connection) except -1
     cdef int _trim_out(self) except -1
-    cdef int _send_block(self, Connection *connection, object block, const unsigned char *data, Py_ssize_t length, bint lent, bint in_chunk) except -1
+    cdef int send_block(self, Connection *connection, object block, const unsigned char *data, Py_ssize_t length, bint lent, bint in_chunk) except -1
     cdef int _queue_lent(self, Connection *connection, object block, const unsigned char *data, Py_ssize_t length) except -1
     cdef int _queue(self, Connection *connection, const unsigned char *data, Py_ssize_t length) except -1
     cdef int _wait_for_room(self, Connection *connection) except -1
     cdef int _drain(self, Connection *connection) except -1
-    cdef int _send_file(self, Connection *connection, int file, int64_t offset, int64_t length) except -1
+    cdef int send_file(self, Connection *connection, int file, int64_t offset, int64_t length) except -1
     cdef int _lose(self, Connection *connection) except -1
     cdef int _settle(self, Connection *connection) except -1
     cdef int _watch(self, Connection *connection, int interest) except -1

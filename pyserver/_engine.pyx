@@ -11,7 +11,7 @@ from libc.errno cimport EAGAIN, ECONNABORTED, EINTR, EMFILE, ENFILE, ENOMEM, err
 from libc.stdint cimport INT64_MAX, int64_t, uint8_t, uint16_t, uint64_t
 from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcpy, memmove, memset, strerror
-from posix.unistd cimport close, unlink
+from posix.unistd cimport close
 
 from pyserver._access cimport Facts
 from pyserver._connection cimport (
@@ -77,134 +77,46 @@ from pyserver._http cimport (
 )
 from pyserver._poller cimport BROKEN, EXCLUSIVE, READABLE, READY_LIMIT, WRITABLE, new_poller
 from pyserver._scoreboard cimport Cell
+from pyserver._spool cimport open_spool, write_spool
+from pyserver._system cimport (
+    AF_INET,
+    AF_INET6,
+    ENOBUFS,
+    EPROTO,
+    EWOULDBLOCK,
+    IPPROTO_TCP,
+    MSG_MORE,
+    MSG_NOSIGNAL,
+    POLLOUT,
+    SHUT_WR,
+    SOL_SOCKET,
+    SO_LINGER,
+    TCP_NODELAY,
+    inet_ntop,
+    iovec,
+    linger,
+    msghdr,
+    ntohs,
+    poll,
+    pollfd,
+    pyserver_accept,
+    pyserver_coarse_now_ns,
+    pyserver_dup,
+    pyserver_now_ns,
+    pyserver_sendfile,
+    pyserver_unix_time_ns,
+    recv,
+    send,
+    sendmsg,
+    setsockopt,
+    shutdown,
+    sockaddr_in,
+    sockaddr_in6,
+    sockaddr_storage,
+    socklen_t,
+)
 
 from pyserver.refusals import REASONS as _REASONS, REFUSALS as _REFUSALS
-
-cdef extern from *:
-    """
-    #ifndef _GNU_SOURCE
-    #define _GNU_SOURCE
-    #endif
-    #include <arpa/inet.h>
-    #include <errno.h>
-    #include <fcntl.h>
-    #include <stdlib.h>
-    #include <netinet/in.h>
-    #include <netinet/tcp.h>
-    #include <poll.h>
-    #include <sys/socket.h>
-    #include <sys/uio.h>
-    #include <time.h>
-    #include <unistd.h>
-    #if defined(__linux__)
-    #include <sys/sendfile.h>
-    #endif
-    #ifndef MSG_MORE
-    #define MSG_MORE 0
-    #endif
-    #ifndef MSG_NOSIGNAL
-    #define MSG_NOSIGNAL 0
-    #endif
-
-    static int pyserver_accept(int listener, struct sockaddr_storage *address, socklen_t *size) {
-    #if defined(__linux__)
-        return accept4(listener, (struct sockaddr *) address, size, SOCK_NONBLOCK | SOCK_CLOEXEC);
-    #else
-        int fd = accept(listener, (struct sockaddr *) address, size);
-        if (fd >= 0) {
-            int on = 1;
-            fcntl(fd, F_SETFL, O_NONBLOCK);
-            fcntl(fd, F_SETFD, FD_CLOEXEC);
-    #ifdef SO_NOSIGPIPE
-            setsockopt(fd, SOL_SOCKET, SO_NOSIGPIPE, &on, sizeof on);
-    #endif
-            (void) on;
-        }
-        return fd;
-    #endif
-    }
-
-    static ssize_t pyserver_sendfile(int to, int file, off_t offset, size_t length) {
-    #if defined(__linux__)
-        return sendfile(to, file, &offset, length < 0x7ffff000 ? length : 0x7ffff000);
-    #else
-        char block[65536];
-        ssize_t got = pread(file, block, length < sizeof block ? length : sizeof block, offset);
-        return got <= 0 ? got : send(to, block, (size_t) got, MSG_NOSIGNAL);
-    #endif
-    }
-
-    static long long pyserver_now_ns(void) {
-        struct timespec now;
-        clock_gettime(CLOCK_MONOTONIC, &now);
-        return now.tv_sec * 1000000000LL + now.tv_nsec;
-    }
-
-    /* Good to some milliseconds, at a quarter of the price: for deadlines, not for durations. */
-    static long long pyserver_coarse_now_ns(void) {
-    #ifdef CLOCK_MONOTONIC_COARSE
-        struct timespec now;
-        clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
-        return now.tv_sec * 1000000000LL + now.tv_nsec;
-    #else
-        return pyserver_now_ns();
-    #endif
-    }
-
-    static long long pyserver_unix_time_ns(void) {
-        struct timespec now;
-        clock_gettime(CLOCK_REALTIME, &now);
-        return now.tv_sec * 1000000000LL + now.tv_nsec;
-    }
-    """
-    int ENOBUFS, EPROTO, EWOULDBLOCK, MSG_NOSIGNAL, MSG_MORE, SHUT_WR, SOL_SOCKET, SO_LINGER, IPPROTO_TCP, TCP_NODELAY, AF_INET, AF_INET6
-    short POLLOUT
-    ctypedef unsigned int socklen_t
-    ctypedef long off_t
-    struct in_addr:
-        pass
-    struct in6_addr:
-        pass
-    struct sockaddr_in:
-        uint16_t sin_port
-        in_addr sin_addr
-    struct sockaddr_in6:
-        uint16_t sin6_port
-        in6_addr sin6_addr
-    struct iovec:
-        void *iov_base
-        size_t iov_len
-    struct msghdr:
-        iovec *msg_iov
-        size_t msg_iovlen
-    struct linger:
-        int l_onoff
-        int l_linger
-    struct pollfd:
-        int fd
-        short events
-        short revents
-    int poll(pollfd *fds, unsigned long count, int timeout) nogil
-    int mkstemp(char *path)
-    uint16_t ntohs(uint16_t value) nogil
-    Py_ssize_t recv(int fd, void *data, size_t length, int flags) nogil
-    Py_ssize_t send(int fd, const void *data, size_t length, int flags) nogil
-    Py_ssize_t sendmsg(int fd, const msghdr *message, int flags) nogil
-    int shutdown(int fd, int how) nogil
-    int setsockopt(int fd, int level, int option, const void *value, socklen_t length) nogil
-    Py_ssize_t pwrite(int fd, const void *data, size_t length, off_t offset) nogil
-    int dup_cloexec "pyserver_dup" (int fd) nogil
-    int pyserver_accept(int listener, sockaddr_storage *address, socklen_t *size) nogil
-    Py_ssize_t pyserver_sendfile(int to, int file, off_t offset, size_t length) nogil
-    int64_t pyserver_now_ns() nogil
-    int64_t pyserver_coarse_now_ns() nogil
-    int64_t pyserver_unix_time_ns() nogil
-    const char *inet_ntop(int family, const void *address, char *text, socklen_t size) nogil
-
-cdef extern from *:
-    """
-    static int pyserver_dup(int fd) { return fcntl(fd, F_DUPFD_CLOEXEC, 0); }
-    """
 
 cdef extern from "Python.h":
     Py_ssize_t Py_REFCNT(PyObject *object)
@@ -215,13 +127,10 @@ cdef enum:
     ACCEPTS = 64                # connections accepted in a row
     # Up to here a copy costs less than a second entry in the vector of a write.
     COPY_LIMIT = 16384
-    OUT_LIMIT = 65536           # responses gathered before they are sent
     OUT_KEPT = 1 << 20          # what the buffer for them may have grown to and be kept
 
 cdef int64_t SECOND = 1000000000
 cdef int64_t GATHER_NS = 5000000            # how long a response waits for the next of the same pipeline to join it
-# Blocks of a response that follow one another faster than this are a burst.
-cdef int64_t BURST_NS = 200000
 cdef int64_t LINGER_NS = 2 * SECOND         # silence after which a closed connection is given up
 cdef int64_t LINGER_AT_MOST_NS = 30 * SECOND
 cdef int64_t ACCEPT_PAUSE_NS = SECOND
@@ -272,189 +181,7 @@ cdef class Buffers:
         self.directory = directory.encode()
 
 
-cdef int open_spool(bytes directory) except -1:
-    """An empty temporary file without a name; OSError names the directory."""
-    cdef bytes template = directory + b"/pyserver-XXXXXX"
-    cdef int file
-    cdef int reason
-    # A copy: mkstemp() writes into its argument, and a bytes object may be shared.
-    cdef char *path = <char *> malloc(<size_t> PyBytes_GET_SIZE(template) + 1)
-    if path == NULL:
-        raise MemoryError()
-    memcpy(path, PyBytes_AS_STRING(template), <size_t> PyBytes_GET_SIZE(template) + 1)
-    file = mkstemp(path)
-    reason = errno
-    if file >= 0:
-        unlink(path)
-    free(path)
-    if file < 0:
-        raise OSError(reason, strerror(reason).decode(), directory.decode())
-    return file
-
-
-cdef int write_spool(int file, const unsigned char *data, Py_ssize_t length, int64_t offset) except -1:
-    """Write all of it; OSError when the disk does not take it."""
-    cdef Py_ssize_t written
-    while length > 0:
-        written = pwrite(file, data, <size_t> length, offset)
-        if written < 0:
-            if errno == EINTR:
-                continue
-            raise OSError(errno, strerror(errno).decode())
-        data += written
-        length -= written
-        offset += written
-    return 0
-
-
-cdef class Gateway:
-    """What an engine hands complete requests to."""
-
-    cdef int run(self, Exchange exchange) except -1:
-        """Call the application and answer through `exchange`; every exchange is finished or failed."""
-        raise TypeError("a Gateway is one of its subclasses")
-
-
-cdef class Exchange:
-    """One request, and the response to it as the gateway gives it piece by piece."""
-
-    cdef int start(self, object status, object fields) except -1:
-        """Take status and field lines; may be called again until the head is done.
-
-        Raises:
-            TypeError, ValueError: see start_response_head().
-        """
-        return start_response_head(&self.response, &self.engine._out, status, fields)
-
-    cdef int finish_head(self, int64_t known) except -1:
-        """End the head, now that it is known (or known to be unknown: -1) how long the content is."""
-        cdef bint persists = self.persists
-        cdef Engine engine = self.engine
-        finish_response_head(&self.response, &engine._out, &engine._stamp, known, self.head.minor, &persists)
-        self.persists = persists
-        if engine._access is not None and engine._access.wants_response_head:
-            self.response_head = engine._out.data[self.response.head_at:engine._out.used]
-        return 0
-
-    cdef int respond(self, object content) except -1:
-        """Answer with this bytes object and nothing else."""
-        if not self.response.is_head_done:
-            self.finish_head(PyBytes_GET_SIZE(content))
-        self._put(content, True)
-        return self.finish()
-
-    cdef int write(self, object block) except -1:
-        """Give a block of content to the client before anything else happens; PEP 3333, "Buffering and Streaming"."""
-        if PyBytes_GET_SIZE(block) == 0:
-            return 0
-        cdef int64_t now_ns = pyserver_now_ns()
-        if not self.response.is_head_done:
-            self.finish_head(-1)
-        self._gather(self.wrote_ns != 0 and now_ns - self.wrote_ns < BURST_NS)
-        self.wrote_ns = now_ns
-        self._put(block, False)
-        return self.engine._send(self.connection)
-
-    cdef int _gather(self, bint wanted) except -1:
-        """Let the kernel join what follows quickly, or have it send each block at once (RFC 1122 §4.2.3.4).
-
-        A block is given to the kernel when it is made, in either case. While blocks come in a burst, the next may
-        join one that is still unacknowledged: a third of the cost. The first block after a pause never waits.
-        """
-        cdef int at_once = not wanted
-        if wanted != self.gathers:
-            self.gathers = wanted
-            if self.connection.family:
-                setsockopt(self.connection.source.fd, IPPROTO_TCP, TCP_NODELAY, &at_once, sizeof(int))
-        return 0
-
-    cdef int lend(self, object block) except -1:
-        """Add a block that the application holds in memory anyway; it may leave together with those that follow."""
-        self._put(block, True)
-        if self.engine._out.used > OUT_LIMIT:
-            return self.engine._send(self.connection)
-        return 0
-
-    cdef int _put(self, object block, bint lent) except -1:
-        cdef Py_ssize_t length = PyBytes_GET_SIZE(block)
-        cdef bint in_chunk = self.response.framing == BY_CHUNKS
-        length = self._admit(length)
-        if length == 0:
-            return 0
-        if in_chunk:
-            append_chunk_size(&self.engine._out, length)
-        return self.engine._send_block(
-            self.connection, block, <const unsigned char *> PyBytes_AS_STRING(block), length, lent, in_chunk
-        )
-
-    cdef Py_ssize_t _admit(self, int64_t length) except -1:
-        """How much of `length` bytes of content the framing allows."""
-        cdef Response *response = &self.response
-        if response.framing == NO_CONTENT:
-            return 0
-        if response.framing == BY_LENGTH and length > response.length - response.sent:
-            length = response.length - response.sent
-            if not self.has_excess:
-                self.has_excess = True
-                self.engine._log.error(
-                    "the response to %s has more content than its Content-Length of %d: the excess is not sent",
-                    self.request_line(), response.length,
-                )
-        response.sent += length
-        return <Py_ssize_t> length
-
-    cdef int write_file(self, int file, int64_t offset, int64_t length) except -1:
-        """Add a range of a regular file; needs a framing other than chunks."""
-        length = self._admit(length)
-        if length:
-            self.engine._send_file(self.connection, file, offset, length)
-        return 0
-
-    cdef int finish(self) except -1:
-        """All content has been given."""
-        cdef Response *response = &self.response
-        if not response.is_head_done:
-            self.finish_head(0)
-        if response.framing == BY_CHUNKS:
-            append(&self.engine._out, b"0\r\n\r\n", 5)
-        elif response.framing == BY_LENGTH and response.sent < response.length:
-            self.persists = False
-            if not self.connection.is_gone:
-                self.engine._log.error(
-                    "the response to %s ends after %d of %d bytes of content: the connection is closed",
-                    self.request_line(), response.sent, response.length,
-                )
-        self.is_finished = True
-        if self.gathers:
-            self.engine._send(self.connection)
-            self._gather(False)
-        return 0
-
-    cdef int fail(self) except -1:
-        """The application failed: 500 while nothing has left, else the response is cut off where it is."""
-        cdef Out *out = &self.engine._out
-        self.engine._slot.cells[<int> Cell.ERRORS] += 1
-        # What the application meant to say next may stand in the way of another response.
-        self.persists = False
-        if self.response.is_head_done:
-            # Only a reset tells the client of a response that ends with its connection; RFC 9112 §8.
-            self.connection.resets = self.response.framing == BY_CLOSE
-            self.is_finished = True
-            return self._gather(False)
-        if self.response.is_started:
-            out.used = self.response.head_at
-        reset_response(&self.response, self.response.to_head_request)
-        self.has_excess = False
-        self.start(f"500 {_REASONS[500]}", [("Content-Type", "text/plain; charset=utf-8")])
-        return self.respond(b"Internal Server Error\n")
-
-    cdef str request_line(self):
-        """Method and target, for a log line."""
-        cdef const Head *head = self.head
-        return self.base[head.method:min(head.target + head.target_length, head.method + 200)].decode("latin-1")
-
-
-cdef class Engine:
+cdef class Engine(Transport):
     """Connections of one worker. Whoever waits on `fileno()` calls `run_ready()`; or run() does both.
 
     Args:
@@ -481,10 +208,10 @@ cdef class Engine:
         self._gateway = gateway
         self._bounds = limits.bounds
         self._buffers = buffers
-        self._log = log
-        self._access = access
+        self.log = log
+        self.access = access
         self._poller = new_poller(poller)
-        self._slot = <Slot *> row if row else &self._own_slot
+        self.slot = <Slot *> row if row else &self._own_slot
         self._server = server
         self._with_date = date
         self._watches = {}
@@ -521,7 +248,7 @@ cdef class Engine:
         self._free_dead()
         free_head(&self._scratch.head)
         free(self._scratch.data)
-        free(self._out.data)
+        free(self.out.data)
         free(self._listeners)
         free(self._again)
 
@@ -569,8 +296,8 @@ cdef class Engine:
             self._run_again(again)
         self._expire()
         self._free_dead()
-        if self._access is not None:
-            self._access.flush_lines()
+        if self.access is not None:
+            self.access.flush_lines()
         if self.max_requests and self.requests >= self.max_requests and self.on_max_requests is not None:
             self.max_requests = 0
             self.on_max_requests()
@@ -581,7 +308,7 @@ cdef class Engine:
         self._now_ns = now_ns
         if now_ns >= self._stamp_until_ns:
             unix_ns = pyserver_unix_time_ns()
-            set_stamp(&self._stamp, unix_ns // SECOND, self._server, self._with_date)
+            set_stamp(&self.stamp, unix_ns // SECOND, self._server, self._with_date)
             self._stamp_until_ns = now_ns + SECOND - unix_ns % SECOND
         return 0
 
@@ -682,7 +409,7 @@ cdef class Engine:
                 if errno in (EMFILE, ENFILE, ENOBUFS, ENOMEM):
                     return self._pause_accepting(errno)
                 if errno not in (EAGAIN, EWOULDBLOCK):
-                    self._log.error("cannot accept connections: %s", strerror(errno).decode())
+                    self.log.error("cannot accept connections: %s", strerror(errno).decode())
                     return self._pause_accepting(0)
                 return 1
             self._adopt(fd, &address, listener.index)
@@ -700,8 +427,8 @@ cdef class Engine:
             connection.port = ntohs((<sockaddr_in6 *> address).sin6_port)
             memcpy(connection.address, &(<sockaddr_in6 *> address).sin6_addr, 16)
         self.connections += 1
-        self._slot.cells[<int> Cell.ACCEPTED] += 1
-        self._slot.cells[<int> Cell.CONNECTIONS] = self.connections
+        self.slot.cells[<int> Cell.ACCEPTED] += 1
+        self.slot.cells[<int> Cell.CONNECTIONS] = self.connections
         enlist(self._lists, connection, AWAIT_FIRST_BYTE, self._now_ns)
         self._receive(connection, False)
         return self._settle(connection)
@@ -716,7 +443,7 @@ cdef class Engine:
         self._accept_again_ns = self._now_ns + ACCEPT_PAUSE_NS
         if reason and self._now_ns - self._said_exhausted_ns >= SECOND:
             self._said_exhausted_ns = self._now_ns
-            self._log.error(
+            self.log.error(
                 "cannot accept connections: %s; %d are open, the rest wait (raise the limit of open files)",
                 strerror(reason).decode(), self.connections,
             )
@@ -869,7 +596,7 @@ cdef class Engine:
 
     cdef int _leave(self, Connection *connection, Reader *reader) except -1:
         """Send what was answered, and keep what was received for a request that is not complete."""
-        self._send(connection)
+        self.send(connection)
         if connection.closes:
             # Bytes behind a last response would reset the connection and take the response with them.
             connection.lingers = connection.lingers or reader.begin < reader.length
@@ -902,7 +629,7 @@ cdef class Engine:
             drop_after_head(reader, consumed)
         elif head.flags & EXPECTS_CONTINUE:
             # RFC 9110 §10.1.1; not when content has come already.
-            append(&self._out, b"HTTP/1.1 100 Continue\r\n\r\n", 25)
+            append(&self.out, b"HTTP/1.1 100 Continue\r\n\r\n", 25)
         return outcome
 
     cdef int _feed(
@@ -940,7 +667,7 @@ cdef class Engine:
                     take_memory(content)
             write_spool(content.file, data.start, data.length, <int64_t> content.received - data.length)
         except OSError as error:
-            self._log.error("cannot keep the content of a request from %s: %s", self._peer(connection), error)
+            self.log.error("cannot keep the content of a request from %s: %s", self._peer(connection), error)
             self._answer(connection, 500, "the content cannot be stored")
             return False
         return True
@@ -951,13 +678,13 @@ cdef class Engine:
         """Hand the request to the gateway, and consume it."""
         cdef Exchange exchange = self._exchange
         cdef Head *head = &reader.head
-        cdef Slot *slot = self._slot
+        cdef Slot *slot = self.slot
         cdef Py_ssize_t length = 0
         cdef int64_t started_ns = 0
         if exchange is None or Py_REFCNT(<PyObject *> exchange) > 2:
             # Somebody kept the last one (an application its write callable, say): it must not speak for this request.
             exchange = Exchange.__new__(Exchange)
-            exchange.engine = self
+            exchange.transport = self
             self._exchange = exchange
         exchange.connection = connection
         exchange.head = head
@@ -972,13 +699,13 @@ cdef class Engine:
         reset_response(&exchange.response, head.method_length == 4 and is_head(exchange.base + head.method))
         connection.requests += 1
         delist(self._lists, connection)
-        if self._out.used == 0:
+        if self.out.used == 0:
             self._out_since_ns = self._now_ns
         elif self._now_ns - self._out_since_ns > GATHER_NS:
-            self._send(connection)
+            self.send(connection)
         note_request_line(slot, exchange.base + head.method, head.target + head.target_length - head.method)
         slot.cells[<int> Cell.BUSY_SINCE_NS] = self._now_ns
-        if self._access is not None:
+        if self.access is not None:
             started_ns = pyserver_now_ns()
         self._gateway.run(exchange)
         if not exchange.is_finished:
@@ -1010,7 +737,7 @@ cdef class Engine:
         facts.status = exchange.response.status
         facts.sent = exchange.response.sent
         facts.duration_ns = duration_ns
-        self._access.record(&facts, exchange.response_head, exchange.environ, self._now_ns)
+        self.access.record(&facts, exchange.response_head, exchange.environ, self._now_ns)
         exchange.response_head = None
         exchange.environ = None
         return 0
@@ -1018,7 +745,7 @@ cdef class Engine:
     cdef int _refuse(self, Connection *connection, int fault, Py_ssize_t at) except -1:
         """Answer a request that breaks a rule, once, and close; the application never sees it."""
         status, section, words = _REFUSALS[fault]
-        self._log.warning(
+        self.log.warning(
             "refused a request from %s with %d: %s (%s, byte %d)", self._peer(connection), status, words, section, at
         )
         return self._answer(connection, status, words)
@@ -1028,13 +755,13 @@ cdef class Engine:
         cdef bytes content = f"{status} {_REASONS[status]}: {words}\n".encode()
         cdef Response response
         cdef bint persists = False
-        cdef Out *out = &self._out
-        self._slot.cells[<int> Cell.REFUSED] += 1
+        cdef Out *out = &self.out
+        self.slot.cells[<int> Cell.REFUSED] += 1
         reset_response(&response, False)
         start_response_head(
             &response, out, f"{status} {_REASONS[status]}", [("Content-Type", "text/plain; charset=utf-8")]
         )
-        finish_response_head(&response, out, &self._stamp, len(content), 1, &persists)
+        finish_response_head(&response, out, &self.stamp, len(content), 1, &persists)
         append(out, <const char *> content, len(content))
         connection.closes = connection.lingers = True
         return 0
@@ -1050,9 +777,15 @@ cdef class Engine:
 
     # ---- sending ----
 
-    cdef int _send(self, Connection *connection) except -1:
+    cdef int join_blocks(self, Connection *connection, bint wanted) except -1:
+        cdef int at_once = not wanted
+        if connection.family:
+            setsockopt(connection.source.fd, IPPROTO_TCP, TCP_NODELAY, &at_once, sizeof(int))
+        return 0
+
+    cdef int send(self, Connection *connection) except -1:
         """Give the responses gathered to the socket, and queue what it does not take."""
-        cdef Out *out = &self._out
+        cdef Out *out = &self.out
         cdef Py_ssize_t sent
         cdef int flags
         if out.used == 0:
@@ -1080,16 +813,16 @@ cdef class Engine:
 
     cdef int _trim_out(self) except -1:
         # One large head must not stay in every worker's memory.
-        if self._out.capacity > OUT_KEPT:
-            free(self._out.data)
-            memset(&self._out, 0, sizeof(Out))
+        if self.out.capacity > OUT_KEPT:
+            free(self.out.data)
+            memset(&self.out, 0, sizeof(Out))
         return 0
 
-    cdef int _send_block(
+    cdef int send_block(
         self, Connection *connection, object block, const unsigned char *data, Py_ssize_t length, bint lent, bint in_chunk
     ) except -1:
         """Add `length` bytes of `block` behind what is gathered: small ones by copying, large ones from where they are."""
-        cdef Out *out = &self._out
+        cdef Out *out = &self.out
         cdef iovec vector[3]
         cdef msghdr message
         cdef Py_ssize_t sent = 0
@@ -1167,7 +900,7 @@ cdef class Engine:
                 output.spool_end = 0
             write_spool(output.spool, data, length, output.spool_end)
         except OSError as error:
-            self._log.error("cannot keep a response to %s in a file, so it stays in memory: %s", self._peer(connection), error)
+            self.log.error("cannot keep a response to %s in a file, so it stays in memory: %s", self._peer(connection), error)
             return add_copy(output, data, length)
         add_range(output, SPOOLED, output.spool, output.spool_end, length)
         output.spool_end += length
@@ -1203,7 +936,7 @@ cdef class Engine:
             else:
                 sent = pyserver_sendfile(connection.source.fd, segment.file, segment.offset, <size_t> segment.length)
                 if sent == 0:
-                    self._log.error("a file being sent to %s has become shorter: the connection is closed", self._peer(connection))
+                    self.log.error("a file being sent to %s has become shorter: the connection is closed", self._peer(connection))
                     return self._lose(connection)
             if sent < 0:
                 if errno in (EAGAIN, EWOULDBLOCK):
@@ -1225,22 +958,22 @@ cdef class Engine:
         connection.output = NULL
         return 0
 
-    cdef int _send_file(self, Connection *connection, int file, int64_t offset, int64_t length) except -1:
+    cdef int send_file(self, Connection *connection, int file, int64_t offset, int64_t length) except -1:
         """Send a range of a file after what is gathered; what the socket does not take keeps a descriptor of its own."""
         cdef Py_ssize_t sent
         cdef int own
-        if self._out.used and connection.output == NULL and not connection.is_gone:
-            sent = send(connection.source.fd, self._out.data, <size_t> self._out.used, MSG_NOSIGNAL | MSG_MORE)
-            if sent == self._out.used:
-                self._out.used = 0
-        self._send(connection)
+        if self.out.used and connection.output == NULL and not connection.is_gone:
+            sent = send(connection.source.fd, self.out.data, <size_t> self.out.used, MSG_NOSIGNAL | MSG_MORE)
+            if sent == self.out.used:
+                self.out.used = 0
+        self.send(connection)
         while length and connection.output == NULL and not connection.is_gone:
             sent = pyserver_sendfile(connection.source.fd, file, offset, <size_t> length)
             if sent > 0:
                 offset += sent
                 length -= sent
             elif sent == 0:
-                self._log.error("a file being sent to %s has become shorter: the connection is closed", self._peer(connection))
+                self.log.error("a file being sent to %s has become shorter: the connection is closed", self._peer(connection))
                 return self._lose(connection)
             elif errno in (EAGAIN, EWOULDBLOCK):
                 break
@@ -1248,9 +981,9 @@ cdef class Engine:
                 return self._lose(connection)
         if length == 0 or connection.is_gone:
             return 0
-        own = dup_cloexec(file)
+        own = pyserver_dup(file)
         if own < 0:
-            self._log.error("cannot go on sending a file to %s: %s", self._peer(connection), strerror(errno).decode())
+            self.log.error("cannot go on sending a file to %s: %s", self._peer(connection), strerror(errno).decode())
             return self._lose(connection)
         if connection.output == NULL:
             connection.output = new_output()
@@ -1259,7 +992,7 @@ cdef class Engine:
     cdef int _lose(self, Connection *connection) except -1:
         """The peer takes no more: forget what was meant for it."""
         connection.is_gone = connection.closes = True
-        self._out.used = 0
+        self.out.used = 0
         if connection.output != NULL:
             free_output(connection.output)
             connection.output = NULL
@@ -1338,7 +1071,7 @@ cdef class Engine:
         connection.later = self._dead
         self._dead = connection
         self.connections -= 1
-        self._slot.cells[<int> Cell.CONNECTIONS] = self.connections
+        self.slot.cells[<int> Cell.CONNECTIONS] = self.connections
         if self._accept_again_ns:
             self._resume_accepting()
         return 0
@@ -1370,11 +1103,11 @@ cdef class Engine:
                 connection = self._lists[reason].first
                 if reason == AWAIT_HEAD or reason == AWAIT_CONTENT:
                     self._refuse(connection, Fault.HEAD_TIMEOUT if reason == AWAIT_HEAD else Fault.CONTENT_TIMEOUT, 0)
-                    self._send(connection)
+                    self.send(connection)
                     self._settle(connection)
                 else:
                     if reason == AWAIT_WRITE:
-                        self._log.info("%s took nothing of a response for write_timeout: closed", self._peer(connection))
+                        self.log.info("%s took nothing of a response for write_timeout: closed", self._peer(connection))
                     self._close(connection)
         return 0
 

@@ -3,7 +3,7 @@ from cpython.object cimport PyObject
 from libc.stdint cimport uint8_t, uint16_t, uint32_t
 
 from pyserver._connection cimport Connection
-from pyserver._engine cimport Exchange, Gateway
+from pyserver._exchange cimport Exchange, Gateway
 from pyserver._http cimport Field, Head
 
 

@@ -426,7 +426,7 @@ cdef class WSGIGateway(Gateway):
         self._put_fields(environ, exchange)
         if exchange.content.length or exchange.received != NULL:
             self._put_content(environ, exchange)
-        if exchange.engine._access is not None and exchange.engine._access.wants_environ:
+        if exchange.transport.access is not None and exchange.transport.access.wants_environ:
             exchange.environ = environ
         return environ
 

@@ -20,11 +20,12 @@ LAYERS = [
     {"workers"},
     {"_wsgi"},
     {"_engine"},
+    {"_exchange"},
     {"_poller"},
     {"_connection"},
     {"_http"},
 ]
-LEAVES = {"_version", "errors", "refusals", "signals", "_scoreboard", "sockets", "log", "access", "_access"}
+LEAVES = {"_version", "errors", "refusals", "signals", "_scoreboard", "sockets", "log", "access", "_access", "_spool", "_system"}
 # `__init__` offers names of any layer, so nothing but a user imports it; the demo is an application.
 OUTSIDE = {"__init__", "demo"}
 

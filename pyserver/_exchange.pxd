@@ -1,0 +1,57 @@
+# The contract of _exchange: one request in flight, seen by the gateway on one side and the engine on the other.
+from libc.stdint cimport int64_t, uint8_t
+
+from pyserver._access cimport AccessLog
+from pyserver._connection cimport Connection, Content
+from pyserver._http cimport Head, Out, Response, Span, Stamp
+from pyserver._scoreboard cimport Slot
+
+
+cdef class Transport:
+    # What carries responses: the engine.
+    cdef Out out                        # responses of the connection being served, not yet given to its socket
+    cdef Stamp stamp
+    cdef Slot *slot
+    cdef AccessLog access
+    cdef object log
+
+    cdef int send(self, Connection *connection) except -1
+    cdef int send_block(self, Connection *connection, object block, const unsigned char *data, Py_ssize_t length, bint lent, bint in_chunk) except -1
+    cdef int send_file(self, Connection *connection, int file, int64_t offset, int64_t length) except -1
+    cdef int join_blocks(self, Connection *connection, bint wanted) except -1
+
+
+cdef class Gateway:
+    # Turns a request into a call of the application, and what comes back into the methods of the exchange.
+
+    cdef int run(self, Exchange exchange) except -1
+
+
+cdef class Exchange:
+    cdef Transport transport
+    cdef Connection *connection
+    cdef const Head *head
+    cdef const unsigned char *base      # the offsets of `head` begin here; valid until the engine receives again
+    cdef Span content                   # content that came with the head; borrowed likewise
+    cdef Content *received              # content that came later, or NULL
+    cdef Response response
+    cdef bint persists
+    cdef bint is_finished
+    cdef bint has_excess                # the application gave more than its Content-Length
+    cdef bint gathers                   # the kernel may join blocks
+    cdef int64_t wrote_ns               # when the last block was given; 0 before the first
+    cdef bytes response_head
+    cdef dict environ
+
+    cdef int start(self, object status, object fields) except -1
+    cdef int finish_head(self, int64_t known) except -1
+    cdef int respond(self, object content) except -1
+    cdef int write(self, object block) except -1
+    cdef int _gather(self, bint wanted) except -1
+    cdef int lend(self, object block) except -1
+    cdef int _put(self, object block, bint lent) except -1
+    cdef Py_ssize_t _admit(self, int64_t length) except -1
+    cdef int write_file(self, int file, int64_t offset, int64_t length) except -1
+    cdef int finish(self) except -1
+    cdef int fail(self) except -1
+    cdef str request_line(self)

@@ -1,0 +1,196 @@
+"""One request in flight: what the gateway answers it with, framed for the transport that carries it.
+
+No sockets here and no PEP 3333: a gateway says what the content is, this says what goes on the wire, the engine sends it.
+"""
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from libc.stdint cimport int64_t
+
+from pyserver._http cimport (
+    BY_CHUNKS,
+    BY_CLOSE,
+    BY_LENGTH,
+    NO_CONTENT,
+    append,
+    append_chunk_size,
+    finish_response_head,
+    reset_response,
+    start_response_head,
+)
+from pyserver._scoreboard cimport Cell
+from pyserver._system cimport pyserver_now_ns
+
+from pyserver.refusals import REASONS as _REASONS
+
+cdef enum:
+    OUT_LIMIT = 65536           # responses gathered before they are sent
+
+# Blocks of a response that follow one another faster than this are a burst.
+cdef int64_t BURST_NS = 200000
+
+
+cdef class Transport:
+    """What carries responses to connections. `out` gathers them; what else is public to exchanges is set once."""
+
+    cdef int send(self, Connection *connection) except -1:
+        """Give what is gathered to the socket, and queue what it does not take."""
+        raise TypeError("a Transport is one of its subclasses")
+
+    cdef int send_block(
+        self, Connection *connection, object block, const unsigned char *data, Py_ssize_t length, bint lent, bint in_chunk
+    ) except -1:
+        """Add `length` bytes of `block`; `lent` where the object may be kept, `in_chunk` where CRLF follows."""
+        raise TypeError("a Transport is one of its subclasses")
+
+    cdef int send_file(self, Connection *connection, int file, int64_t offset, int64_t length) except -1:
+        """Add a range of a regular file."""
+        raise TypeError("a Transport is one of its subclasses")
+
+    cdef int join_blocks(self, Connection *connection, bint wanted) except -1:
+        """Whether the kernel may hold a block back until what was sent before is acknowledged."""
+        raise TypeError("a Transport is one of its subclasses")
+
+
+cdef class Gateway:
+    """What an engine hands complete requests to."""
+
+    cdef int run(self, Exchange exchange) except -1:
+        """Call the application and answer through `exchange`; every exchange is finished or failed."""
+        raise TypeError("a Gateway is one of its subclasses")
+
+
+cdef class Exchange:
+    """One request, and the response to it as the gateway gives it piece by piece."""
+
+    cdef int start(self, object status, object fields) except -1:
+        """Take status and field lines; may be called again until the head is done.
+
+        Raises:
+            TypeError, ValueError: see start_response_head().
+        """
+        return start_response_head(&self.response, &self.transport.out, status, fields)
+
+    cdef int finish_head(self, int64_t known) except -1:
+        """End the head, now that it is known (or known to be unknown: -1) how long the content is."""
+        cdef bint persists = self.persists
+        cdef Transport transport = self.transport
+        finish_response_head(&self.response, &transport.out, &transport.stamp, known, self.head.minor, &persists)
+        self.persists = persists
+        if transport.access is not None and transport.access.wants_response_head:
+            self.response_head = transport.out.data[self.response.head_at:transport.out.used]
+        return 0
+
+    cdef int respond(self, object content) except -1:
+        """Answer with this bytes object and nothing else."""
+        if not self.response.is_head_done:
+            self.finish_head(PyBytes_GET_SIZE(content))
+        self._put(content, True)
+        return self.finish()
+
+    cdef int write(self, object block) except -1:
+        """Give a block of content to the client before anything else happens; PEP 3333, "Buffering and Streaming"."""
+        cdef int64_t now_ns
+        if PyBytes_GET_SIZE(block) == 0:
+            return 0
+        now_ns = pyserver_now_ns()
+        if not self.response.is_head_done:
+            self.finish_head(-1)
+        self._gather(self.wrote_ns != 0 and now_ns - self.wrote_ns < BURST_NS)
+        self.wrote_ns = now_ns
+        self._put(block, False)
+        return self.transport.send(self.connection)
+
+    cdef int _gather(self, bint wanted) except -1:
+        """Let the kernel join what follows quickly, or have it send each block at once (RFC 1122 §4.2.3.4).
+
+        A block is given to the kernel when it is made, in either case. While blocks come in a burst, the next may
+        join one that is still unacknowledged: a third of the cost. The first block after a pause never waits.
+        """
+        if wanted != self.gathers:
+            self.gathers = wanted
+            self.transport.join_blocks(self.connection, wanted)
+        return 0
+
+    cdef int lend(self, object block) except -1:
+        """Add a block that the application holds in memory anyway; it may leave together with those that follow."""
+        self._put(block, True)
+        if self.transport.out.used > OUT_LIMIT:
+            return self.transport.send(self.connection)
+        return 0
+
+    cdef int _put(self, object block, bint lent) except -1:
+        cdef Py_ssize_t length = PyBytes_GET_SIZE(block)
+        cdef bint in_chunk = self.response.framing == BY_CHUNKS
+        length = self._admit(length)
+        if length == 0:
+            return 0
+        if in_chunk:
+            append_chunk_size(&self.transport.out, length)
+        return self.transport.send_block(
+            self.connection, block, <const unsigned char *> PyBytes_AS_STRING(block), length, lent, in_chunk
+        )
+
+    cdef Py_ssize_t _admit(self, int64_t length) except -1:
+        """How much of `length` bytes of content the framing allows."""
+        cdef Response *response = &self.response
+        if response.framing == NO_CONTENT:
+            return 0
+        if response.framing == BY_LENGTH and length > response.length - response.sent:
+            length = response.length - response.sent
+            if not self.has_excess:
+                self.has_excess = True
+                self.transport.log.error(
+                    "the response to %s has more content than its Content-Length of %d: the excess is not sent",
+                    self.request_line(), response.length,
+                )
+        response.sent += length
+        return <Py_ssize_t> length
+
+    cdef int write_file(self, int file, int64_t offset, int64_t length) except -1:
+        """Add a range of a regular file; needs a framing other than chunks."""
+        length = self._admit(length)
+        if length:
+            self.transport.send_file(self.connection, file, offset, length)
+        return 0
+
+    cdef int finish(self) except -1:
+        """All content has been given."""
+        cdef Response *response = &self.response
+        if not response.is_head_done:
+            self.finish_head(0)
+        if response.framing == BY_CHUNKS:
+            append(&self.transport.out, b"0\r\n\r\n", 5)
+        elif response.framing == BY_LENGTH and response.sent < response.length:
+            self.persists = False
+            if not self.connection.is_gone:
+                self.transport.log.error(
+                    "the response to %s ends after %d of %d bytes of content: the connection is closed",
+                    self.request_line(), response.sent, response.length,
+                )
+        self.is_finished = True
+        if self.gathers:
+            self.transport.send(self.connection)
+            self._gather(False)
+        return 0
+
+    cdef int fail(self) except -1:
+        """The application failed: 500 while nothing has left, else the response is cut off where it is."""
+        cdef Out *out = &self.transport.out
+        self.transport.slot.cells[<int> Cell.ERRORS] += 1
+        # What the application meant to say next may stand in the way of another response.
+        self.persists = False
+        if self.response.is_head_done:
+            # Only a reset tells the client of a response that ends with its connection; RFC 9112 §8.
+            self.connection.resets = self.response.framing == BY_CLOSE
+            self.is_finished = True
+            return self._gather(False)
+        if self.response.is_started:
+            out.used = self.response.head_at
+        reset_response(&self.response, self.response.to_head_request)
+        self.has_excess = False
+        self.start(f"500 {_REASONS[500]}", [("Content-Type", "text/plain; charset=utf-8")])
+        return self.respond(b"Internal Server Error\n")
+
+    cdef str request_line(self):
+        """Method and target, for a log line."""
+        cdef const Head *head = self.head
+        return self.base[head.method:min(head.target + head.target_length, head.method + 200)].decode("latin-1")

@@ -1,0 +1,51 @@
+# System calls and constants that Cython does not declare, and those that _system.h evens out.
+from libc.stdint cimport int64_t, uint16_t
+
+
+cdef extern from "_system.h":
+    int ENOBUFS, EPROTO, EWOULDBLOCK
+    int AF_INET, AF_INET6, IPPROTO_TCP, MSG_MORE, MSG_NOSIGNAL, SHUT_WR, SOL_SOCKET, SO_LINGER, TCP_NODELAY
+    short POLLOUT
+    ctypedef unsigned int socklen_t
+    ctypedef long off_t
+    struct in_addr:
+        pass
+    struct in6_addr:
+        pass
+    struct sockaddr_storage:
+        unsigned short ss_family
+    struct sockaddr_in:
+        uint16_t sin_port
+        in_addr sin_addr
+    struct sockaddr_in6:
+        uint16_t sin6_port
+        in6_addr sin6_addr
+    struct iovec:
+        void *iov_base
+        size_t iov_len
+    struct msghdr:
+        iovec *msg_iov
+        size_t msg_iovlen
+    struct linger:
+        int l_onoff
+        int l_linger
+    struct pollfd:
+        int fd
+        short events
+        short revents
+    int poll(pollfd *fds, unsigned long count, int timeout) nogil
+    int mkstemp(char *path)
+    uint16_t ntohs(uint16_t value) nogil
+    Py_ssize_t recv(int fd, void *data, size_t length, int flags) nogil
+    Py_ssize_t send(int fd, const void *data, size_t length, int flags) nogil
+    Py_ssize_t sendmsg(int fd, const msghdr *message, int flags) nogil
+    int shutdown(int fd, int how) nogil
+    int setsockopt(int fd, int level, int option, const void *value, socklen_t length) nogil
+    Py_ssize_t pwrite(int fd, const void *data, size_t length, off_t offset) nogil
+    int pyserver_dup(int fd) nogil
+    int pyserver_accept(int listener, sockaddr_storage *address, socklen_t *size) nogil
+    Py_ssize_t pyserver_sendfile(int to, int file, off_t offset, size_t length) nogil
+    int64_t pyserver_now_ns() nogil
+    int64_t pyserver_coarse_now_ns() nogil
+    int64_t pyserver_unix_time_ns() nogil
+    const char *inet_ntop(int family, const void *address, char *text, socklen_t size) nogil
