@@ -324,6 +324,10 @@ cdef Outcome parse_request_line(Head *head, const unsigned char *base, Py_ssize_
     return parse_version(head, base, length, at, state, last)
 
 
+# Not a literal where it is used: an index into one asks Python.
+cdef const char *VERSION_FORM = b"HTTP/ . "
+
+
 cdef inline Outcome parse_version(
     Head *head, const unsigned char *base, Py_ssize_t length, Py_ssize_t at, int state, Py_ssize_t last
 ) noexcept nogil:
@@ -347,7 +351,7 @@ cdef inline Outcome parse_version(
         elif column == 5 or column == 7:
             if not c"0" <= c <= c"9":
                 return refuse(head, at, Fault.VERSION)
-        elif c != <unsigned char> (b"HTTP/ . "[column]):
+        elif c != <unsigned char> VERSION_FORM[column]:
             return refuse(head, at, Fault.VERSION)
         at += 1
     if at == length:
