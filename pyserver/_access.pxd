@@ -35,7 +35,8 @@ cdef class AccessLog:
     cdef Step *_steps
     cdef int _step_count
     cdef list _texts                    # owns what the steps point to
-    cdef int64_t _second
+    cdef int64_t _now_ns
+    cdef int64_t _time_until_ns
     cdef char _time[40]
     cdef int _time_length
     cdef char _pid[24]

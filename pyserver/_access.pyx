@@ -4,33 +4,24 @@ A format is compiled once into steps; an atom that it does not name costs nothin
 one system call at the end of a round of the engine, or when they are a tenth of a second old.
 """
 from libc.errno cimport EINTR, errno
+from libc.stdint cimport uint64_t
 from libc.stdio cimport snprintf
 from libc.stdlib cimport free, malloc
-from libc.string cimport memchr, memmove, strerror
+from libc.string cimport memcpy, strerror, strlen
 from posix.unistd cimport write as write_file
 
-from pyserver._http cimport Field, Span, append, reserve, same_text
+from pyserver._http cimport Field, Span, append, reserve, same_text, write_decimal
+from pyserver._system cimport AF_INET6, inet_ntop, pyserver_unix_time_ns
 
 import os
 import time
 
 from pyserver.errors import ConfigError
 
-cdef extern from *:
-    """
-    #include <time.h>
-    #include <arpa/inet.h>
-    #include <sys/socket.h>
-    #include <unistd.h>
-    static long long pyserver_unix_seconds(void) { return (long long) time(NULL); }
-    """
-    int64_t pyserver_unix_seconds() nogil
-    int AF_INET, AF_INET6
-    const char *inet_ntop(int family, const void *address, char *text, unsigned int size) nogil
-
 cdef enum:
     LINES_LIMIT = 65536         # bytes gathered before they are written
 
+cdef int64_t SECOND = 1000000000
 cdef int64_t HELD_NS = 100000000
 
 cdef enum:
@@ -180,6 +171,7 @@ cdef class AccessLog:
     cdef int record(self, const Facts *facts, bytes response_head, dict environ, int64_t now_ns) except -1:
         """Add the line of one response."""
         cdef int at
+        self._now_ns = now_ns
         if self._lines.used == 0:
             self._oldest_ns = now_ns
         for at in range(self._step_count):
@@ -255,15 +247,23 @@ cdef class AccessLog:
 
     cdef int _print_text(self, const unsigned char *text, Py_ssize_t length) except -1:
         """What a client sent: nothing in it can end the line or a quoted part of it."""
-        cdef Py_ssize_t at
+        cdef Py_ssize_t at = 0
         cdef unsigned char c
         cdef unsigned char *to
         if length == 0:
             return append(&self._lines, b"-", 1)
-        reserve(&self._lines, length * 4 + 1)
+        reserve(&self._lines, length * 4 + 8)
         to = self._lines.data + self._lines.used
-        for at in range(length):
+        while at < length:
+            # Eight at a time while nothing has to be escaped, as nearly always.
+            while at + 8 <= length and is_plain(text + at):
+                memcpy(to, text + at, 8)
+                to += 8
+                at += 8
+            if at == length:
+                break
             c = text[at]
+            at += 1
             if c == c'"' or c == c"\\":
                 to[0] = c"\\"
                 to[1] = c
@@ -285,12 +285,13 @@ cdef class AccessLog:
 
     cdef int _print_number(self, int atom, const Facts *facts) except -1:
         cdef Out *out = &self._lines
-        cdef char *to
-        cdef long long value = facts.duration_ns // 1000
+        cdef int64_t value = facts.duration_ns // 1000
         reserve(out, 40)
-        to = <char *> out.data + out.used
         if atom == DECIMAL_SECONDS:
-            out.used += snprintf(to, 40, b"%lld.%06lld", value // 1000000, value % 1000000)
+            out.used += snprintf(
+                <char *> out.data + out.used, 40, b"%lld.%06lld", <long long> (value // 1000000),
+                <long long> (value % 1000000),
+            )
             return 0
         if atom == STATUS:
             value = facts.status
@@ -302,32 +303,34 @@ cdef class AccessLog:
             value //= 1000000
         elif atom == MILLISECONDS:
             value //= 1000
-        out.used += snprintf(to, 40, b"%lld", value)
+        out.used = write_decimal(out.data + out.used, <uint64_t> value) - out.data
         return 0
 
     cdef int _print_address(self, const Facts *facts) except -1:
-        cdef char *to
+        cdef unsigned char *to
+        cdef int part
+        if facts.family == 0:
+            return append(&self._lines, b"-", 1)
         reserve(&self._lines, 64)
-        to = <char *> self._lines.data + self._lines.used
+        to = self._lines.data + self._lines.used
         if facts.family == 4:
-            self._lines.used += snprintf(
-                to, 64, b"%d.%d.%d.%d", <int> facts.address[0], <int> facts.address[1], <int> facts.address[2],
-                <int> facts.address[3],
-            )
-        elif facts.family == 6:
-            inet_ntop(AF_INET6, facts.address, to, 64)
-            while to[0] != 0:
+            for part in range(4):
+                to = write_decimal(to, facts.address[part])
+                to[0] = c"."
                 to += 1
-                self._lines.used += 1
+            to -= 1
         else:
-            append(&self._lines, b"-", 1)
+            inet_ntop(AF_INET6, facts.address, <char *> to, 64)
+            to += strlen(<char *> to)
+        self._lines.used = to - self._lines.data
         return 0
 
     cdef int _print_time(self) except -1:
         """Local time, as `[20/Nov/2026:11:28:43 +0000]`; made once a second."""
-        cdef int64_t second = pyserver_unix_seconds()
-        if second != self._second:
-            local = time.localtime(second)
+        cdef int64_t unix_ns
+        if self._now_ns >= self._time_until_ns:
+            unix_ns = pyserver_unix_time_ns()
+            local = time.localtime(unix_ns // SECOND)
             offset = local.tm_gmtoff // 60
             self._time_length = snprintf(
                 self._time, 40, b"[%02d/%.3s/%04d:%02d:%02d:%02d %c%02d%02d]", <int> local.tm_mday,
@@ -335,7 +338,7 @@ cdef class AccessLog:
                 <int> local.tm_min, <int> local.tm_sec, <int> (c"-" if offset < 0 else c"+"),
                 <int> (abs(offset) // 60), <int> (abs(offset) % 60),
             )
-            self._second = second
+            self._time_until_ns = self._now_ns + SECOND - unix_ns % SECOND
         return append(&self._lines, self._time, self._time_length)
 
     cdef int _print_pid(self) except -1:
@@ -354,6 +357,19 @@ cdef class AccessLog:
             return self._print_object(binascii.a2b_base64(value[6:]).split(b":", 1)[0])
         except binascii.Error:
             return append(&self._lines, b"-", 1)
+
+
+cdef inline bint is_plain(const unsigned char *text) noexcept nogil:
+    """Whether eight bytes are all visible ASCII or SP, and none is a quote or a backslash."""
+    cdef uint64_t word, quote, backslash, delete, marked
+    memcpy(&word, text, 8)
+    quote = word ^ <uint64_t> 0x2222222222222222
+    backslash = word ^ <uint64_t> 0x5C5C5C5C5C5C5C5C
+    delete = word ^ <uint64_t> 0x7F7F7F7F7F7F7F7F
+    # Each term has the high bit of a byte set where that byte is under 0x20, or equal to what was taken out of it.
+    marked = word | (word - <uint64_t> 0x2020202020202020) | (quote - <uint64_t> 0x0101010101010101)
+    marked |= (backslash - <uint64_t> 0x0101010101010101) | (delete - <uint64_t> 0x0101010101010101)
+    return (marked & <uint64_t> 0x8080808080808080) == 0
 
 
 cdef int open_log(str path) except -1:

@@ -203,5 +203,6 @@ cdef struct Stamp:
 cdef void reset_response(Response *response, bint to_head_request) noexcept nogil
 cdef int start_response_head(Response *response, Out *out, object status, object fields) except -1
 cdef int finish_response_head(Response *response, Out *out, const Stamp *stamp, int64_t known, uint32_t minor, bint *persists) except -1
+cdef unsigned char *write_decimal(unsigned char *to, uint64_t number) noexcept nogil
 cdef int append_chunk_size(Out *out, Py_ssize_t size) except -1
 cdef int set_stamp(Stamp *stamp, int64_t unix_time, bytes server, bint with_date) except -1

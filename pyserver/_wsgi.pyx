@@ -25,6 +25,7 @@ from pyserver._http cimport (
     UNDERSCORED,
     FieldKind,
 )
+from pyserver._system cimport AF_INET, AF_INET6, inet_ntop
 
 import os
 import stat
@@ -40,14 +41,6 @@ cdef extern from "Python.h":
     object PyObject_Vectorcall(object callable, PyObject **arguments, size_t count, PyObject *names)
     size_t PY_VECTORCALL_ARGUMENTS_OFFSET
     bint PyUnicode_IS_ASCII(object text)
-
-cdef extern from *:
-    """
-    #include <arpa/inet.h>
-    #include <sys/socket.h>
-    """
-    int AF_INET, AF_INET6
-    const char *inet_ntop(int family, const void *address, char *text, unsigned int size) nogil
 
 cdef enum:
     # A request adds some fifteen fields to the twenty-one of the template; a dict that has the room from the start
