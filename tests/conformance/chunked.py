@@ -224,6 +224,8 @@ TRAILERS = [
             b"Host: b\r\nHost: c\r\n",
             b"Content-Length: 9\r\n",
             b"Transfer-Encoding: chunked\r\n",
+            b"Content-Length: b\r\n",
+            b"Transfer-Encoding: gzip\r\n",
             b"X_Y: b\r\n",
         )
     ),
