@@ -27,6 +27,7 @@ from pyserver._http cimport (
 )
 from pyserver._system cimport AF_INET, AF_INET6, inet_ntop
 
+import io
 import os
 import stat
 import sys
@@ -560,6 +561,8 @@ cdef class WSGIGateway(Gateway):
     cdef int _answer_file(self, Exchange exchange, FileWrapper wrapper) except -1:
         """Have the kernel send a regular file from its position on; False if it is none."""
         cdef object file = wrapper.filelike
+        if not is_plain_file(file):
+            return False
         try:
             number = file.fileno()
             found = os.fstat(number)
@@ -583,6 +586,15 @@ cdef class WSGIGateway(Gateway):
             return 0
         self._log.exception("Error handling request %s", exchange.request_line())
         return exchange.fail()
+
+
+cdef bint is_plain_file(object file) except -1:
+    """Whether read() gives what the descriptor gives: not so with gzip.GzipFile, nor with text.
+
+    tempfile and Django put a plain file into an attribute of that name.
+    """
+    file = getattr(file, "file", file)
+    return type(getattr(file, "raw", file)) is io.FileIO
 
 
 cdef object close_result(WSGIGateway gateway, Exchange exchange, object result):
