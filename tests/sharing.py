@@ -41,7 +41,7 @@ class Routes:
 
 
 def _empty(_environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-    start_response("200 OK", [])
+    start_response("200 OK", [("Content-Type", "text/plain")])
     return [b""]
 
 

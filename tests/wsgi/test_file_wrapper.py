@@ -67,14 +67,7 @@ def read_from(file, length):
     return file
 
 
-def spooled_file():
-    file = tempfile.SpooledTemporaryFile(max_size=10)
-    file.write(CONTENT)
-    return advanced(file, 0)
-
-
-def temporary_file():
-    file = tempfile.NamedTemporaryFile()
+def filled(file):
     file.write(CONTENT)
     return advanced(file, 0)
 
@@ -106,8 +99,8 @@ WHOLE = {
     "a_file_open_for_writing": lambda: stored().open("r+b"),
     "in_memory": lambda: io.BytesIO(CONTENT),
     "only_read": lambda: OnlyRead(CONTENT),
-    "spooled_file": spooled_file,
-    "temporary_file": temporary_file,
+    "spooled_file": lambda: filled(tempfile.SpooledTemporaryFile(max_size=10)),
+    "temporary_file": lambda: filled(tempfile.NamedTemporaryFile()),
     "gzip_file": gzip_file,
     "of_its_own": lambda: Recording(stored().open("rb")),
     "of_its_own_with_descriptor": lambda: RecordingWithDescriptor(stored().open("rb")),
