@@ -30,6 +30,9 @@ def _in_chunk_size_line(pattern: bytes) -> Callable[[bytes, int], bool]:
     return lambda data, offset: compiled.match(data, data.rfind(b"\n", 0, offset) + 1) is not None
 
 
+_FOLDED = _at(rb"[^\r\n]*\r\n[ \t]")
+
+
 @dataclass(frozen=True)
 class Stricter:
     """What is refused here and accepted by h11.
@@ -58,6 +61,8 @@ STRICTER = [
     Stricter(Fault.FIELD_NAME, "RFC 9112 §2.2", "a bare LF that ends the head", _at(b"\n")),
     Stricter(Fault.FIELD_VALUE, "RFC 9110 §5.5", "h11 passes control characters on", _at(rb"[\x01-\x1f\x7f]")),
     Stricter(Fault.FIELD_FOLDED, "RFC 9112 §5.2", "a server may refuse obs-fold, and h11 unfolds it"),
+    Stricter(Fault.CONTENT_LENGTH, "RFC 9112 §5.2", "the line is judged before it is seen to be folded", _FOLDED),
+    Stricter(Fault.TRANSFER_ENCODING, "RFC 9112 §5.2", "the line is judged before it is seen to be folded", _FOLDED),
     Stricter(Fault.HOST, "RFC 9112 §3.2", "h11 does not judge the value of Host"),
     Stricter(Fault.CONTENT_LENGTH, "RFC 9112 §6.3", "a list of equal lengths may be refused", _at(rb"[0-9 \t,]+\r\n")),
     Stricter(Fault.CONTENT_LENGTH_REPEATED, "RFC 9112 §6.3", "equal lengths may be refused"),

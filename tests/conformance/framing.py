@@ -87,6 +87,13 @@ CONTENT_LENGTH = [
         for text in (b"1000000000000000000", b"18446744073709551616", b"18446744073709551621", b"9" * 400)
     ),
     Case(
+        "length-in-a-folded-line",
+        "RFC 9112 §5.2",
+        send=POST + b"Content-Length: ",
+        then=b"\r\n 5\r\n\r\nhello",
+        refuse=Fault.CONTENT_LENGTH,
+    ),
+    Case(
         "length-twice-the-same",
         "RFC 9112 §6.3",
         send=POST + LENGTH,
@@ -208,6 +215,13 @@ TRANSFER_ENCODING = [
         send=POST + LENGTH + b"X: b\r\n",
         then=b" \r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
         refuse=Fault.FIELD_FOLDED,
+    ),
+    Case(
+        "coding-in-a-folded-line",
+        "RFC 9112 §5.2",
+        send=POST + b"Transfer-Encoding:",
+        then=b"\r\n chunked\r\n\r\n0\r\n\r\n",
+        refuse=Fault.TRANSFER_ENCODING,
     ),
     Case(
         "te-is-not-transfer-encoding",
