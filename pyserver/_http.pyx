@@ -1186,7 +1186,8 @@ cdef class RequestParser:
     def receive(self, bytes data not None) -> list:
         """Take the next bytes of the connection."""
         cdef list events = []
-        append(&self._text, <const char *> data, len(data))
+        if data:
+            append(&self._text, <const char *> data, len(data))
         while not self.is_refused and (self._receive_content(events) if self._in_content else self._receive_head(events)):
             pass
         return events
