@@ -136,7 +136,7 @@ cdef int64_t LINGER_AT_MOST_NS = 30 * SECOND
 cdef int64_t ACCEPT_PAUSE_NS = SECOND
 
 
-cdef class WatchSource:
+cdef class _WatchSource:
     cdef Source source
 
 
@@ -381,7 +381,7 @@ cdef class Engine(Transport):
 
     def watch(self, int fd, callback) -> None:
         """Call `callback` from the loop whenever `fd` is readable or its other end is closed."""
-        cdef WatchSource watched = WatchSource.__new__(WatchSource)
+        cdef _WatchSource watched = _WatchSource.__new__(_WatchSource)
         watched.source.kind = WATCH_SOURCE
         watched.source.fd = fd
         self._poller.add(&watched.source, READABLE)
@@ -389,7 +389,7 @@ cdef class Engine(Transport):
 
     def unwatch(self, int fd) -> None:
         """Call back no more."""
-        cdef WatchSource watched = self._watches.pop(fd)[0]
+        cdef _WatchSource watched = self._watches.pop(fd)[0]
         self._poller.remove(&watched.source)
         watched.source.fd = -1
 

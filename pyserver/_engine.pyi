@@ -1,0 +1,107 @@
+import socket
+from collections.abc import Callable, Sequence
+
+from pyserver._access import AccessLog
+from pyserver._exchange import Gateway, Transport
+from pyserver._http import Limits
+from pyserver.log import ErrorLog
+
+class Durations:
+    """How long a connection may wait for what, seconds; 0 is no limit, except for `idle`. Immutable.
+
+    Args:
+        head: for a request head, from its first byte (or from the accept) to its last.
+        content: without a byte of awaited content.
+        idle: between the requests of a persistent connection; 0 closes after each response.
+        write: in which the peer takes no byte of a response.
+    """
+
+    def __init__(
+        self, *, head: float = 10.0, content: float = 30.0, idle: float = 2.0, write: float = 60.0
+    ) -> None: ...
+
+class Buffers:
+    """How much is kept in memory, and where the rest goes; sizes are bytes. Immutable.
+
+    Args:
+        request: content kept in memory; longer content is in an unlinked temporary file.
+        response: of a response, kept in memory for a client that takes it slowly; then likewise.
+        spool: of that file; past it the application waits for the client.
+        directory: where temporary files are made.
+    """
+
+    def __init__(
+        self, *, request: int = 524_288, response: int = 1_048_576, spool: int = 1_073_741_824, directory: str = "/tmp"
+    ) -> None: ...
+
+class Engine(Transport):
+    """Connections of one worker. Whoever waits on `fileno()` calls `run_ready()`; or run() does both.
+
+    Args:
+        listeners: bound, listening, non-blocking sockets.
+        gateway: gets every complete request.
+        limits: what a request may have.
+        durations: what a connection may wait for.
+        buffers: what is kept in memory.
+        log: gets a line for each refusal and for what goes wrong.
+        access: gets a record of every response.
+        row: address of the worker's scoreboard slot; 0 for none.
+        poller: "auto", "epoll" or "poll".
+        server: value of the Server field, at most 64 bytes; empty for no such field.
+        date: whether responses get a Date field.
+
+    Raises:
+        ValueError: there is no such poller on this system.
+    """
+
+    max_requests: int
+    """After how many requests run() calls `on_max_requests`, once; 0 for never."""
+    on_max_requests: Callable[[], object] | None
+    def __init__(
+        self,
+        listeners: Sequence[socket.socket],
+        gateway: Gateway,
+        limits: Limits,
+        durations: Durations,
+        buffers: Buffers,
+        *,
+        log: ErrorLog,
+        access: AccessLog | None = None,
+        row: int = 0,
+        poller: str = "auto",
+        server: bytes = b"pyserver",
+        date: bool = True,
+    ) -> None: ...
+    @property
+    def listeners(self) -> list[socket.socket]:
+        """The sockets that connections are accepted from."""
+    @property
+    def connections(self) -> int:
+        """How many are open."""
+    @property
+    def requests(self) -> int:
+        """How many were answered."""
+    @property
+    def is_retiring(self) -> bool:
+        """Whether retire() was called."""
+    def fileno(self) -> int:
+        """A descriptor that is readable while run_ready() has something to do; OSError if the poller has none."""
+    def run(self) -> None:
+        """Serve until stop(), or until retired and no connection is left."""
+    def stop(self) -> None:
+        """Leave run() after the request under way."""
+    def next_wait_ms(self) -> int:
+        """How long the wait may last before a deadline passes, milliseconds; -1 if there is none."""
+    def run_ready(self, wait_ms: int = 0) -> None:
+        """Wait at most `wait_ms` (-1: for ever), then serve what is ready and expire what is late."""
+    def watch(self, fd: int, callback: Callable[[], object]) -> None:
+        """Call `callback` from the loop whenever `fd` is readable or its other end is closed."""
+    def unwatch(self, fd: int) -> None:
+        """Call back no more; KeyError if it was not watched."""
+    def retire(self, idle_grace: float = 1.0) -> None:
+        """Empty the accept queues, then accept no more; answer with `Connection: close` from now on.
+
+        Connections without a request under way are closed after `idle_grace` seconds.
+        """
+    def abandon(self) -> int:
+        """Close everything at once; how many requests or responses that cuts off."""
