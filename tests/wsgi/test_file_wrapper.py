@@ -99,8 +99,8 @@ WHOLE = {
     "a_file_open_for_writing": lambda: stored().open("r+b"),
     "in_memory": lambda: io.BytesIO(CONTENT),
     "only_read": lambda: OnlyRead(CONTENT),
-    "spooled_file": lambda: filled(tempfile.SpooledTemporaryFile(max_size=10)),
-    "temporary_file": lambda: filled(tempfile.NamedTemporaryFile()),
+    "spooled_file": lambda: filled(tempfile.SpooledTemporaryFile(max_size=10)),  # noqa: SIM115 - the server closes it
+    "temporary_file": lambda: filled(tempfile.NamedTemporaryFile()),  # noqa: SIM115 - likewise
     "gzip_file": gzip_file,
     "of_its_own": lambda: Recording(stored().open("rb")),
     "of_its_own_with_descriptor": lambda: RecordingWithDescriptor(stored().open("rb")),

@@ -1,0 +1,36 @@
+"""Fixtures of the tests in this directory."""
+
+import pytest
+from sharing import poller, server, serving, share
+from support import eventually
+
+__all__ = ["logging", "poller", "server", "serving", "share"]
+
+
+class AccessFile:
+    """An access log, as tests read it."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def lines(self):
+        """The lines written until now."""
+        return self.path.read_text("ascii").splitlines()
+
+    def line_with(self, text):
+        """The only line with that text, as soon as it is there."""
+        lines = eventually(lambda: [line for line in self.lines() if text in line])
+        assert len(lines) == 1, lines
+        return lines[0]
+
+
+@pytest.fixture
+def logging(serving, poller):
+    """Serve with an access log: `logging(format, *arguments)` gives the server and the log."""
+
+    def served(line, *arguments):
+        name = f"{poller}-{abs(hash((line, *arguments)))}.log"
+        server = serving("--access-logfile", name, "--access-logformat", line, *arguments)
+        return server, AccessFile(server.directory / name)
+
+    return served

@@ -1,0 +1,280 @@
+"""What each atom of access_log_format prints, and what of it cannot end a line or a quoted part."""
+
+import itertools
+import re
+import time
+
+import pytest
+from sharing import Routes
+from support import Client
+
+application = Routes()
+ATOMS = [
+    *"hlutrsmUqHBbfaTMDLp",
+    *("{X-Thing}i", "{x-thing}i", "{X-None}i", "{X-Made}o", "{x-made}o", "{Content-Length}o", "{X-None}o"),
+    *("{PATH_INFO}e", "{path_info}e", "{wsgi.version}e", "{made.by.application}e", "{NONE}e"),
+]
+FORMAT = "|".join(f"%({atom})s" for atom in ATOMS)
+marks = (f"mark{number}" for number in itertools.count())
+
+
+@application.route
+def hello(environ, start_response):
+    environ["made.by.application"] = "made"
+    start_response("201 Created", [("Content-Type", "text/plain"), ("X-Made", 'by "it" \xe4')])
+    return [b"hello"]
+
+
+@application.route
+def generated(_environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    yield b"hello "
+    yield b"world"
+
+
+@application.route
+def empty(_environ, start_response):
+    start_response("204 No Content", [])
+    return []
+
+
+@application.route
+def fails(_environ, _start_response):
+    raise ValueError
+
+
+@application.route
+def unusual(environ, start_response):
+    environ["made.by.application"] = 'a "quote", a\nline, \u20ac and \udc80'
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return []
+
+
+@pytest.fixture
+def atoms(logging):
+    """Send a request, and read what its line has: `atoms(target, *fields)`."""
+
+    def sent(target, *fields, method="GET", version="1.1", content=b""):
+        server, log = logging(FORMAT)
+        mark = next(marks)
+        lines = [f"{method} {target} HTTP/{version}", "Host: a", *fields, f"X-Thing: {mark}", "", ""]
+        with server.client() as client:
+            client.send("\r\n".join(lines).encode("latin-1") + content)
+            client.receive_response(method)
+        return dict(zip(ATOMS, log.line_with(f"|{mark}|").split("|"), strict=True))
+
+    return sent
+
+
+@pytest.mark.parametrize(
+    ("atom", "printed"),
+    [
+        ("h", "127.0.0.1"),
+        ("l", "-"),
+        ("u", "-"),
+        ("r", "GET /hello?a=b&c HTTP/1.1"),
+        ("s", "201"),
+        ("m", "GET"),
+        ("U", "/hello"),
+        ("q", "a=b&c"),
+        ("H", "HTTP/1.1"),
+        ("B", "5"),
+        ("b", "5"),
+        ("f", "-"),
+        ("a", "-"),
+        ("T", "0"),
+        ("{X-None}i", "-"),
+        ("{Content-Length}o", "5"),
+        ("{X-None}o", "-"),
+        ("{PATH_INFO}e", "/hello"),
+        ("{path_info}e", "/hello"),
+        ("{wsgi.version}e", "(1, 0)"),
+        ("{made.by.application}e", "made"),
+        ("{NONE}e", "-"),
+    ],
+)
+def test_an_atom_prints_what_it_stands_for(atoms, atom, printed):
+    assert atoms("/hello?a=b&c")[atom] == printed
+
+
+@pytest.mark.parametrize(
+    ("atom", "pattern"),
+    [("M", r"\d{1,4}"), ("D", r"\d{1,7}"), ("L", r"\d\.\d{6}"), ("T", r"\d")],
+)
+def test_a_duration_is_a_number(atoms, atom, pattern):
+    assert re.fullmatch(pattern, atoms("/hello")[atom])
+
+
+def test_durations_of_all_units_are_the_same(atoms):
+    line = atoms("/hello")
+    microseconds = int(line["D"])
+    assert line["L"] == f"{microseconds / 1e6:.6f}"
+    assert line["M"] == str(microseconds // 1000)
+
+
+def test_the_time_is_local_with_its_zone(atoms):
+    before = int(time.time())
+    printed = atoms("/hello")["t"]
+    moment = time.mktime(time.strptime(printed[:-7], "[%d/%b/%Y:%H:%M:%S"))
+    assert before - 1 <= moment <= time.time()
+    assert printed[-6:] == time.strftime("%z]")
+
+
+def test_the_process_is_that_of_the_worker(atoms, logging):
+    server, _ = logging(FORMAT)
+    assert atoms("/hello")["p"] == f"<{server.workers()[0]}>"
+
+
+def test_the_client_is_named_by_its_fields(atoms):
+    line = atoms("/hello", "Referer: http://example.org/", "User-Agent: a test")
+    assert (line["f"], line["a"]) == ("http://example.org/", "a test")
+
+
+def test_fields_are_found_whatever_their_case(atoms):
+    line = atoms("/hello", "USER-AGENT: a test")
+    assert line["a"] == "a test"
+    assert line["{X-Thing}i"] == line["{x-thing}i"]
+
+
+def test_the_first_of_repeated_fields_is_printed(atoms):
+    assert atoms("/hello", "User-Agent: one", "User-Agent: two")["a"] == "one"
+
+
+@pytest.mark.parametrize(
+    ("credentials", "user"),
+    [
+        ("Basic dXNlcjpwYXNz", "user"),
+        ("basic dXNlcjpwYXNz", "user"),
+        ("Basic dXNlcg==", "user"),
+        ("Basic OnBhc3M=", "-"),
+        ("Basic !", "-"),
+        ("Basic", "-"),
+        ("Bearer dXNlcjpwYXNz", "-"),
+        ("Basic eCJ5Og==", r"x\"y"),
+    ],
+)
+def test_the_user_is_that_of_basic_authentication(atoms, credentials, user):
+    assert atoms("/hello", f"Authorization: {credentials}")["u"] == user
+
+
+def test_a_generated_response_is_counted_without_its_chunks(atoms):
+    line = atoms("/generated")
+    assert (line["B"], line["b"], line["{Content-Length}o"]) == ("11", "11", "-")
+
+
+@pytest.mark.parametrize(("target", "method"), [("/empty", "GET"), ("/hello", "HEAD")])
+def test_no_content_is_0_or_a_dash(atoms, target, method):
+    line = atoms(target, method=method)
+    assert (line["B"], line["b"]) == ("0", "-")
+
+
+def test_an_error_of_the_application_is_logged_as_it_was_answered(atoms):
+    line = atoms("/fails")
+    assert (line["s"], line["B"]) == ("500", str(len(b"Internal Server Error\n")))
+
+
+def test_the_request_line_is_as_it_was_sent(atoms):
+    line = atoms("/hello?", method="POST", version="1.0")
+    assert (line["r"], line["m"], line["H"], line["U"], line["q"]) == (
+        "POST /hello? HTTP/1.0",
+        "POST",
+        "HTTP/1.0",
+        "/hello",
+        "",
+    )
+
+
+def test_a_request_with_content_is_one_line(atoms):
+    line = atoms("/hello", "Transfer-Encoding: chunked", method="POST", content=b"2\r\nhi\r\n0\r\n\r\n")
+    assert (line["r"], line["s"]) == ("POST /hello HTTP/1.1", "201")
+
+
+def test_the_whole_url_of_a_proxy_is_printed(atoms):
+    line = atoms("http://a/hello?b")
+    assert (line["r"], line["U"]) == ("GET http://a/hello?b HTTP/1.1", "/hello")
+
+
+# ---- what a client cannot forge ----
+
+
+@pytest.mark.parametrize(
+    ("sent", "printed"),
+    [
+        ('a "quote"', r"a \"quote\""),
+        ("back\\slash", r"back\\slash"),
+        ('\\" both', r"\\\" both"),
+        ("a\ttab", r"a\x09tab"),
+        ("8-bit \xe4\xff", r"8-bit \xe4\xff"),
+        ("%(h)s %s %n", "%(h)s %s %n"),
+        ("'`$;", "'`$;"),
+    ],
+)
+def test_what_a_client_sends_is_escaped(atoms, sent, printed):
+    line = atoms("/hello", f"User-Agent: {sent}", f"Referer: {sent}")
+    assert (line["a"], line["f"]) == (printed, printed)
+
+
+def test_a_long_field_is_printed_whole(atoms):
+    value = "\xe4" * 8000
+    assert atoms("/hello", f"User-Agent: {value}")["a"] == r"\xe4" * 8000
+
+
+def test_the_request_line_is_escaped(atoms):
+    line = atoms('/hello?"\\')
+    assert (line["r"], line["q"]) == (r"GET /hello?\"\\ HTTP/1.1", r"\"\\")
+
+
+def test_a_response_field_is_escaped(atoms):
+    assert atoms("/hello")["{X-Made}o"] == r"by \"it\" \xe4"
+
+
+def test_a_variable_is_escaped(atoms):
+    printed = atoms("/unusual")["{made.by.application}e"]
+    assert printed == r"a \"quote\", a\x0aline, \xe2\x82\xac and \\udc80"
+
+
+# ---- other peers ----
+
+
+def test_an_ipv6_peer_is_named_by_its_address(logging):
+    server, log = logging("%(h)s %(U)s", "-b", "[::1]:0")
+    server.get("/hello")
+    assert log.line_with("/hello") == "::1 /hello"
+
+
+def test_a_peer_on_a_unix_socket_has_no_name(logging, poller):
+    server, log = logging("%(h)s %(U)s", "-b", f"unix:{poller}")
+    with Client(server.address) as client:
+        client.request("GET", "/hello")
+    assert log.line_with("/hello") == "- /hello"
+
+
+def test_lines_of_a_pipeline_are_in_its_order(logging):
+    server, log = logging("pipeline %(q)s")
+    with server.client() as client:
+        client.send(b"".join(b"GET /hello?%d HTTP/1.1\r\nHost: a\r\n\r\n" % number for number in range(500)))
+        for _ in range(500):
+            client.receive_response()
+    log.line_with("pipeline 499")
+    assert [line for line in log.lines() if line[-1].isdigit()] == [f"pipeline {number}" for number in range(500)]
+
+
+def test_a_request_that_is_refused_was_not_served_and_has_no_line(logging):
+    server, log = logging("%(r)s refused?")
+    with server.client() as client:
+        client.send(b"GET /refused HTTP/1.1\r\n\r\n")
+        assert client.receive_response().status == 400
+    server.get("/hello")
+    log.line_with("/hello")
+    assert not [line for line in log.lines() if "/refused" in line]
+
+
+def test_the_default_format_is_the_combined_one_of_other_servers(share, poller):
+    server = share("--access-logfile", f"{poller}-default.log", "--poller", poller)
+    with server.client() as client:
+        client.request("GET", "/hello?x", [("Referer", "r"), ("User-Agent", "u"), ("Authorization", "Basic dTpw")])
+    pattern = (
+        r"127\.0\.0\.1 - u \[\d\d/[A-Z][a-z]{2}/\d{4}:\d\d:\d\d:\d\d [+-]\d{4}\] "
+        r'"GET /hello\?x HTTP/1\.1" 201 5 "r" "u"'
+    )
+    assert re.fullmatch(pattern, (server.directory / f"{poller}-default.log").read_text().splitlines()[-1])
