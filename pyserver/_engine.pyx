@@ -1034,7 +1034,8 @@ cdef class Engine(Transport):
 
     cdef int _finish(self, Connection *connection) except -1:
         """All is written: close, or first let the peer read its answer while what it still sends is dropped."""
-        if connection.is_gone or connection.has_ended or not connection.lingers:
+        # A FIN would say that a response without framing is complete: one that is not has no polite end.
+        if connection.is_gone or connection.has_ended or connection.resets or not connection.lingers:
             return self._close(connection)
         shutdown(connection.source.fd, SHUT_WR)
         connection.linger_until_ns = self._now_ns + LINGER_AT_MOST_NS
