@@ -47,6 +47,9 @@ cdef class Engine(Transport):
     cdef bytes _server
     cdef bint _with_date
     cdef int64_t _now_ns
+    cdef int64_t _seen_ns               # what the peers sent until then has been reported; later deadlines have time
+    cdef int64_t _full_since_ns         # the first of several reports that had no room for all
+    cdef int _full_waits                # … and how many they are
     cdef Connection *_dead              # closed in this round; their events may still be under way
     cdef Connection **_again            # connections with more to read than one turn allows
     cdef int _again_count
@@ -61,6 +64,7 @@ cdef class Engine(Transport):
     cdef public int64_t max_requests
     cdef public object on_max_requests
 
+    cdef int _note_seen(self, int count) noexcept
     cdef int _tick(self, int64_t now_ns) except -1
     cdef int _dispatch(self, Source *source, int events) except -1
     cdef int _go_on_reading(self, Connection *connection, bint is_broken) except -1

@@ -289,6 +289,7 @@ cdef class Engine(Transport):
             count = poller.wait(wait_ms)
         PyErr_CheckSignals()
         self._tick(pyserver_now_ns())
+        self._note_seen(count)
         again = self._again_count
         for at in range(count):
             self._dispatch(poller.ready[at].source, poller.ready[at].events)
@@ -301,6 +302,24 @@ cdef class Engine(Transport):
         if self.max_requests and self.requests >= self.max_requests and self.on_max_requests is not None:
             self.max_requests = 0
             self.on_max_requests()
+
+    cdef int _note_seen(self, int count) noexcept:
+        """Note until when it is known what the peers have sent, after a wait that reported `count` sources.
+
+        While the application runs, peers go on: what has come in meanwhile is reported by the next wait, and nobody
+        is late who is in that report. When it is full, the rest follows in the next ones, first come, first served.
+        """
+        if count < READY_LIMIT:
+            self._full_waits = 0
+            self._seen_ns = self._now_ns
+            return 0
+        if self._full_waits == 0:
+            self._full_since_ns = self._now_ns
+        self._full_waits += 1
+        if self._full_waits > (self.connections + self._listener_count) // READY_LIMIT:
+            self._full_waits = 0
+            self._seen_ns = self._full_since_ns
+        return 0
 
     cdef int _tick(self, int64_t now_ns) except -1:
         """Note what time it is; once a second, what the Date field says."""
@@ -1094,13 +1113,13 @@ cdef class Engine(Transport):
         return 0
 
     cdef int _expire(self) except -1:
-        """Close or refuse what has waited too long."""
+        """Close or refuse what has waited too long, and not for us to look."""
         cdef int reason
         cdef Connection *connection
         if self._accept_again_ns and self._now_ns >= self._accept_again_ns:
             self._resume_accepting()
         for reason in range(RUNNING):
-            while self._lists[reason].first != NULL and self._lists[reason].first.deadline_ns <= self._now_ns:
+            while self._lists[reason].first != NULL and self._lists[reason].first.deadline_ns <= self._seen_ns:
                 connection = self._lists[reason].first
                 if reason == AWAIT_HEAD or reason == AWAIT_CONTENT:
                     self._refuse(connection, Fault.HEAD_TIMEOUT if reason == AWAIT_HEAD else Fault.CONTENT_TIMEOUT, 0)
