@@ -1,0 +1,207 @@
+"""What one request may cost: system calls and calls of Python functions, counted and not timed."""
+
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from sharing import poller, share
+from support import eventually
+
+__all__ = ["poller", "share"]
+
+REQUEST = b"GET / HTTP/1.1\r\nHost: a\r\nUser-Agent: a test\r\nAccept: */*\r\nX-Thing: 1\r\n\r\n"
+REQUESTS = 20
+# A wait that a tracer or a signal interrupts is resumed under a name of its own.
+WAITING = {"epoll": {"epoll_wait", "epoll_pwait"}, "poll": {"poll", "ppoll", "restart_syscall"}}
+CALL = re.compile(r"(\w+)\(")
+
+
+class Application:
+    """Answers with "hello"; /calls begins to count calls of Python functions, /called answers with what was called."""
+
+    def __init__(self):
+        self.called = []
+
+    def __call__(self, environ, start_response):
+        path = environ["PATH_INFO"]
+        content = b"hello"
+        if path == "/calls":
+            sys.setprofile(self.note)
+        elif path == "/called":
+            sys.setprofile(None)
+            content = "\n".join(self.called).encode()
+        elif path == "/generated":
+            return self.generated(start_response)
+        start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(len(content)))])
+        return [content]
+
+    def generated(self, start_response):
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        yield b"one"
+        yield b"two"
+
+    def note(self, frame, event, _argument):
+        if event == "call":
+            self.called.append(f"{frame.f_code.co_filename}:{frame.f_code.co_name}")
+
+
+application = Application()
+
+
+@pytest.fixture
+def serving(share, poller):
+    return lambda *arguments: share("--poller", poller, "--keep-alive", "60", *arguments)
+
+
+class Trace:
+    """The system calls that a process makes between two moments."""
+
+    def __init__(self, pid, path):
+        self._path = path
+        self._strace = subprocess.Popen(
+            ["strace", "-f", "-qq", "-o", str(path), "-p", str(pid)],
+            stdin=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+        )
+        status = Path(f"/proc/{pid}/status")
+        eventually(lambda: f"TracerPid:\t{self._strace.pid}\n" in status.read_text() or self._strace.poll() is not None)
+
+    def stop(self):
+        """The names of the calls in their order; the test is skipped where processes cannot be traced."""
+        if self._strace.poll() is None:
+            self._strace.send_signal(signal.SIGINT)
+        _, said = self._strace.communicate(timeout=10)
+        if "Operation not permitted" in said.decode():
+            pytest.skip(f"processes cannot be traced here: {said.decode().strip()}")
+        lines = [line.partition(" ")[2].lstrip() for line in self._path.read_text().splitlines()]
+        # A call that was under way when the trace began or ended is no call of the requests.
+        return [match[1] for line in lines if (match := CALL.match(line)) and "resumed" not in line]
+
+
+@pytest.fixture
+def calls(tmp_path, poller):
+    """Count the system calls that a worker makes while `send()` runs, without its waiting."""
+    if shutil.which("strace") is None:
+        pytest.skip("strace is not here")
+
+    def counted(server, send):
+        trace = Trace(server.workers()[0], tmp_path / "trace")
+        try:
+            send()
+        finally:
+            made = trace.stop()
+        return Counter(name for name in made if name not in WAITING[poller])
+
+    return counted
+
+
+def test_a_keep_alive_request_is_one_receive_and_one_send(serving, calls):
+    server = serving()
+    with server.client() as client:
+
+        def send():
+            for _ in range(REQUESTS):
+                client.send(REQUEST)
+                assert client.receive_response().content == b"hello"
+
+        send()
+        assert calls(server, send) == {"recvfrom": REQUESTS, "sendto": REQUESTS}
+
+
+def test_a_wait_serves_at_least_one_request(serving, tmp_path, poller):
+    if shutil.which("strace") is None:
+        pytest.skip("strace is not here")
+    server = serving()
+    with server.client() as client:
+        client.request("GET", "/")
+        trace = Trace(server.workers()[0], tmp_path / "trace")
+        for _ in range(REQUESTS):
+            client.request("GET", "/")
+        # One more: the wait that the trace ended.
+        assert sum(name in WAITING[poller] for name in trace.stop()) <= REQUESTS + 1
+
+
+def test_a_pipeline_is_one_receive_and_one_send(serving, calls):
+    server = serving()
+    with server.client() as client:
+
+        def send():
+            client.send(REQUEST * REQUESTS)
+            for _ in range(REQUESTS):
+                assert client.receive_response().content == b"hello"
+
+        send()
+        assert calls(server, send) == {"recvfrom": 1, "sendto": 1}
+
+
+def test_a_request_with_content_is_one_receive_and_one_send(serving, calls):
+    server = serving()
+    with server.client() as client:
+
+        def send():
+            client.request("POST", "/", content=bytes(1000))
+
+        send()
+        assert calls(server, send) == {"recvfrom": 1, "sendto": 1}
+
+
+def test_each_block_of_a_generator_is_one_send(serving, calls):
+    server = serving()
+    with server.client() as client:
+
+        def send():
+            client.request("GET", "/generated")
+
+        send()
+        made = calls(server, send)
+        # Two blocks, and the last chunk. The kernel may be told once, and told back, that the blocks are a burst.
+        assert made.pop("setsockopt", 0) <= 2
+        assert made == {"recvfrom": 1, "sendto": 3}
+
+
+def test_the_lines_of_a_pipeline_are_one_write(serving, calls, poller):
+    server = serving("--access-logfile", f"{poller}.log")
+    log = server.directory / f"{poller}.log"
+    marks = iter(["one", "two"])
+    with server.client() as client:
+
+        def send():
+            mark = next(marks).encode()
+            client.send(REQUEST * (REQUESTS - 1) + REQUEST.replace(b"GET /", b"GET /?" + mark))
+            eventually(lambda: b"GET /?" + mark in log.read_bytes())
+
+        send()
+        assert calls(server, send) == {"recvfrom": 1, "sendto": 1, "write": 1}
+
+
+def test_a_request_of_its_own_connection_needs_no_wait_for_it(serving, calls):
+    server = serving()
+
+    def send():
+        with server.client() as client:
+            client.send(REQUEST.replace(b"X-Thing: 1", b"Connection: close"))
+            client.read_until_closed()
+
+    send()
+    made = calls(server, send)
+    assert made["close"] == made["sendto"] == 1
+    assert made["accept4"] <= 2  # the second finds that there is no other
+    assert made["recvfrom"] <= 2  # likewise, when the connection came before its request
+
+
+@pytest.mark.parametrize("target", ["/", "/generated"])
+@pytest.mark.parametrize("arguments", [(), ("--access-logfile", "calls.log")])
+def test_no_python_function_of_ours_is_called_for_a_request(serving, target, arguments):
+    server = serving(*arguments)
+    with server.client() as client:
+        client.request("GET", "/calls")
+        for _ in range(REQUESTS):
+            client.request("GET", target, [("Cookie", "a=b"), ("Accept", "*/*")])
+        called = client.request("GET", "/called").content.decode().splitlines()
+    assert len(called) >= REQUESTS
+    assert [name for name in called if Path(__file__).name not in name] == []
