@@ -16,7 +16,7 @@ FUZZ_SECONDS ?= 30
 LOAD_SECONDS ?= 20
 
 BIN := .venv/bin
-SOURCES := setup.py pyproject.toml $(wildcard pyserver/*.pyx pyserver/*.pxd)
+SOURCES := setup.py pyproject.toml $(wildcard pyserver/*.pyx pyserver/*.pxd pyserver/*.h)
 # The tests of the compiled core that start no server.
 CORE_TESTS := $(wildcard tests/http tests/connection)
 FUZZER := tests/fuzz_http.py
@@ -41,7 +41,7 @@ lint: .venv/ready-to-test
 	$(BIN)/mypy
 
 sanitize: build/asan/environment
-	env $$(cat $<) $(BIN)/pytest -q $(CORE_TESTS)
+	env $$(cat $<) $(BIN)/pytest -q --capture=sys $(CORE_TESTS)
 
 fuzz: build/asan/environment
 	env $$(cat $<) $(BIN)/python $(FUZZER) --seconds $(FUZZ_SECONDS)
@@ -80,7 +80,7 @@ clean:
 # The variables under which Python runs the core that is built with the sanitizers; none where there are no sanitizers.
 # An interpreter without them has to load their library first. What it leaves behind at its end would be reported as
 # leaks, hence detect_leaks=0; its own allocator would hide the bounds of small objects, hence PYTHONMALLOC.
-build/asan/environment: .venv/ready-to-test $(shell find pyserver -name '*.py' -o -name '*.py[ix]' -o -name '*.pxd')
+build/asan/environment: .venv/ready-to-test $(shell find pyserver -name '*.py' -o -name '*.py[ix]' -o -name '*.pxd' -o -name '*.h')
 	@mkdir -p build/asan; : >$@.new; \
 	library=$$(gcc -print-file-name=libasan.so 2>/dev/null); \
 	if [ -f "$$library" ] && [ -z "$$(LD_PRELOAD=$$library true 2>&1)" ]; then \

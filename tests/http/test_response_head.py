@@ -75,6 +75,15 @@ def test_a_head_may_be_longer_than_any_buffer():
     assert head == b"HTTP/1.1 200 OK\r\n" + (b"X: " + b"b" * 100_000 + b"\r\n") * 3 + b"Content-Length: 0\r\n\r\n"
 
 
+@pytest.mark.parametrize("size", [4096, 8192])
+def test_a_head_may_end_anywhere_around_the_end_of_a_buffer(size):
+    # The sanitizers see what is written beyond it.
+    for length in range(size - 400, size + 10):
+        head, _ = format_response_head("200 OK", [("X", "b" * length)], server=b"s" * 64, known=5, minor=0)
+        assert head.startswith(b"HTTP/1.1 200 OK\r\nX: " + b"b" * length + b"\r\nDate: ")
+        assert head.endswith(b"\r\nServer: " + b"s" * 64 + b"\r\nContent-Length: 5\r\nConnection: keep-alive\r\n\r\n")
+
+
 INSTANTS = {
     "the-first-second": 0,
     "the-last-second-of-a-day": 86399,
