@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 from pyserver._http import Fault
 
-
 # The reason phrases of the statuses that the server itself answers with; RFC 9110 §15.
 REASONS = {
     400: "Bad Request",
