@@ -453,6 +453,7 @@ cdef inline Outcome parse_field_line(
     cdef Py_ssize_t at = head.position
     cdef Py_ssize_t last, stop, last_of_name, stop_of_name
     cdef int state = head.state
+    cdef uint32_t seen
     cdef unsigned char c
     cdef Field *field
     if state == AWAIT_FIELD_LINE:
@@ -470,11 +471,14 @@ cdef inline Outcome parse_field_line(
     last = min(head.line + <Py_ssize_t> bounds.field, <Py_ssize_t> HEAD_CEILING)
     stop = min(length, last + 1)
     if state == IN_FIELD_NAME:
+        # In a register: the compiler must take a store to the field for one that may change the text.
+        seen = field.kind
         last_of_name = min(last, head.mark + <Py_ssize_t> NAME_CEILING)
         stop_of_name = min(length, last_of_name + 1)
         while at < stop_of_name and TOKEN[base[at]]:
-            field.kind |= TOKEN[base[at]]
+            seen |= TOKEN[base[at]]
             at += 1
+        field.kind = <uint16_t> seen
         if at > last_of_name:
             return refuse(head, last_of_name, Fault.FIELD_LIMIT)
         if at == length:
@@ -1015,7 +1019,9 @@ cdef int finish_response_head(
         persists[0] = False
     decide_framing(response, known, minor)
     if response.has_length and response.status != 204:
-        out.used += snprintf(<char *> out.data + out.used, 64, b"Content-Length: %lld\r\n", <long long> response.length)
+        append(out, b"Content-Length: ", 16)
+        out.used = write_decimal(out.data + out.used, <uint64_t> response.length) - out.data
+        append(out, b"\r\n", 2)
     elif response.framing == BY_CHUNKS:
         append(out, b"Transfer-Encoding: chunked\r\n", 28)
     elif response.framing == BY_CLOSE:
@@ -1027,6 +1033,23 @@ cdef int finish_response_head(
     append(out, b"\r\n", 2)
     response.is_head_done = True
     return 0
+
+
+cdef unsigned char *write_decimal(unsigned char *to, uint64_t number) noexcept nogil:
+    """Write the digits of `number`; returns where they end. The room for twenty is the caller's to have."""
+    cdef unsigned char digits[20]
+    cdef int count = 0
+    while True:
+        digits[count] = <unsigned char> (c"0" + number % 10)
+        number //= 10
+        count += 1
+        if number == 0:
+            break
+    while count:
+        count -= 1
+        to[0] = digits[count]
+        to += 1
+    return to
 
 
 cdef inline void decide_framing(Response *response, int64_t known, uint32_t minor) noexcept nogil:
