@@ -56,6 +56,7 @@ cdef class Engine(Transport):
     cdef int _again_capacity
     cdef int64_t _accept_again_ns       # when accepting goes on after descriptors ran out; 0: it goes on now
     cdef int64_t _said_exhausted_ns
+    cdef int64_t _said_unspooled_ns
     cdef readonly int connections
     cdef readonly int64_t requests
     cdef readonly bint is_retiring

@@ -919,7 +919,12 @@ cdef class Engine(Transport):
                 output.spool_end = 0
             write_spool(output.spool, data, length, output.spool_end)
         except OSError as error:
-            self.log.error("cannot keep a response to %s in a file, so it stays in memory: %s", self._peer(connection), error)
+            # A response has thousands of blocks.
+            if self._now_ns - self._said_unspooled_ns >= SECOND:
+                self._said_unspooled_ns = self._now_ns
+                self.log.error(
+                    "cannot keep a response to %s in a file, so it stays in memory: %s", self._peer(connection), error
+                )
             return add_copy(output, data, length)
         add_range(output, SPOOLED, output.spool, output.spool_end, length)
         output.spool_end += length

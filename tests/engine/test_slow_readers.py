@@ -186,6 +186,16 @@ def test_an_application_that_waits_for_its_client_loses_no_byte(serving, target,
             assert response.content == content_of(LARGE, 16_384 if "small" in target else BLOCK)
 
 
+def test_a_response_that_the_disk_does_not_take_stays_in_memory_and_is_whole(serving, tmp_path_factory):
+    directory = tmp_path_factory.mktemp("spool")
+    server = serving("--tmp-upload-dir", str(directory))
+    directory.rmdir()
+    with slow_client(server) as client:
+        order(client, "/generator")
+        assert client.receive_response().content == content_of(LARGE)
+    assert server.log().count("cannot keep a response to 127.0.0.1") == 1
+
+
 @linux_only
 @pytest.mark.parametrize("size", [16_384, BLOCK])
 def test_the_file_of_a_response_does_not_grow_beyond_its_limit(serving, size):
