@@ -6,7 +6,7 @@ import time
 
 import pytest
 from sharing import Routes
-from support import Client
+from support import Client, eventually
 
 application = Routes()
 ATOMS = [
@@ -277,4 +277,5 @@ def test_the_default_format_is_the_combined_one_of_other_servers(share, poller):
         r"127\.0\.0\.1 - u \[\d\d/[A-Z][a-z]{2}/\d{4}:\d\d:\d\d:\d\d [+-]\d{4}\] "
         r'"GET /hello\?x HTTP/1\.1" 201 5 "r" "u"'
     )
-    assert re.fullmatch(pattern, (server.directory / f"{poller}-default.log").read_text().splitlines()[-1])
+    log = server.directory / f"{poller}-default.log"
+    assert eventually(lambda: [line for line in log.read_text().splitlines() if re.fullmatch(pattern, line)])
