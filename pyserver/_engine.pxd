@@ -4,8 +4,9 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t
 from pyserver._access cimport AccessLog
 from pyserver._connection cimport Connection, Content, DeadlineList, Reader, Source
 from pyserver._exchange cimport Exchange, Gateway, Transport
-from pyserver._http cimport Bounds, Head, Limits, Out, Outcome, Response, Span, Stamp
+from pyserver._http cimport Bounds, Head, Limits, Out, Outcome, Span
 from pyserver._poller cimport Poller
+from pyserver._response cimport Response, Stamp
 from pyserver._scoreboard cimport Slot
 from pyserver._system cimport sockaddr_storage
 

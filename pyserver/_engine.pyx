@@ -52,30 +52,32 @@ from pyserver._connection cimport (
     take_memory,
 )
 from pyserver._http cimport (
-    BY_CHUNKS,
-    BY_CLOSE,
-    BY_LENGTH,
     COMPLETE,
     EXPECTS_CONTINUE,
     HAS_CHUNKED,
     NEED_MORE,
-    NO_CONTENT,
     REFUSED,
     Fault,
     Outcome,
     append,
-    append_chunk_size,
-    finish_response_head,
     free_head,
     head_persists,
     is_begun,
     parse_head,
     reset_head,
+)
+from pyserver._poller cimport BROKEN, EXCLUSIVE, READABLE, READY_LIMIT, WRITABLE, new_poller
+from pyserver._response cimport (
+    BY_CHUNKS,
+    BY_CLOSE,
+    BY_LENGTH,
+    NO_CONTENT,
+    append_chunk_size,
+    finish_response_head,
     reset_response,
     set_stamp,
     start_response_head,
 )
-from pyserver._poller cimport BROKEN, EXCLUSIVE, READABLE, READY_LIMIT, WRITABLE, new_poller
 from pyserver._scoreboard cimport Cell
 from pyserver._spool cimport open_spool, write_spool
 from pyserver._system cimport (

@@ -3,7 +3,8 @@ from libc.stdint cimport int64_t, uint8_t
 
 from pyserver._access cimport AccessLog
 from pyserver._connection cimport Connection, Content
-from pyserver._http cimport Head, Out, Response, Span, Stamp
+from pyserver._http cimport Head, Out, Span
+from pyserver._response cimport Response, Stamp
 from pyserver._scoreboard cimport Slot
 
 

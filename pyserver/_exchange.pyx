@@ -5,12 +5,12 @@ No sockets here and no PEP 3333: a gateway says what the content is, this says w
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.stdint cimport int64_t
 
-from pyserver._http cimport (
+from pyserver._http cimport append
+from pyserver._response cimport (
     BY_CHUNKS,
     BY_CLOSE,
     BY_LENGTH,
     NO_CONTENT,
-    append,
     append_chunk_size,
     finish_response_head,
     reset_response,

@@ -1,4 +1,4 @@
-# The contract of _http: request heads, chunked content, response heads. Bytes in, facts out.
+# The contract of _http: request heads, chunked content, field checks. Bytes in, facts out.
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 
@@ -156,6 +156,7 @@ cdef Outcome decode_chunks(
 cdef bint is_field_name(Span text) noexcept nogil
 cdef bint is_field_value(Span text) noexcept nogil
 cdef bint is_host(Span text) noexcept nogil
+cdef bint parse_decimal(Span text, uint64_t *value) noexcept nogil
 cdef bint same_text(Span one, Span other) noexcept nogil
 
 
@@ -168,41 +169,13 @@ cdef struct Out:
 
 cdef int reserve(Out *out, Py_ssize_t more) except -1
 cdef int append(Out *out, const void *data, Py_ssize_t length) except -1
-
-
-cdef enum Framing:
-    UNDECIDED = 0
-    NO_CONTENT                  # HEAD, 204, 304: the head is all there is
-    BY_LENGTH
-    BY_CHUNKS
-    BY_CLOSE
-
-
-cdef struct Response:
-    int status
-    Framing framing
-    bint is_started             # start_response_head() has been called
-    bint is_head_done           # the head is complete and may be on the wire
-    bint to_head_request
-    bint has_length
-    bint has_date
-    bint has_server
-    bint says_close
-    Py_ssize_t head_at          # where its head begins in Out
-    int64_t length              # declared content bytes
-    int64_t sent                # content bytes given to Out or to the socket
-
-
-cdef struct Stamp:
-    # The field lines that are the same for every response of a second.
-    char text[160]
-    int length                  # of both together
-    int date_length             # Date comes first
-
-
-cdef void reset_response(Response *response, bint to_head_request) noexcept nogil
-cdef int start_response_head(Response *response, Out *out, object status, object fields) except -1
-cdef int finish_response_head(Response *response, Out *out, const Stamp *stamp, int64_t known, uint32_t minor, bint *persists) except -1
 cdef unsigned char *write_decimal(unsigned char *to, uint64_t number) noexcept nogil
-cdef int append_chunk_size(Out *out, Py_ssize_t size) except -1
-cdef int set_stamp(Stamp *stamp, int64_t unix_time, bytes server, bint with_date) except -1
+
+
+cdef inline bint equals(const unsigned char *text, const char *lower, Py_ssize_t length) noexcept nogil:
+    """Whether ASCII text is `lower`, letters compared without case."""
+    cdef Py_ssize_t at
+    for at in range(length):
+        if (text[at] | 0x20) != <unsigned char> lower[at]:
+            return False
+    return True

@@ -13,11 +13,9 @@ from libc.string cimport memcmp, memcpy, memset
 
 from pyserver._connection cimport Content, take_memory
 from pyserver._http cimport (
-    BY_LENGTH,
     CONTENT_LENGTH_FIELD,
     CONTENT_TYPE_FIELD,
     HAS_CHUNKED,
-    NO_CONTENT,
     OTHER,
     PROXY_FIELD,
     TARGET_PERCENT,
@@ -25,6 +23,7 @@ from pyserver._http cimport (
     UNDERSCORED,
     FieldKind,
 )
+from pyserver._response cimport BY_LENGTH, NO_CONTENT
 from pyserver._system cimport AF_INET, AF_INET6, inet_ntop
 
 import io

@@ -23,7 +23,7 @@ from conformance import grammar
 from conformance.case import judge
 from conformance.differences import difference_from_h11
 
-from pyserver import _http
+from pyserver import _http, _response
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -66,7 +66,7 @@ def look_at_response(rng: random.Random, seen: Counter[str]) -> Finding | None:
     """Whether a response head is refused, or is what was given and no more."""
     status, fields, options = given = grammar.response(rng)
     try:
-        head, _ = _http.format_response_head(status, fields, **options)
+        head, _ = _response.format_response_head(status, fields, **options)
     except (TypeError, ValueError):
         seen["responses refused"] += 1
         return None

@@ -42,8 +42,8 @@ FREE_OF_PYTHON = {
         "take_chunk_byte",
         "take_extension_byte",
         "take_trailer_byte",
-        "decide_framing",
     ],
+    "_response": ["decide_framing", "is_hop_by_hop"],
     "_connection": ["enlist", "delist", "drop_after_head", "next_content"],
 }
 _FUNCTION = re.compile(r"c?p?def [^(]*?(\w+)\(")

@@ -23,6 +23,7 @@ LAYERS = [
     {"_exchange"},
     {"_poller"},
     {"_connection"},
+    {"_response"},
     {"_http"},
 ]
 LEAVES = {"_version", "errors", "refusals", "signals", "_scoreboard", "sockets", "log", "access", "_access", "_spool", "_system"}

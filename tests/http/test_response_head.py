@@ -9,7 +9,7 @@ import pytest
 from conformance import responses
 from conformance.responses import CASES, ResponseCase
 
-from pyserver._http import format_response_head
+from pyserver._response import format_response_head
 
 SENT = {name: case for name, case in CASES.items() if case.refuse is None}
 REFUSED = {name: case for name, case in CASES.items() if case.refuse}
