@@ -391,16 +391,20 @@ cdef class WSGIGateway(Gateway):
         return self._remember(name, text, length)
 
     cdef Name *_remember(self, Name *name, const unsigned char *text, Py_ssize_t length) except NULL:
-        cdef bytearray key = bytearray(b"HTTP_")
-        cdef object interned
+        cdef bytearray octets = bytearray(b"HTTP_")
+        cdef object key
         cdef Py_ssize_t at
         for at in range(length):
-            key.append(as_key(text[at]))
-        interned = sys.intern(key.decode("ascii"))
-        Py_INCREF(interned)
+            octets.append(as_key(text[at]))
+        key = octets.decode("ascii")
+        if name.key == NULL:
+            # An interned key is found faster. Only in a free place: Python 3.12 keeps what is interned for ever, and
+            # there is no end to the names that a client can make up.
+            key = sys.intern(key)
+        Py_INCREF(key)
         Py_XDECREF(name.key)
-        name.key = <PyObject *> interned
-        name.tells_scheme = interned in self._scheme_fields
+        name.key = <PyObject *> key
+        name.tells_scheme = key in self._scheme_fields
         return name
 
     cdef dict _environ(self, Exchange exchange):
