@@ -118,4 +118,4 @@ def test_functions_without_the_gil_have_no_scored_line(module):
 
 def test_a_line_that_talks_to_python_is_scored(module):
     _, found = module
-    assert any(line.score for lines in found.values() for line in lines if line.text.strip() == "raise MemoryError()")
+    assert any(line.score for lines in found.values() for line in lines if line.text.strip().startswith("raise "))
