@@ -40,6 +40,7 @@ cdef class Engine(Transport):
     cdef Listener *_listeners
     cdef int _listener_count
     cdef dict _watches
+    cdef list _unwatched
     cdef Reader _scratch                # what is received before it is known to be incomplete
     cdef int64_t _out_since_ns
     cdef Exchange _exchange             # reused while nobody else holds it

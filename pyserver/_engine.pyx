@@ -217,6 +217,7 @@ cdef class Engine(Transport):
         self._server = server
         self._with_date = date
         self._watches = {}
+        self._unwatched = []
         self._accepts = True
         self._lists[AWAIT_FIRST_BYTE].duration_ns = durations.head_ns
         self._lists[AWAIT_HEAD].duration_ns = durations.head_ns
@@ -299,6 +300,8 @@ cdef class Engine(Transport):
             self._run_again(again)
         self._expire()
         self._free_dead()
+        if self._unwatched:
+            self._unwatched.clear()
         if self.access is not None:
             self.access.flush_lines()
         if self.max_requests and self.requests >= self.max_requests and self.on_max_requests is not None:
@@ -413,6 +416,8 @@ cdef class Engine(Transport):
         cdef _WatchSource watched = self._watches.pop(fd)[0]
         self._poller.remove(&watched.source)
         watched.source.fd = -1
+        # Its event may still be under way in this round, and points to it.
+        self._unwatched.append(watched)
 
     # ---- accepting ----
 
