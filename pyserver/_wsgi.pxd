@@ -61,7 +61,7 @@ cdef class WSGIGateway(Gateway):
     cdef int _put_target(self, dict environ, const Head *head, const unsigned char *base) except -1
     cdef int _put_fields(self, dict environ, Exchange exchange) except -1
     cdef int _put_repeated(self, dict environ, object key, object value) except -1
-    cdef int _put_scheme(self, dict environ, object key, object value) except -1
+    cdef int _put_scheme(self, dict environ) except -1
     cdef int _put_content(self, dict environ, Exchange exchange) except -1
     cdef int _answer(self, Exchange exchange, object result) except -1
     cdef int _answer_list(self, Exchange exchange, object blocks) except -1

@@ -479,7 +479,7 @@ cdef class WSGIGateway(Gateway):
             if PyDict_GET_SIZE(environ) == size:
                 self._put_repeated(environ, key, value)
             if name.tells_scheme:
-                self._put_scheme(environ, key, value)
+                self._put_scheme(environ)
         return 0
 
     cdef int _put_repeated(self, dict environ, object key, object value) except -1:
@@ -487,13 +487,17 @@ cdef class WSGIGateway(Gateway):
         environ[key] = environ[key] + ("; " if key == "HTTP_COOKIE" else ",") + value
         return 0
 
-    cdef int _put_scheme(self, dict environ, object key, object value) except -1:
+    cdef int _put_scheme(self, dict environ) except -1:
         cdef object address = environ["REMOTE_ADDR"]
+        cdef bint is_https = True
         if address is not self._judged:
             self._judged = address
             self._is_trusted = self._trusts(address)
         if self._is_trusted:
-            environ["wsgi.url_scheme"] = "https" if environ[key] == self._scheme_fields[key] else "http"
+            # Where two fields disagree, the proxy may have set one and passed on the other from its client.
+            for name, said in self._scheme_fields.items():
+                is_https = is_https and environ.get(name, said) == said
+            environ["wsgi.url_scheme"] = "https" if is_https else "http"
         return 0
 
     cdef int _put_content(self, dict environ, Exchange exchange) except -1:

@@ -283,6 +283,19 @@ def test_any_other_value_says_http(server, field):
     assert scheme(server, "127.0.0.1", field) == "http"
 
 
+@pytest.mark.parametrize(
+    ("fields", "wanted"),
+    [
+        (["X-Forwarded-Proto: https", "X-Forwarded-Ssl: on"], "https"),
+        (["X-Forwarded-Proto: http", "X-Forwarded-Ssl: on"], "http"),
+        (["X-Forwarded-Ssl: on", "X-Forwarded-Proto: http"], "http"),
+        (["X-Forwarded-Proto: https", "X-Forwarded-Proto: http"], "http"),
+    ],
+)
+def test_https_is_not_believed_when_another_field_denies_it(server, fields, wanted):
+    assert scheme(server, "127.0.0.1", *fields) == wanted
+
+
 def test_a_stranger_may_not_say_https(server):
     assert scheme(server, "127.0.0.2", "X-Forwarded-Proto: https") == "http"
 
