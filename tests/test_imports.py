@@ -26,7 +26,9 @@ LAYERS = [
     {"_response"},
     {"_http"},
 ]
-LEAVES = {"_version", "errors", "refusals", "signals", "_scoreboard", "sockets", "log", "access", "_access", "_spool", "_system"}
+LEAVES = {
+    "_version", "errors", "refusals", "signals", "_scoreboard", "sockets", "log", "_access", "_spool", "_system",
+}  # fmt: skip
 # `__init__` offers names of any layer, so nothing but a user imports it; the demo is an application.
 OUTSIDE = {"__init__", "demo"}
 

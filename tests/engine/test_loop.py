@@ -108,14 +108,18 @@ def test_connections_and_requests_are_counted(driven):
     assert (driven.engine.connections, driven.engine.requests) == (2, 2)
 
 
-def test_a_poller_that_can_itself_be_waited_on_is_readable_when_there_is_something_to_do(driven):
-    try:
-        poller = driven.engine.fileno()
-    except OSError:
-        pytest.skip("this poller cannot itself be waited on")
-    assert select.select([poller], [], [], 0)[0] == []
+@pytest.mark.skipif("epoll" not in POLLERS, reason="no epoll here")
+@pytest.mark.parametrize("driven", ["epoll"], indirect=True)
+def test_the_descriptor_of_epoll_is_readable_when_there_is_something_to_do(driven):
+    assert select.select([driven.engine], [], [], 0)[0] == []
     with Client(driven.address):
-        assert select.select([poller], [], [], 5)[0] == [poller]
+        assert select.select([driven.engine], [], [], 5)[0] == [driven.engine]
+
+
+@pytest.mark.parametrize("driven", ["poll"], indirect=True)
+def test_poll_has_no_descriptor_to_wait_on(driven):
+    with pytest.raises(OSError, match="cannot itself be waited on"):
+        driven.engine.fileno()
 
 
 def test_an_unknown_poller_is_refused(tmp_path):

@@ -15,7 +15,7 @@ from support import Client, eventually
 application = Routes()
 
 BLOCK = 65_536
-LARGE = 800 * BLOCK  # more than sockets hold
+LARGE = 400 * BLOCK  # more than sockets hold
 SPOOL = 8_000_000  # likewise
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="looks at /proc")
 
