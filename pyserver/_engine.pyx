@@ -729,6 +729,7 @@ cdef class Engine(Transport):
             self._out_since_ns = self._now_ns
         elif self._now_ns - self._out_since_ns > GATHER_NS:
             self.send(connection)
+            self._out_since_ns = self._now_ns
         note_request_line(slot, exchange.base + head.method, head.target + head.target_length - head.method)
         slot.cells[<int> Cell.BUSY_SINCE_NS] = self._now_ns
         if self.access is not None:
