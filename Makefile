@@ -4,6 +4,8 @@
 # make sanitize   the tests of the compiled core, built with the address and undefined-behaviour sanitizers
 # make fuzz       the parser against mutated requests and against h11, for FUZZ_SECONDS
 # make load       the demo application under locust, for LOAD_SECONDS
+# make soak       good, bad, slow and aborted requests at once, for SOAK_SECONDS with each poller; looks for leaks
+# make soak-asan  the same with the sanitizers
 # make clean      removes all that the others made
 #
 # make test PYTHON=python3.12      with another interpreter, after make clean
@@ -14,15 +16,17 @@ BIND ?= 127.0.0.1:8000
 WORKERS ?= 2
 FUZZ_SECONDS ?= 30
 LOAD_SECONDS ?= 20
+SOAK_SECONDS ?= 600
 
 BIN := .venv/bin
 SOURCES := setup.py pyproject.toml $(wildcard pyserver/*.pyx pyserver/*.pxd pyserver/*.h)
 # The tests of the compiled core that start no server.
 CORE_TESTS := $(wildcard tests/http tests/connection)
 FUZZER := tests/fuzz_http.py
+SOAK := SOAK_SECONDS=$(SOAK_SECONDS) $(BIN)/pytest -s -m soak tests/soak
 PIP_INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check
 
-.PHONY: help run test lint sanitize fuzz load clean
+.PHONY: help run test lint sanitize fuzz load soak soak-asan clean
 
 help:
 	@sed -n '/^$$/q; s/^# \{0,1\}//p' Makefile
@@ -48,6 +52,12 @@ fuzz: build/asan/environment
 
 load: .venv/ready-to-load
 	PATH=$(CURDIR)/$(BIN):$$PATH loadtests/run --run-time $(LOAD_SECONDS)s
+
+soak: .venv/ready-to-test
+	$(SOAK)
+
+soak-asan: build/asan/environment
+	env $$(cat $<) $(SOAK)
 
 clean:
 	rm -rf .venv build *.egg-info .mypy_cache .pytest_cache .ruff_cache pyserver/*.so

@@ -1,0 +1,137 @@
+"""One client of a soaked server: its connections, its chances, and what it makes of the answers."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import itertools
+import socket
+import struct
+from typing import TYPE_CHECKING
+
+from support import Client
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Callable
+    from random import Random
+
+    from soak.requests import Order
+    from support import Address, Response
+
+_NO_LINGER = struct.pack("ii", 1, 0)
+_PATIENCE = 60.0  # for one operation, seconds; more than anything takes on a machine that has other work
+
+
+class SlowClient(Client):
+    """One that pauses before it reads, each time.
+
+    Args:
+        pause: called before every read.
+    """
+
+    def __init__(self, address: Address, timeout: float, receive_buffer: int, pause: Callable[[], None]) -> None:
+        super().__init__(address, timeout, receive_buffer)
+        self._pause = pause
+
+    def _receive_more(self) -> None:
+        self._pause()
+        super()._receive_more()
+
+
+@dataclasses.dataclass
+class Visit:
+    """What one client is given, and the answers it has counted.
+
+    Attributes:
+        addresses: where the server listens.
+        random: decides what is asked for.
+        over: set when the load is over.
+        answers: how many there were of each status.
+    """
+
+    addresses: list[Address]
+    random: Random
+    over: threading.Event
+    answers: collections.Counter[int] = dataclasses.field(default_factory=collections.Counter)
+
+    def client(self, receive_buffer: int | None = None) -> Client:
+        """A new connection to one of the addresses."""
+        return Client(self.random.choice(self.addresses), _PATIENCE, receive_buffer)
+
+    def tcp_client(self) -> Client:
+        """A new connection that is no Unix socket."""
+        return Client(next(one for one in self.addresses if isinstance(one, tuple)), _PATIENCE)
+
+    def slow_client(self, receive_buffer: int) -> Client:
+        """A new connection that is read from a little at a time, while the load goes on."""
+        address = self.random.choice(self.addresses)
+        return SlowClient(address, _PATIENCE, receive_buffer, lambda: self.pause(0.005))
+
+    def pause(self, seconds: float) -> None:
+        """Let time pass, unless the load is over."""
+        self.over.wait(seconds)
+
+    def send_in_parts(self, client: Client, data: bytes, parts: int, pause: float = 0.0) -> None:
+        """Send the data cut at random places, with a pause of so many seconds behind each part."""
+        cuts = sorted(self.random.choices(range(len(data) + 1), k=parts - 1))
+        for begin, end in itertools.pairwise([0, *cuts, len(data)]):
+            client.send(data[begin:end])
+            if pause:
+                self.pause(pause)
+
+    def ask(self, client: Client, order: Order) -> Response:
+        """Send an order and receive the answer to it."""
+        client.send(order.data)
+        return self.expect(client, order)
+
+    def expect(self, client: Client, order: Order) -> Response:
+        """The answer to an order, which has to be right to the last byte."""
+        return self.expect_content(client, order.content, order.status, order.method)
+
+    def expect_content(self, client: Client, content: bytes, status: int = 200, method: str = "GET") -> Response:
+        """The next answer, which has to have this content."""
+        response = client.receive_response(method)
+        self.answers[response.status] += 1
+        if response.status != status:
+            raise AssertionError(f"{response.status} instead of {status}: {response.content[:300]!r}")
+        if response.content != content:
+            raise AssertionError(_difference(response.content, content))
+        return response
+
+    def expect_refusal(self, client: Client, status: int) -> None:
+        """An error response, and then the end of the connection."""
+        response = client.receive_response()
+        self.answers[response.status] += 1
+        if (response.status, response.field("Connection")) != (status, "close"):
+            closes = response.values("Connection")
+            raise AssertionError(f"{response.status} instead of {status}, {closes}: {response.content[:300]!r}")
+        self.expect_end(client)
+
+    def expect_end(self, client: Client) -> None:
+        """The end of the connection, and nothing before it."""
+        if rest := client.read_until_closed():
+            raise AssertionError(f"{len(rest)} bytes instead of the end of the connection: {rest[:300]!r}")
+
+    def expect_cut(self, client: Client) -> None:
+        """An answer that ends too early, and tells so by its framing."""
+        try:
+            response = client.receive_response()
+        except EOFError:
+            return
+        raise AssertionError(f"a response of {len(response.content)} bytes that was cut looks complete")
+
+
+def reset(client: Client) -> None:
+    """Close in a way that no server can overlook; on a Unix socket it is an ordinary close."""
+    client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
+    client.close()
+
+
+def _difference(got: bytes, wanted: bytes) -> str:
+    pairs = enumerate(zip(got, wanted, strict=False))
+    at = next((at for at, (one, other) in pairs if one != other), min(len(got), len(wanted)))
+    return (
+        f"{len(got)} bytes of content instead of {len(wanted)}; they differ from byte {at}: "
+        f"{got[at : at + 60]!r} instead of {wanted[at : at + 60]!r}"
+    )
