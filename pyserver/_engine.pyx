@@ -996,8 +996,9 @@ cdef class Engine(Transport):
         cdef int own
         if self.out.used and connection.output == NULL and not connection.is_gone:
             sent = send(connection.source.fd, self.out.data, <size_t> self.out.used, MSG_NOSIGNAL | MSG_MORE)
-            if sent == self.out.used:
-                self.out.used = 0
+            if sent > 0:
+                self.out.used -= sent
+                memmove(self.out.data, self.out.data + sent, <size_t> self.out.used)
         self.send(connection)
         while length and connection.output == NULL and not connection.is_gone:
             sent = pyserver_sendfile(connection.source.fd, file, offset, <size_t> length)
