@@ -77,6 +77,7 @@ cdef struct Output:
     int64_t in_memory           # bytes in COPIED segments
     int64_t spooled             # bytes in the temporary file
     int64_t spool_end
+    int64_t given               # bytes the socket has taken of it
     int spool                   # descriptor of the temporary file, or -1
 
 
@@ -86,6 +87,7 @@ cdef struct Connection:
     uint8_t listener
     bint is_watched
     bint is_readable            # the poller said so while reading had to wait
+    bint is_again               # it has asked for another turn
     bint has_ended              # the peer has sent its last byte
     bint is_gone                # the peer takes no more: what is written is dropped
     bint closes                 # once all output is written
@@ -98,6 +100,7 @@ cdef struct Connection:
     uint32_t requests           # begun on this connection
     Connection *earlier
     Connection *later
+    int unsent                  # bytes in the socket's buffer when it began to wait for a write
     int64_t deadline_ns
     int64_t linger_until_ns
     Reader *reader              # NULL while no byte is waiting

@@ -64,15 +64,18 @@ cdef class Engine(Transport):
     cdef readonly bint is_retiring
     cdef bint _is_stopped
     cdef bint _accepts
+    cdef int _last_descriptor           # connections beyond it wait until there are fewer
     cdef public int64_t max_requests
     cdef public object on_max_requests
 
     cdef int _note_seen(self, int count) noexcept
     cdef int _tick(self, int64_t now_ns) except -1
     cdef int _dispatch(self, Source *source, int events) except -1
+    cdef int _tend(self, Connection *connection, int events) except -1
+    cdef int _give_up(self, Connection *connection) except -1
     cdef int _go_on_reading(self, Connection *connection, bint is_broken) except -1
     cdef int _go_on_writing(self, Connection *connection) except -1
-    cdef int _read_later(self, Connection *connection) except -1
+    cdef int _go_on_later(self, Connection *connection) except -1
     cdef int _run_again(self, int count) except -1
     cdef int _accept(self, Listener *listener) except -1
     cdef int _adopt(self, int fd, const sockaddr_storage *address, int listener) except -1
@@ -85,15 +88,16 @@ cdef class Engine(Transport):
     cdef int _advance(self, Connection *connection, Reader *reader) except -1
     cdef int _leave(self, Connection *connection, Reader *reader) except -1
     cdef int _begin_content(self, Connection *connection, Reader *reader) except? -1
-    cdef int _feed(self, Connection *connection, const unsigned char *base, Py_ssize_t length, Py_ssize_t *consumed) except? -1
+    cdef int _feed(self, Connection *connection, unsigned char *base, Py_ssize_t length, Py_ssize_t *consumed) except? -1
     cdef bint _keep(self, Connection *connection, Content *content, Span data) except -1
     cdef int _run(self, Connection *connection, Reader *reader) except -1
     cdef int _log_access(self, Exchange exchange, int64_t duration_ns) except -1
-    cdef int _refuse(self, Connection *connection, int fault, Py_ssize_t at) except -1
-    cdef int _answer(self, Connection *connection, int status, str words) except -1
+    cdef int _refuse(self, Connection *connection, int fault, Py_ssize_t at, bint to_head) except -1
+    cdef int _answer(self, Connection *connection, int status, str words, bint to_head) except -1
     cdef str _peer(self, Connection *connection)
     cdef int join_blocks(self, Connection *connection, bint wanted) except -1
     cdef int send(self, Connection *connection) except -1
+    cdef int _give(self, Connection *connection, int more) except -1
     cdef int _trim_out(self) except -1
     cdef int send_block(self, Connection *connection, object block, const unsigned char *data, Py_ssize_t length, bint lent, bint in_chunk) except -1
     cdef int _queue_lent(self, Connection *connection, object block, const unsigned char *data, Py_ssize_t length) except -1
@@ -109,3 +113,4 @@ cdef class Engine(Transport):
     cdef int _close(self, Connection *connection) except -1
     cdef int _free_dead(self) noexcept
     cdef int _expire(self) except -1
+    cdef int _expire_one(self, Connection *connection, int reason) except -1

@@ -66,13 +66,9 @@ from pyserver._http cimport (
     parse_head,
     reset_head,
 )
+from pyserver._exchange cimport forks
 from pyserver._poller cimport BROKEN, EXCLUSIVE, READABLE, READY_LIMIT, WRITABLE, new_poller
 from pyserver._response cimport (
-    BY_CHUNKS,
-    BY_CLOSE,
-    BY_LENGTH,
-    NO_CONTENT,
-    append_chunk_size,
     finish_response_head,
     reset_response,
     set_stamp,
@@ -90,6 +86,7 @@ from pyserver._system cimport (
     MSG_MORE,
     MSG_NOSIGNAL,
     POLLOUT,
+    SHUT_RDWR,
     SHUT_WR,
     SOL_SOCKET,
     SO_LINGER,
@@ -103,10 +100,13 @@ from pyserver._system cimport (
     pollfd,
     pyserver_accept,
     pyserver_coarse_now_ns,
+    pyserver_descriptor_limit,
     pyserver_dup,
     pyserver_now_ns,
     pyserver_sendfile,
     pyserver_unix_time_ns,
+    pyserver_unread,
+    pyserver_unsent,
     recv,
     send,
     sendmsg,
@@ -129,6 +129,9 @@ cdef enum:
     ACCEPTS = 64                # connections accepted in a row
     # Up to here a copy costs less than a second entry in the vector of a write.
     COPY_LIMIT = 16384
+    OUT_LIMIT = 65536           # responses of a pipeline gathered before they are sent
+    DRAINED = 1 << 23           # bytes sent in a row to one connection before others have their turn
+    SPARE_DESCRIPTORS = 32      # left to the application when connections take all others
     OUT_KEPT = 1 << 20          # what the buffer for them may have grown to and be kept
 
 cdef int64_t SECOND = 1000000000
@@ -136,6 +139,7 @@ cdef int64_t GATHER_NS = 5000000            # how long a response waits for the 
 cdef int64_t LINGER_NS = 2 * SECOND         # silence after which a closed connection is given up
 cdef int64_t LINGER_AT_MOST_NS = 30 * SECOND
 cdef int64_t ACCEPT_PAUSE_NS = SECOND
+cdef int64_t EMPTYING_NS = 2 * SECOND       # how long a retiring worker goes on accepting what is queued
 
 
 cdef class _WatchSource:
@@ -193,7 +197,7 @@ cdef class Engine(Transport):
         durations: what a connection may wait for.
         buffers: what is kept in memory.
         log: has debug(), info(), warning() and error(), as `log.ErrorLog`.
-        access: gets a record of every response, or None.
+        access: gets a record of every response but those of refusals, or None.
         row: address of the worker's scoreboard slot; 0 for none.
         poller: "auto", "epoll" or "poll".
         server: value of the Server field; empty for no such field.
@@ -235,6 +239,8 @@ cdef class Engine(Transport):
             self._listeners[at].index = at
             self._listener_count += 1
             self._poller.add(&self._listeners[at].source, READABLE | EXCLUSIVE)
+        self._last_descriptor = pyserver_descriptor_limit()
+        self._last_descriptor -= min(SPARE_DESCRIPTORS, self._last_descriptor // 8)
         self._tick(pyserver_now_ns())
 
     def __dealloc__(self):
@@ -290,7 +296,13 @@ cdef class Engine(Transport):
         cdef int count, at, again
         with nogil:
             count = poller.wait(wait_ms)
-        PyErr_CheckSignals()
+        if count < 0:
+            raise OSError(-count, f"the poller failed: {strerror(-count).decode()}")
+        try:
+            PyErr_CheckSignals()
+        except Exception:
+            # Of a handler that the application installed; between requests there is nobody else to raise it in.
+            self.log.exception("A signal handler raised an exception")
         self._tick(pyserver_now_ns())
         self._note_seen(count)
         again = self._again_count
@@ -345,15 +357,29 @@ cdef class Engine(Transport):
         if source.kind == WATCH_SOURCE:
             self._watches[source.fd][1]()
             return 0
-        connection = <Connection *> source
-        if events & (READABLE | BROKEN):
-            connection.is_readable = True
-        if connection.output != NULL:
-            if events & (WRITABLE | BROKEN):
-                return self._go_on_writing(connection)
-            return 0
-        if events & (READABLE | BROKEN):
-            return self._go_on_reading(connection, (events & BROKEN) != 0)
+        return self._tend(<Connection *> source, events)
+
+    cdef int _tend(self, Connection *connection, int events) except -1:
+        """One turn of a connection; what goes wrong in it ends this connection and no other."""
+        try:
+            if events & (READABLE | BROKEN):
+                connection.is_readable = True
+            if connection.output != NULL:
+                if events & (WRITABLE | BROKEN):
+                    self._go_on_writing(connection)
+            elif events & (READABLE | BROKEN):
+                self._go_on_reading(connection, (events & BROKEN) != 0)
+        except Exception:
+            self._give_up(connection)
+        return 0
+
+    cdef int _give_up(self, Connection *connection) except -1:
+        """Something of ours failed, memory perhaps: say so, and forget the connection."""
+        self.log.exception("The connection from %s is closed", self._peer(connection))
+        self.out.used = 0
+        self.slot.cells[<int> Cell.BUSY_SINCE_NS] = 0
+        if connection.source.fd >= 0:
+            self._close(connection)
         return 0
 
     cdef int _go_on_reading(self, Connection *connection, bint is_broken) except -1:
@@ -364,10 +390,10 @@ cdef class Engine(Transport):
 
     cdef int _go_on_writing(self, Connection *connection) except -1:
         """The socket takes more; when it has taken all, what was received meanwhile has its turn."""
-        cdef int64_t before = remaining(connection.output)
+        cdef int64_t before = connection.output.given
         self._drain(connection)
         if connection.output != NULL:
-            if remaining(connection.output) == before and connection.waits_for == AWAIT_WRITE:
+            if connection.output.given == before and connection.waits_for == AWAIT_WRITE:
                 return 0            # nothing taken: the deadline stays
             return self._settle(connection)
         if not connection.closes:
@@ -377,10 +403,12 @@ cdef class Engine(Transport):
                 self._receive(connection, True)
         return self._settle(connection)
 
-    cdef int _read_later(self, Connection *connection) except -1:
+    cdef int _go_on_later(self, Connection *connection) except -1:
         """Give others their turn: an edge-triggered poller would not report this connection again."""
         cdef int capacity
         cdef Connection **again
+        if connection.is_again:
+            return 0
         if self._again_count == self._again_capacity:
             capacity = max(16, self._again_capacity * 2)
             again = <Connection **> realloc(self._again, capacity * sizeof(Connection *))
@@ -390,6 +418,7 @@ cdef class Engine(Transport):
             self._again_capacity = capacity
         self._again[self._again_count] = connection
         self._again_count += 1
+        connection.is_again = True
         return 0
 
     cdef int _run_again(self, int count) except -1:
@@ -397,8 +426,9 @@ cdef class Engine(Transport):
         cdef Connection *connection
         for at in range(count):
             connection = self._again[at]
-            if connection.source.fd >= 0 and connection.output == NULL:
-                self._go_on_reading(connection, True)
+            connection.is_again = False
+            if connection.source.fd >= 0:
+                self._tend(connection, READABLE | WRITABLE | BROKEN)
         self._again_count -= count
         memmove(self._again, self._again + count, self._again_count * sizeof(Connection *))
         return 0
@@ -439,6 +469,8 @@ cdef class Engine(Transport):
                     return self._pause_accepting(0)
                 return 1
             self._adopt(fd, &address, listener.index)
+            if fd >= self._last_descriptor:
+                return self._pause_accepting(EMFILE)
         return 0
 
     cdef int _adopt(self, int fd, const sockaddr_storage *address, int listener) except -1:
@@ -456,8 +488,7 @@ cdef class Engine(Transport):
         self.slot.cells[<int> Cell.ACCEPTED] += 1
         self.slot.cells[<int> Cell.CONNECTIONS] = self.connections
         enlist(self._lists, connection, AWAIT_FIRST_BYTE, self._now_ns)
-        self._receive(connection, False)
-        return self._settle(connection)
+        return self._tend(connection, READABLE)
 
     cdef int _pause_accepting(self, int reason) except -1:
         """Descriptors have run out: the listeners stay readable, so look away until one may be free again."""
@@ -490,17 +521,18 @@ cdef class Engine(Transport):
         Connections without a request under way are closed after `idle_grace` seconds, so that a request which was
         sent before its client could know is still answered.
         """
-        cdef int at, turn
+        cdef int at
         cdef int reason
         cdef Connection *connection
-        cdef int64_t latest
+        cdef int64_t latest, began_ns
         if self.is_retiring:
             return
         self.is_retiring = True
+        began_ns = pyserver_now_ns()
         for at in range(self._listener_count):
-            for turn in range(ACCEPTS):
-                if self._accept(&self._listeners[at]):
-                    break
+            # Others may still listen, and clients come for ever.
+            while not self._accept(&self._listeners[at]) and pyserver_now_ns() - began_ns < EMPTYING_NS:
+                pass
             if self._accepts:
                 self._poller.remove(&self._listeners[at].source)
             self._listeners[at].source.fd = -1
@@ -537,7 +569,7 @@ cdef class Engine(Transport):
         connection.is_readable = False
         while connection.source.fd >= 0 and connection.output == NULL and not connection.closes:
             if turn == TURNS:
-                return self._read_later(connection)
+                return self._go_on_later(connection)
             turn += 1
             content = connection.content
             if content != NULL and content.memory != NULL and not content.is_chunked:
@@ -610,12 +642,20 @@ cdef class Engine(Transport):
                 if outcome == COMPLETE:
                     outcome = self._begin_content(connection, reader)
                 elif outcome == REFUSED:
-                    self._refuse(connection, reader.head.fault, reader.head.position)
+                    self._refuse(
+                        connection, reader.head.fault, reader.head.position,
+                        reader.head.method_length == 4 and is_head(reader.data + reader.begin + reader.head.method),
+                    )
             else:
                 outcome = COMPLETE if connection.content.is_complete else NEED_MORE
             if outcome != COMPLETE:
                 break
             self._run(connection, reader)
+            if not connection.closes and (connection.output != NULL or self.out.used > OUT_LIMIT):
+                # What the client has not taken holds back its next request; perhaps it has by now.
+                self.send(connection)
+                if connection.output != NULL and connection.output.first != NULL:
+                    self._drain(connection)
             if connection.closes or connection.output != NULL or reader.begin == reader.length:
                 break
         return self._leave(connection, reader)
@@ -659,22 +699,27 @@ cdef class Engine(Transport):
         return outcome
 
     cdef int _feed(
-        self, Connection *connection, const unsigned char *base, Py_ssize_t length, Py_ssize_t *consumed
+        self, Connection *connection, unsigned char *base, Py_ssize_t length, Py_ssize_t *consumed
     ) except? -1:
-        """Take content from `base`; `consumed` counts the bytes that were its."""
+        """Take content from `base`, which is overwritten; `consumed` counts the bytes that were its."""
         cdef Content *content = connection.content
         cdef Span data
         cdef Py_ssize_t used
+        cdef Py_ssize_t gathered = 0
         cdef int outcome = NEED_MORE
         consumed[0] = 0
         while outcome == NEED_MORE and consumed[0] < length:
             outcome = next_content(content, base + consumed[0], length - consumed[0], &used, &data, &self._bounds)
             consumed[0] += used
             if outcome == REFUSED:
-                self._refuse(connection, content.chunks.fault, consumed[0])
+                self._refuse(connection, content.chunks.fault, consumed[0], False)
                 return REFUSED
-            if data.length and not self._keep(connection, content, data):
-                return REFUSED
+            # The data of many small chunks moves together over what framed it, and is kept at once.
+            if data.length and data.start != base + gathered:
+                memmove(base + gathered, data.start, <size_t> data.length)
+            gathered += data.length
+        if gathered and not self._keep(connection, content, Span(base, gathered)):
+            return REFUSED
         return outcome
 
     cdef bint _keep(self, Connection *connection, Content *content, Span data) except -1:
@@ -694,7 +739,7 @@ cdef class Engine(Transport):
             write_spool(content.file, data.start, data.length, <int64_t> content.received - data.length)
         except OSError as error:
             self.log.error("cannot keep the content of a request from %s: %s", self._peer(connection), error)
-            self._answer(connection, 500, "the content cannot be stored")
+            self._answer(connection, 500, "the content cannot be stored", False)
             return False
         return True
 
@@ -764,32 +809,36 @@ cdef class Engine(Transport):
         facts.status = exchange.response.status
         facts.sent = exchange.response.sent
         facts.duration_ns = duration_ns
-        self.access.record(&facts, exchange.response_head, exchange.environ, self._now_ns)
+        try:
+            self.access.record(&facts, exchange.response_head, exchange.environ, self._now_ns)
+        except Exception:
+            self.log.exception("Error in the access log of %s", exchange.request_line())
         exchange.response_head = None
         exchange.environ = None
         return 0
 
-    cdef int _refuse(self, Connection *connection, int fault, Py_ssize_t at) except -1:
+    cdef int _refuse(self, Connection *connection, int fault, Py_ssize_t at, bint to_head) except -1:
         """Answer a request that breaks a rule, once, and close; the application never sees it."""
         status, section, words = _REFUSALS[fault]
         self.log.warning(
             "refused a request from %s with %d: %s (%s, byte %d)", self._peer(connection), status, words, section, at
         )
-        return self._answer(connection, status, words)
+        return self._answer(connection, status, words, to_head)
 
-    cdef int _answer(self, Connection *connection, int status, str words) except -1:
+    cdef int _answer(self, Connection *connection, int status, str words, bint to_head) except -1:
         """Write a whole response of the server's own, after which the connection is closed."""
         cdef bytes content = f"{status} {_REASONS[status]}: {words}\n".encode()
         cdef Response response
         cdef bint persists = False
         cdef Out *out = &self.out
         self.slot.cells[<int> Cell.REFUSED] += 1
-        reset_response(&response, False)
+        reset_response(&response, to_head)
         start_response_head(
             &response, out, f"{status} {_REASONS[status]}", [("Content-Type", "text/plain; charset=utf-8")]
         )
         finish_response_head(&response, out, &self.stamp, len(content), 1, &persists)
-        append(out, <const char *> content, len(content))
+        if not to_head:
+            append(out, <const char *> content, len(content))
         connection.closes = connection.lingers = True
         return 0
 
@@ -812,30 +861,29 @@ cdef class Engine(Transport):
 
     cdef int send(self, Connection *connection) except -1:
         """Give the responses gathered to the socket, and queue what it does not take."""
+        # A last response waits for the FIN that follows it at once, and both leave in one packet.
+        return self._give(connection, MSG_MORE if connection.closes and not connection.resets else 0)
+
+    cdef int _give(self, Connection *connection, int more) except -1:
         cdef Out *out = &self.out
-        cdef Py_ssize_t sent
-        cdef int flags
-        if out.used == 0:
+        cdef Py_ssize_t used = out.used
+        cdef Py_ssize_t sent = 0
+        if used == 0:
             return 0
+        # Before anything can fail: what has been given is never given again.
+        out.used = 0
         if connection.is_gone or connection.source.fd < 0:
-            out.used = 0
             return 0
         if connection.output == NULL:
-            # A last response waits for the FIN that follows it at once, and both leave in one packet.
-            flags = MSG_NOSIGNAL | (MSG_MORE if connection.closes and not connection.resets else 0)
-            sent = send(connection.source.fd, out.data, <size_t> out.used, flags)
-            if sent == out.used:
-                out.used = 0
-                return self._trim_out()
+            sent = send(connection.source.fd, out.data, <size_t> used, MSG_NOSIGNAL | more)
             if sent < 0:
                 if errno not in (EAGAIN, EWOULDBLOCK, EINTR):
                     return self._lose(connection)
                 sent = 0
-            self._queue(connection, out.data + sent, out.used - sent)
-            out.used = 0
+            if sent < used:
+                self._queue(connection, out.data + sent, used - sent)
             return self._trim_out()
-        self._queue(connection, out.data, out.used)
-        out.used = 0
+        self._queue(connection, out.data, used)
         return self._drain(connection)
 
     cdef int _trim_out(self) except -1:
@@ -931,19 +979,24 @@ cdef class Engine(Transport):
             if self._now_ns - self._said_unspooled_ns >= SECOND:
                 self._said_unspooled_ns = self._now_ns
                 self.log.error(
-                    "cannot keep a response to %s in a file, so it stays in memory: %s", self._peer(connection), error
+                    "cannot keep a response to %s in a file, so the application waits: %s", self._peer(connection), error
                 )
-            return add_copy(output, data, length)
+            self._wait_for_room(connection)
+            if connection.is_gone:
+                return 0
+            if connection.output == NULL:
+                connection.output = new_output()
+            return add_copy(connection.output, data, length)
         add_range(output, SPOOLED, output.spool, output.spool_end, length)
         output.spool_end += length
         return 0
 
     cdef int _wait_for_room(self, Connection *connection) except -1:
-        """Hold the application until the client has taken what is spooled for it."""
+        """Hold the application until the client has taken all that is queued for it."""
         cdef pollfd waited
         cdef int found
         cdef int wait_ms = <int> min(self._lists[AWAIT_WRITE].duration_ns // 1000000, <int64_t> 0x7FFFFFFF)
-        while connection.output != NULL and connection.output.spooled:
+        while connection.output != NULL:
             waited = pollfd(connection.source.fd, POLLOUT, 0)
             with nogil:
                 found = poll(&waited, 1, wait_ms)
@@ -958,7 +1011,12 @@ cdef class Engine(Transport):
         cdef Output *output = connection.output
         cdef Segment *segment
         cdef Py_ssize_t sent
+        cdef int64_t given = 0
+        if output == NULL:
+            return 0                # given up while room was waited for
         while output.first != NULL:
+            if given >= DRAINED:
+                return self._go_on_later(connection)
             segment = output.first
             if segment.kind in (COPIED, BORROWED):
                 sent = send(
@@ -976,6 +1034,8 @@ cdef class Engine(Transport):
                 if errno == EINTR:
                     continue
                 return self._lose(connection)
+            given += sent
+            output.given += sent
             if segment.kind == COPIED:
                 output.in_memory -= sent
             elif segment.kind == SPOOLED:
@@ -994,17 +1054,14 @@ cdef class Engine(Transport):
         """Send a range of a file after what is gathered; what the socket does not take keeps a descriptor of its own."""
         cdef Py_ssize_t sent
         cdef int own
-        if self.out.used and connection.output == NULL and not connection.is_gone:
-            sent = send(connection.source.fd, self.out.data, <size_t> self.out.used, MSG_NOSIGNAL | MSG_MORE)
-            if sent > 0:
-                self.out.used -= sent
-                memmove(self.out.data, self.out.data + sent, <size_t> self.out.used)
-        self.send(connection)
-        while length and connection.output == NULL and not connection.is_gone:
+        cdef int64_t given = 0
+        self._give(connection, MSG_MORE)
+        while length and given < DRAINED and connection.output == NULL and not connection.is_gone:
             sent = pyserver_sendfile(connection.source.fd, file, offset, <size_t> length)
             if sent > 0:
                 offset += sent
                 length -= sent
+                given += sent
             elif sent == 0:
                 self.log.error("a file being sent to %s has become shorter: the connection is closed", self._peer(connection))
                 return self._lose(connection)
@@ -1020,7 +1077,8 @@ cdef class Engine(Transport):
             return self._lose(connection)
         if connection.output == NULL:
             connection.output = new_output()
-        return add_range(connection.output, FROM_FILE, own, offset, length)
+        add_range(connection.output, FROM_FILE, own, offset, length)
+        return self._go_on_later(connection) if given >= DRAINED else 0
 
     cdef int _lose(self, Connection *connection) except -1:
         """The peer takes no more: forget what was meant for it."""
@@ -1040,6 +1098,7 @@ cdef class Engine(Transport):
             return 0
         if connection.output != NULL:
             reason = AWAIT_WRITE
+            connection.unsent = pyserver_unsent(connection.source.fd)
         elif connection.closes:
             return self._finish(connection)
         elif connection.content != NULL:
@@ -1068,8 +1127,18 @@ cdef class Engine(Transport):
     cdef int _finish(self, Connection *connection) except -1:
         """All is written: close, or first let the peer read its answer while what it still sends is dropped."""
         # A FIN would say that a response without framing is complete: one that is not has no polite end.
-        if connection.is_gone or connection.has_ended or connection.resets or not connection.lingers:
+        if connection.is_gone or connection.has_ended or connection.resets:
             return self._close(connection)
+        # Closing with bytes unread would reset the connection, and take what the client has not read with it.
+        if not connection.lingers and pyserver_unread(connection.source.fd) == 0:
+            return self._close(connection)
+        # Up to half a minute is long to hold what nobody will ask for again.
+        if connection.reader != NULL:
+            free_reader(connection.reader)
+            connection.reader = NULL
+        if connection.content != NULL:
+            free_content(connection.content)
+            connection.content = NULL
         shutdown(connection.source.fd, SHUT_WR)
         connection.linger_until_ns = self._now_ns + LINGER_AT_MOST_NS
         enlist(self._lists, connection, AWAIT_CLOSE, self._now_ns)
@@ -1090,7 +1159,7 @@ cdef class Engine(Transport):
                 return self._close(connection)
         if self._now_ns >= connection.linger_until_ns:
             return self._close(connection)
-        return self._read_later(connection)
+        return self._go_on_later(connection)
 
     cdef int _close(self, Connection *connection) except -1:
         cdef linger none_left
@@ -1099,6 +1168,9 @@ cdef class Engine(Transport):
         if connection.resets:
             none_left = linger(1, 0)
             setsockopt(connection.source.fd, SOL_SOCKET, SO_LINGER, &none_left, sizeof(linger))
+        elif forks():
+            # A child of the application's may hold the socket open, and the peer would wait for its end.
+            shutdown(connection.source.fd, SHUT_RDWR)
         close(connection.source.fd)
         connection.source.fd = -1
         delist(self._lists, connection)
@@ -1135,20 +1207,26 @@ cdef class Engine(Transport):
         for reason in range(RUNNING):
             while self._lists[reason].first != NULL and self._lists[reason].first.deadline_ns <= self._seen_ns:
                 connection = self._lists[reason].first
-                if reason == AWAIT_HEAD or reason == AWAIT_CONTENT:
-                    self._refuse(connection, Fault.HEAD_TIMEOUT if reason == AWAIT_HEAD else Fault.CONTENT_TIMEOUT, 0)
-                    self.send(connection)
-                    self._settle(connection)
-                else:
-                    if reason == AWAIT_WRITE:
-                        self.log.info("%s took nothing of a response for write_timeout: closed", self._peer(connection))
-                    self._close(connection)
+                try:
+                    self._expire_one(connection, reason)
+                except Exception:
+                    self._give_up(connection)
         return 0
 
-
-cdef inline int64_t remaining(const Output *output) noexcept nogil:
-    """Something that changes whenever a byte is sent: what is left of the first segment, and where it is."""
-    return output.first.length + <int64_t> <size_t> output.first
+    cdef int _expire_one(self, Connection *connection, int reason) except -1:
+        cdef int unsent
+        if reason == AWAIT_HEAD or reason == AWAIT_CONTENT:
+            self._refuse(connection, Fault.HEAD_TIMEOUT if reason == AWAIT_HEAD else Fault.CONTENT_TIMEOUT, 0, False)
+            self.send(connection)
+            return self._settle(connection)
+        if reason == AWAIT_WRITE:
+            # A socket becomes writable when a good part of its buffer is free: a slow reader may have taken much of
+            # it since, and be no less alive.
+            unsent = pyserver_unsent(connection.source.fd)
+            if 0 <= unsent < connection.unsent:
+                return self._settle(connection)
+            self.log.info("%s took nothing of a response for write_timeout: closed", self._peer(connection))
+        return self._close(connection)
 
 
 cdef inline bint is_head(const unsigned char *method) noexcept nogil:

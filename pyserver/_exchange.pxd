@@ -8,6 +8,9 @@ from pyserver._response cimport Response, Stamp
 from pyserver._scoreboard cimport Slot
 
 
+cdef int forks() noexcept nogil
+
+
 cdef class Transport:
     # What carries responses: the engine.
     cdef Out out                        # responses of the connection being served, not yet given to its socket

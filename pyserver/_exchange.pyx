@@ -19,6 +19,8 @@ from pyserver._response cimport (
 from pyserver._scoreboard cimport Cell
 from pyserver._system cimport pyserver_now_ns
 
+import os as _os
+
 from pyserver.refusals import REASONS as _REASONS
 
 cdef enum:
@@ -26,6 +28,22 @@ cdef enum:
 
 # Blocks of a response that follow one another faster than this are a burst.
 cdef int64_t BURST_NS = 200000
+
+
+cdef int fork_count = 0
+
+
+def _note_fork() -> None:
+    global fork_count
+    fork_count += 1
+
+
+_os.register_at_fork(after_in_parent=_note_fork, after_in_child=_note_fork)
+
+
+cdef int forks() noexcept nogil:
+    """How often this process, or one that it is a copy of, has forked since this module was imported."""
+    return fork_count
 
 
 cdef class Transport:

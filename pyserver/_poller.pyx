@@ -64,7 +64,7 @@ cdef class Poller:
         raise TypeError("a Poller is one of its backends")
 
     cdef int wait(self, int timeout_ms) noexcept nogil:
-        """Fill `ready` and return how many; 0 after `timeout_ms` (-1: never), or when a signal came."""
+        """Fill `ready` and return how many: 0 after `timeout_ms` (-1: never) or when a signal came, -errno when it failed."""
         return 0
 
     def fileno(self) -> int:
@@ -130,7 +130,9 @@ cdef class EpollPoller(Poller):
                 | (WRITABLE if events & EPOLLOUT else 0)
                 | (BROKEN if events & (EPOLLERR | EPOLLHUP | EPOLLRDHUP) else 0)
             )
-        return max(count, 0)
+        if count < 0:
+            return 0 if errno == EINTR else -errno
+        return count
 
 
 cdef class PollPoller(Poller):
@@ -195,6 +197,8 @@ cdef class PollPoller(Poller):
         cdef int left = poll(self._fds, <unsigned long> self._count, timeout_ms)
         cdef int step, at, found = 0
         cdef short events
+        if left < 0:
+            return 0 if errno == EINTR else -errno
         for step in range(self._count):
             if left <= 0 or found == READY_LIMIT:
                 break

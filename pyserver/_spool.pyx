@@ -5,7 +5,7 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, strerror
 from posix.unistd cimport unlink
 
-from pyserver._system cimport mkstemp, pwrite
+from pyserver._system cimport pyserver_mkstemp, pwrite
 
 
 cdef int open_spool(bytes directory) except -1:
@@ -13,12 +13,12 @@ cdef int open_spool(bytes directory) except -1:
     cdef bytes template = directory + b"/pyserver-XXXXXX"
     cdef int file
     cdef int reason
-    # A copy: mkstemp() writes into its argument, and a bytes object may be shared.
+    # A copy: mkostemp() writes into its argument, and a bytes object may be shared.
     cdef char *path = <char *> malloc(<size_t> PyBytes_GET_SIZE(template) + 1)
     if path == NULL:
         raise MemoryError()
     memcpy(path, PyBytes_AS_STRING(template), <size_t> PyBytes_GET_SIZE(template) + 1)
-    file = mkstemp(path)
+    file = pyserver_mkstemp(path)
     reason = errno
     if file >= 0:
         unlink(path)

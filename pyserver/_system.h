@@ -16,7 +16,10 @@
 #include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
+#include <sys/ioctl.h>
+#include <sys/resource.h>
 #if defined(__linux__)
+#include <linux/sockios.h>
 #include <sys/sendfile.h>
 #endif
 #ifndef MSG_MORE
@@ -80,6 +83,45 @@ static inline long long pyserver_unix_time_ns(void) {
 /* A descriptor for the same file, which a program that the application starts does not get. */
 static inline int pyserver_dup(int fd) {
     return fcntl(fd, F_DUPFD_CLOEXEC, 0);
+}
+
+/* A file that a program which the application starts does not get; the name ends in XXXXXX and is replaced. */
+static inline int pyserver_mkstemp(char *path) {
+#if defined(__linux__)
+    return mkostemp(path, O_CLOEXEC);
+#else
+    int fd = mkstemp(path);
+    if (fd >= 0) {
+        fcntl(fd, F_SETFD, FD_CLOEXEC);
+    }
+    return fd;
+#endif
+}
+
+/* Bytes that have been given to the socket and not been acknowledged; -1 where the system does not tell. */
+static inline int pyserver_unsent(int fd) {
+#if defined(__linux__)
+    int bytes;
+    return ioctl(fd, SIOCOUTQ, &bytes) < 0 ? -1 : bytes;
+#else
+    (void) fd;
+    return -1;
+#endif
+}
+
+/* Bytes that have been received and not been read. */
+static inline int pyserver_unread(int fd) {
+    int bytes;
+    return ioctl(fd, FIONREAD, &bytes) < 0 ? 0 : bytes;
+}
+
+/* One more than the highest descriptor this process can have. */
+static inline int pyserver_descriptor_limit(void) {
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur > 0x7fffffff) {
+        return 0x7fffffff;
+    }
+    return (int) limit.rlim_cur;
 }
 
 #endif

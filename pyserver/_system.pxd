@@ -4,7 +4,7 @@ from libc.stdint cimport int64_t, uint16_t
 
 cdef extern from "_system.h":
     int ENOBUFS, EPROTO, EWOULDBLOCK
-    int AF_INET, AF_INET6, IPPROTO_TCP, MSG_MORE, MSG_NOSIGNAL, SHUT_WR, SOL_SOCKET, SO_LINGER, TCP_NODELAY
+    int AF_INET, AF_INET6, IPPROTO_TCP, MSG_MORE, MSG_NOSIGNAL, SHUT_RDWR, SHUT_WR, SOL_SOCKET, SO_LINGER, TCP_NODELAY
     short POLLOUT
     ctypedef unsigned int socklen_t
     ctypedef long off_t
@@ -34,7 +34,6 @@ cdef extern from "_system.h":
         short events
         short revents
     int poll(pollfd *fds, unsigned long count, int timeout) nogil
-    int mkstemp(char *path)
     uint16_t ntohs(uint16_t value) nogil
     Py_ssize_t recv(int fd, void *data, size_t length, int flags) nogil
     Py_ssize_t send(int fd, const void *data, size_t length, int flags) nogil
@@ -49,3 +48,7 @@ cdef extern from "_system.h":
     int64_t pyserver_coarse_now_ns() nogil
     int64_t pyserver_unix_time_ns() nogil
     const char *inet_ntop(int family, const void *address, char *text, socklen_t size) nogil
+    int pyserver_mkstemp(char *path)
+    int pyserver_unsent(int fd) nogil
+    int pyserver_unread(int fd) nogil
+    int pyserver_descriptor_limit() nogil
