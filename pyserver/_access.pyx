@@ -406,6 +406,6 @@ cdef object environ_variable(dict environ, str name):
     if name in environ:
         return environ[name]
     for key, value in environ.items():
-        if key.lower() == name.lower():
+        if isinstance(key, str) and key.lower() == name.lower():
             return value
     return None

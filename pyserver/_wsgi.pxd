@@ -41,6 +41,8 @@ cdef class WSGIGateway(Gateway):
     cdef object _trusts         # callable: peer address -> bool
     cdef object _judged         # the last address it was asked about
     cdef bint _is_trusted       # … and its answer
+    cdef int _forks             # of this process, when the gateway was made
+    cdef int _pid
     cdef StartResponse _start
     cdef object _start_callable
     cdef Name _names[NAMES + 1]  # … the last for one that is too long to remember
@@ -60,7 +62,6 @@ cdef class WSGIGateway(Gateway):
     cdef dict _environ(self, Exchange exchange)
     cdef int _put_target(self, dict environ, const Head *head, const unsigned char *base) except -1
     cdef int _put_fields(self, dict environ, Exchange exchange) except -1
-    cdef int _put_repeated(self, dict environ, object key, object value) except -1
     cdef int _put_scheme(self, dict environ) except -1
     cdef int _put_content(self, dict environ, Exchange exchange) except -1
     cdef int _answer(self, Exchange exchange, object result) except -1

@@ -24,6 +24,7 @@ from pyserver._http cimport (
     FieldKind,
 )
 from pyserver._response cimport BY_LENGTH, NO_CONTENT
+from pyserver._exchange cimport forks
 from pyserver._system cimport AF_INET, AF_INET6, inet_ntop
 
 import io
@@ -48,6 +49,8 @@ cdef enum:
     ENVIRON_ROOM = 42
     INPUT_BLOCK = 65536
     WAYS = 4
+    # To StartResponse between requests: the gateway's, a variable's, and one of each bound method.
+    START_REFERENCES = 4
 
 
 # ---- wsgi.input and wsgi.file_wrapper ----
@@ -184,6 +187,8 @@ cdef class StartResponse:
         """Send a block of content at once; PEP 3333, "The write() Callable"."""
         if self.exchange is None:
             raise LocalProtocolError("write() was called after the response was complete")
+        if not self.exchange.response.is_started:
+            raise LocalProtocolError("write() was called although start_response() has failed")
         if not isinstance(block, bytes):
             raise LocalProtocolError(f"write() was given {type(block).__name__}, not bytes")
         self.exchange.write(block)
@@ -277,6 +282,8 @@ cdef class WSGIGateway(Gateway):
             "HTTP_" + name.upper().replace("-", "_"): value for name, value in (secure_scheme_headers or {}).items()
         }
         self._trusts = trusts or (lambda address: False)
+        self._forks = forks()
+        self._pid = os.getpid()
         self._templates = [
             template(name, port, self._root_path, software, ErrorStream(log), multithread, multiprocess)
             for name, port in servers
@@ -296,8 +303,11 @@ cdef class WSGIGateway(Gateway):
         cdef PyObject *arguments[3]
         cdef StartResponse start = self._start
         cdef dict environ
-        if start is None or Py_REFCNT(<PyObject *> self._start_callable) > 1 or Py_REFCNT(<PyObject *> start.write_callable) > 1:
-            # An application kept one of the callables: they must not speak for another request.
+        if (
+            start is None or Py_REFCNT(<PyObject *> self._start_callable) > 1
+            or Py_REFCNT(<PyObject *> start.write_callable) > 1 or Py_REFCNT(<PyObject *> start) > START_REFERENCES
+        ):
+            # An application kept one of the callables, or what they are bound to: it must not speak for another request.
             if start is not None:
                 start._detach()
             start = self._start = StartResponse.__new__(StartResponse)
@@ -309,11 +319,13 @@ cdef class WSGIGateway(Gateway):
             arguments[0] = NULL
             arguments[1] = <PyObject *> environ
             arguments[2] = <PyObject *> self._start_callable
-            self._answer(
-                exchange,
-                PyObject_Vectorcall(self._application, &arguments[1], 2 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL),
-            )
-        except BaseException:
+            result = PyObject_Vectorcall(self._application, &arguments[1], 2 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL)
+            if forks() != self._forks and os.getpid() != self._pid:
+                leave_child(self._log, None)
+            self._answer(exchange, result)
+        except BaseException as error:
+            if forks() != self._forks and os.getpid() != self._pid:
+                leave_child(self._log, error)
             # SystemExit and KeyboardInterrupt too: an application that calls sys.exit() harms only its own request.
             self._fail(exchange)
         start.exchange = None
@@ -386,9 +398,11 @@ cdef class WSGIGateway(Gateway):
         else:
             self._victim += 1
             name = &self._names[(first + self._victim % WAYS) % NAMES]
+        self._remember(name, text, length)
+        # Last: without memory for its key, it must not be found.
         memcpy(name.text, text, <size_t> length)
         name.length = <uint8_t> length
-        return self._remember(name, text, length)
+        return name
 
     cdef Name *_remember(self, Name *name, const unsigned char *text, Py_ssize_t length) except NULL:
         cdef bytearray octets = bytearray(b"HTTP_")
@@ -401,6 +415,7 @@ cdef class WSGIGateway(Gateway):
             # An interned key is found faster. Only in a free place: Python 3.12 keeps what is interned for ever, and
             # there is no end to the names that a client can make up.
             key = sys.intern(key)
+        name.length = 0
         Py_INCREF(key)
         Py_XDECREF(name.key)
         name.key = <PyObject *> key
@@ -454,6 +469,8 @@ cdef class WSGIGateway(Gateway):
         cdef const Field *field
         cdef Name *name
         cdef object key, value
+        cdef dict repeated = None
+        cdef bint tells_scheme = False
         cdef Py_ssize_t size
         cdef uint32_t at
         for at in range(head.count):
@@ -477,14 +494,18 @@ cdef class WSGIGateway(Gateway):
             size = PyDict_GET_SIZE(environ)
             PyDict_SetDefault(environ, key, value)
             if PyDict_GET_SIZE(environ) == size:
-                self._put_repeated(environ, key, value)
+                # Joined at the end and at once: there may be thousands.
+                if repeated is None:
+                    repeated = {}
+                repeated.setdefault(key, [environ[key]]).append(value)
             if name.tells_scheme:
-                self._put_scheme(environ)
-        return 0
-
-    cdef int _put_repeated(self, dict environ, object key, object value) except -1:
-        """RFC 9110 §5.3; cookies are joined as RFC 6265 §5.4 joins them."""
-        environ[key] = environ[key] + ("; " if key == "HTTP_COOKIE" else ",") + value
+                tells_scheme = True
+        if repeated is not None:
+            for key, values in repeated.items():
+                # RFC 9110 §5.3; cookies are joined as RFC 6265 §5.4 joins them.
+                environ[key] = ("; " if key == "HTTP_COOKIE" else ",").join(values)
+        if tells_scheme:
+            self._put_scheme(environ)
         return 0
 
     cdef int _put_scheme(self, dict environ) except -1:
@@ -513,8 +534,9 @@ cdef class WSGIGateway(Gateway):
             environ["wsgi.input"] = Input(take_memory(content))
         else:
             # The descriptor is the file object's from here on; it closes it when the last reference goes.
-            environ["wsgi.input"] = os.fdopen(content.file, "rb", INPUT_BLOCK)
+            file = content.file
             content.file = -1
+            environ["wsgi.input"] = os.fdopen(file, "rb", INPUT_BLOCK)
         return 0
 
     # ---- the response ----
@@ -554,6 +576,7 @@ cdef class WSGIGateway(Gateway):
             block = blocks[0]
             if type(block) is bytes:
                 return exchange.respond(block)
+        blocks = tuple(blocks)      # which nobody can change while it is looked at twice
         for block in blocks:
             if not isinstance(block, bytes):
                 raise LocalProtocolError(f"the application returned a list with {type(block).__name__}, not bytes")
@@ -602,6 +625,22 @@ cdef bint is_plain_file(object file) except -1:
     """
     file = getattr(file, "file", file)
     return type(getattr(file, "raw", file)) is io.FileIO
+
+
+cdef object leave_child(object log, object error):
+    """The application has forked, and this is the child: the connections are the parent's, so it goes."""
+    code = 0
+    if isinstance(error, SystemExit):
+        code = error.code if isinstance(error.code, int) else int(error.code is not None)
+    elif error is not None:
+        log.exception("Error in a process that the application has forked")
+        code = 1
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (AttributeError, OSError, ValueError):
+            pass
+    os._exit(code & 0xFF)
 
 
 cdef object close_result(WSGIGateway gateway, Exchange exchange, object result):

@@ -63,10 +63,7 @@ class ErrorLog:
 
     def exception(self, message: str, *args: object) -> None:
         """Write a record of level error, followed by the traceback of the exception that is being handled."""
-        # Most processes never need it, and it is half a megabyte with what it imports.
-        import traceback
-
-        self.log("error", "%s\n%s", _formatted(message, args), traceback.format_exc().rstrip())
+        self.log("error", "%s\n%s", _formatted(message, args), _traceback())
 
     def log(self, level: str, message: str, *args: object) -> None:
         """Write a record of the level of that name, when the log is open for it."""
@@ -133,3 +130,24 @@ def _formatted(message: str, args: tuple[object, ...]) -> str:
 def _line(level: str, message: str) -> bytes:
     stamp = time.strftime("%Y-%m-%d %H:%M:%S %z")
     return f"[{stamp}] [{os.getpid()}] [{level.upper()}] {message}\n".encode("utf-8", "backslashreplace")
+
+
+def _traceback() -> str:
+    """The traceback of the exception that is being handled; without its source lines where they cannot be had."""
+    try:
+        # Most processes never need it, and it is half a megabyte with what it imports.
+        import traceback
+
+        return traceback.format_exc().rstrip()
+    except Exception:
+        # No descriptor is left to import or read with, perhaps; that may be what is to be logged.
+        error = sys.exc_info()[1]
+        while error is not None and error.__context__ is not None:
+            error = error.__context__
+        lines = []
+        at = error.__traceback__ if error is not None else None
+        while at is not None:
+            code = at.tb_frame.f_code
+            lines.append(f'  File "{code.co_filename}", line {at.tb_lineno}, in {code.co_name}')
+            at = at.tb_next
+        return "\n".join(["Traceback (most recent call last):", *lines, f"{type(error).__name__}: {error}"])

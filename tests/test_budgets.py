@@ -206,11 +206,13 @@ def test_a_request_of_its_own_connection_needs_no_wait_for_it(serving, calls):
             client.send(REQUEST.replace(b"X-Thing: 1", b"Connection: close"))
             client.read_until_closed()
 
+    def is_cheap(made):
+        # One more accept finds that there is no other; one more receive, that the connection came before its request.
+        return made["close"] == made["sendto"] == 1 and made["accept4"] <= 2 and made["recvfrom"] <= 2
+
     send()
-    made = calls(server, send)
-    assert made["close"] == made["sendto"] == 1
-    assert made["accept4"] <= 2  # the second finds that there is no other
-    assert made["recvfrom"] <= 2  # likewise, when the connection came before its request
+    # The client hears of the close while the call is still being made, and may be done before it is counted.
+    eventually(lambda: is_cheap(calls(server, send)))
 
 
 @pytest.mark.parametrize("target", ["/", "/generated"])
