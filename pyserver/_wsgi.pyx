@@ -601,6 +601,8 @@ cdef class WSGIGateway(Gateway):
             return False
         if not stat.S_ISREG(found.st_mode) or not exchange.response.is_started or exchange.response.is_head_done:
             return False
+        if found.st_size == 0:
+            return False        # empty, or one of those under /proc that do not say how long they are
         length = max(found.st_size - offset, 0)
         if exchange.response.has_length:
             length = min(length, exchange.response.length)     # a range of the file, as often as not
