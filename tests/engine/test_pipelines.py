@@ -1,11 +1,13 @@
 """Pipelines whose answers are more than the socket takes: gathered, cut anywhere, and in order all the same."""
 
 import os
+import select
+import sys
 from pathlib import Path
 
 import pytest
 from sharing import Routes
-from support import Client
+from support import Client, eventually
 
 application = Routes()
 
@@ -30,6 +32,17 @@ def file(environ, start_response):
     return environ["wsgi.file_wrapper"](path.open("rb"))
 
 
+@application.route
+def write_and_wait(environ, start_response):
+    write = start_response("200 OK", [("Content-Type", "application/octet-stream")])
+    write(bytes(int(environ["QUERY_STRING"])))
+    Path("written").touch()
+    eventually(Path("taken").exists)
+    os.unlink("written")
+    os.unlink("taken")
+    return []
+
+
 def pipelined(targets):
     return b"".join(f"GET {target} HTTP/1.1\r\nHost: a\r\n\r\n".encode() for target in targets)
 
@@ -42,3 +55,40 @@ def test_what_is_gathered_before_an_answer_comes_once_and_in_order(serving, coun
         client.send(pipelined(targets))
         for number in range(len(targets)):
             assert client.receive_response().content == block_of(number)
+
+
+@application.route
+def most_memory(_environ, start_response):
+    """The most memory that the worker has ever had, bytes; Linux."""
+    most = Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0]
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [b"%d" % (int(most) * 1024)]
+
+
+# Of these sizes, at least one is more than sockets hold at first, and what is left of it less than they hold then.
+@pytest.mark.parametrize("size", [1_000_000, 2_000_000, 3_000_000, 5_000_000, 8_000_000, 13_000_000])
+def test_the_next_request_is_answered_when_the_socket_takes_all_at_the_end_of_one(serving, size):
+    server = serving()
+    taken = b""
+    with Client(server.address, receive_buffer=65_536) as client:
+        client.send(pipelined([f"/write_and_wait?{size}", "/block?7"]))
+        eventually((server.directory / "written").exists)
+        while select.select([client.socket], [], [], 0.2)[0]:
+            taken += client.socket.recv(65_536)
+        (server.directory / "taken").touch()
+        client.socket.settimeout(5)
+        while not taken.endswith(block_of(7)):
+            received = client.socket.recv(65_536)
+            assert received, "closed without an answer to the second request"
+            taken += received
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks at /proc")
+def test_a_pipeline_is_answered_in_portions(serving):
+    server = serving("--response-buffer", "100000")
+    before = int(server.get("/most_memory").content)
+    with Client(server.address, timeout=20, receive_buffer=65_536) as client:
+        client.send(pipelined(f"/block?{number}" for number in range(1500)))
+        for number in range(1500):
+            assert client.receive_response().content == block_of(number)
+    assert int(server.get("/most_memory").content) - before < 4_000_000

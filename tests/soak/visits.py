@@ -64,6 +64,19 @@ def pipeline_of_large_answers(visit: Visit) -> None:
             visit.expect(client, order)
 
 
+def long_pipeline(visit: Visit) -> None:
+    """Answers that are gathered until they are more than the socket takes, and some that are not gathered."""
+    paths = visit.random.choices(
+        ["/block", "/file", "/stream", "/blocks"], [20, 1, 1, 1], k=visit.random.choice([30, 300])
+    )
+    orders = [_large(path, 16_000) for path in paths]
+    with visit.client(receive_buffer=65_536) as client:
+        client.send(b"".join(order.data for order in orders))
+        visit.pause(visit.random.choice([0.0, 0.02]))
+        for order in orders:
+            visit.expect(client, order)
+
+
 def in_parts(visit: Visit) -> None:
     order = any_order(visit.random)
     with visit.client() as client:
@@ -330,6 +343,7 @@ BRISK: dict[Kind, int] = {
     keep_alive: 90,
     pipeline: 30,
     pipeline_of_large_answers: 9,
+    long_pipeline: 5,
     in_parts: 15,
     http_1_0: 9,
     asked_to_close: 9,
