@@ -15,107 +15,29 @@ from posix.unistd cimport close
 
 from pyserver._access cimport Facts
 from pyserver._connection cimport (
-    AWAIT_CLOSE,
-    AWAIT_CONTENT,
-    AWAIT_FIRST_BYTE,
-    AWAIT_HEAD,
-    AWAIT_NEXT_REQUEST,
-    AWAIT_WRITE,
-    BORROWED,
-    CONNECTION_SOURCE,
-    COPIED,
-    FROM_FILE,
-    LISTENER_SOURCE,
-    RUNNING,
-    SPOOLED,
-    WATCH_SOURCE,
-    Output,
-    Segment,
-    add_borrowed,
-    add_copy,
-    add_range,
-    delist,
-    detach,
-    drop_after_head,
-    drop_first,
-    enlist,
-    free_connection,
-    free_content,
-    free_output,
-    free_reader,
-    keep_in_memory,
-    make_room,
-    new_connection,
-    new_content,
-    new_output,
-    next_content,
-    take_memory,
+    AWAIT_CLOSE, AWAIT_CONTENT, AWAIT_FIRST_BYTE, AWAIT_HEAD, AWAIT_NEXT_REQUEST, AWAIT_WRITE, BORROWED,
+    CONNECTION_SOURCE, COPIED, FROM_FILE, LISTENER_SOURCE, RUNNING, SPOOLED, WATCH_SOURCE, Output, Segment,
+    add_borrowed, add_copy, add_range, delist, detach, drop_after_head, drop_first, enlist, free_connection,
+    free_content, free_output, free_reader, keep_in_memory, make_room, new_connection, new_content, new_output,
+    next_content, take_memory,
 )
 from pyserver._http cimport (
-    COMPLETE,
-    EXPECTS_CONTINUE,
-    HAS_CHUNKED,
-    NEED_MORE,
-    REFUSED,
-    Fault,
-    Outcome,
-    append,
-    free_head,
-    head_persists,
-    is_begun,
-    parse_head,
-    reset_head,
+    COMPLETE, EXPECTS_CONTINUE, HAS_CHUNKED, NEED_MORE, REFUSED, Fault, Outcome, append, free_head, head_persists,
+    is_begun, parse_head, reset_head,
 )
 from pyserver._exchange cimport forks
 from pyserver._poller cimport BROKEN, EXCLUSIVE, READABLE, READY_LIMIT, WRITABLE, new_poller
 from pyserver._response cimport (
-    finish_response_head,
-    reset_response,
-    set_stamp,
-    start_response_head,
+    finish_response_head, reset_response, set_stamp, start_response_head,
 )
 from pyserver._scoreboard cimport Cell
 from pyserver._spool cimport open_spool, write_spool
 from pyserver._system cimport (
-    AF_INET,
-    AF_INET6,
-    ENOBUFS,
-    EPROTO,
-    EWOULDBLOCK,
-    IPPROTO_TCP,
-    MSG_MORE,
-    MSG_NOSIGNAL,
-    POLLOUT,
-    SHUT_RDWR,
-    SHUT_WR,
-    SOL_SOCKET,
-    SO_LINGER,
-    TCP_NODELAY,
-    inet_ntop,
-    iovec,
-    linger,
-    msghdr,
-    ntohs,
-    poll,
-    pollfd,
-    pyserver_accept,
-    pyserver_coarse_now_ns,
-    pyserver_descriptor_limit,
-    pyserver_dup,
-    pyserver_now_ns,
-    pyserver_sendfile,
-    pyserver_unix_time_ns,
-    pyserver_unread,
-    pyserver_unsent,
-    recv,
-    send,
-    sendmsg,
-    setsockopt,
-    shutdown,
-    sockaddr_in,
-    sockaddr_in6,
-    sockaddr_storage,
-    socklen_t,
+    AF_INET, AF_INET6, ENOBUFS, EPROTO, EWOULDBLOCK, IPPROTO_TCP, MSG_MORE, MSG_NOSIGNAL, POLLOUT, SHUT_RDWR,
+    SHUT_WR, SOL_SOCKET, SO_LINGER, TCP_NODELAY, inet_ntop, iovec, linger, msghdr, ntohs, poll, pollfd,
+    pyserver_accept, pyserver_coarse_now_ns, pyserver_descriptor_limit, pyserver_dup, pyserver_now_ns,
+    pyserver_sendfile, pyserver_unix_time_ns, pyserver_unread, pyserver_unsent, recv, send, sendmsg, setsockopt,
+    shutdown, sockaddr_in, sockaddr_in6, sockaddr_storage, socklen_t,
 )
 
 from pyserver.refusals import REASONS as _REASONS, REFUSALS as _REFUSALS
@@ -239,6 +161,7 @@ cdef class Engine(Transport):
             self._listeners[at].index = at
             self._listener_count += 1
             self._poller.add(&self._listeners[at].source, READABLE | EXCLUSIVE)
+        self._forks = forks()
         self._last_descriptor = pyserver_descriptor_limit()
         self._last_descriptor -= min(SPARE_DESCRIPTORS, self._last_descriptor // 8)
         self._tick(pyserver_now_ns())
@@ -1168,7 +1091,7 @@ cdef class Engine(Transport):
         if connection.resets:
             none_left = linger(1, 0)
             setsockopt(connection.source.fd, SOL_SOCKET, SO_LINGER, &none_left, sizeof(linger))
-        elif forks():
+        elif forks() != self._forks:
             # A child of the application's may hold the socket open, and the peer would wait for its end.
             shutdown(connection.source.fd, SHUT_RDWR)
         close(connection.source.fd)
