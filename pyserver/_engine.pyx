@@ -635,7 +635,7 @@ cdef class Engine(Transport):
             outcome = next_content(content, base + consumed[0], length - consumed[0], &used, &data, &self._bounds)
             consumed[0] += used
             if outcome == REFUSED:
-                self._refuse(connection, content.chunks.fault, consumed[0], False)
+                self._refuse(connection, content.chunks.fault, -1, False)
                 return REFUSED
             # The data of many small chunks moves together over what framed it, and is kept at once.
             if data.length and data.start != base + gathered:
@@ -741,10 +741,11 @@ cdef class Engine(Transport):
         return 0
 
     cdef int _refuse(self, Connection *connection, int fault, Py_ssize_t at, bint to_head) except -1:
-        """Answer a request that breaks a rule, once, and close; the application never sees it."""
+        """Answer a request that breaks a rule, once, and close; `at` is where in its head, or -1."""
         status, section, words = _REFUSALS[fault]
+        where = f", byte {at} of the head" if at >= 0 else ""
         self.log.warning(
-            "refused a request from %s with %d: %s (%s, byte %d)", self._peer(connection), status, words, section, at
+            "refused a request from %s with %d: %s (%s%s)", self._peer(connection), status, words, section, where
         )
         return self._answer(connection, status, words, to_head)
 
@@ -1139,7 +1140,7 @@ cdef class Engine(Transport):
     cdef int _expire_one(self, Connection *connection, int reason) except -1:
         cdef int unsent
         if reason == AWAIT_HEAD or reason == AWAIT_CONTENT:
-            self._refuse(connection, Fault.HEAD_TIMEOUT if reason == AWAIT_HEAD else Fault.CONTENT_TIMEOUT, 0, False)
+            self._refuse(connection, Fault.HEAD_TIMEOUT if reason == AWAIT_HEAD else Fault.CONTENT_TIMEOUT, -1, False)
             self.send(connection)
             return self._settle(connection)
         if reason == AWAIT_WRITE:
