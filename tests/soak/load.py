@@ -166,20 +166,25 @@ def _be_client(course: Course, schedule: Iterator[Kind], visit: Visit) -> None:
 
 def _quiet_figures(server: Server, pid: int, quiet: int | None) -> Figures:
     """Figures of a worker without connections: once it has as few descriptors as `quiet`, or does not come to it."""
-    if quiet is not None:
-        with contextlib.suppress(AssertionError):
-            eventually(lambda: len(descriptors(pid)) <= quiet, _QUIET_WITHIN)
+    _await_quiet(pid, quiet)
     _ask(server)  # What the asking itself needs is there the second time.
     told = json.loads(_ask(server))
+    _await_quiet(pid, quiet)
     return Figures(
         _rss(pid), told["heap_bytes"], told["blocks"], told["objects"], told["tracked"], sorted(descriptors(pid))
     )
 
 
+def _await_quiet(pid: int, quiet: int | None) -> None:
+    if quiet is not None:
+        with contextlib.suppress(AssertionError):
+            eventually(lambda: len(descriptors(pid)) <= quiet, _QUIET_WITHIN)
+
+
 def _ask(server: Server) -> bytes:
     with server.client() as client:
-        content = client.request("GET", "/figures", [("Connection", "close")]).content
-        # When this end is seen, the worker has given up the descriptor.
+        content: bytes = client.request("GET", "/figures", [("Connection", "close")]).content
+        # By this end, the worker has given up the descriptor.
         client.read_until_closed()
         return content
 
