@@ -565,10 +565,7 @@ cdef class Engine(Transport):
                 if outcome == COMPLETE:
                     outcome = self._begin_content(connection, reader)
                 elif outcome == REFUSED:
-                    self._refuse(
-                        connection, reader.head.fault, reader.head.position,
-                        reader.head.method_length == 4 and is_head(reader.data + reader.begin + reader.head.method),
-                    )
+                    self._refuse(connection, reader.head.fault, reader.head.position, is_of_head(reader))
             else:
                 outcome = COMPLETE if connection.content.is_complete else NEED_MORE
             if outcome != COMPLETE:
@@ -613,6 +610,7 @@ cdef class Engine(Transport):
         ):
             return COMPLETE
         connection.content = new_content(head)
+        connection.content.is_of_head = is_of_head(reader)
         if available:
             outcome = self._feed(connection, reader.data + reader.begin + head.position, available, &consumed)
             drop_after_head(reader, consumed)
@@ -635,7 +633,7 @@ cdef class Engine(Transport):
             outcome = next_content(content, base + consumed[0], length - consumed[0], &used, &data, &self._bounds)
             consumed[0] += used
             if outcome == REFUSED:
-                self._refuse(connection, content.chunks.fault, -1, False)
+                self._refuse(connection, content.chunks.fault, -1, content.is_of_head)
                 return REFUSED
             # The data of many small chunks moves together over what framed it, and is kept at once.
             if data.length and data.start != base + gathered:
@@ -662,7 +660,7 @@ cdef class Engine(Transport):
             write_spool(content.file, data.start, data.length, <int64_t> content.received - data.length)
         except OSError as error:
             self.log.error("cannot keep the content of a request from %s: %s", self._peer(connection), error)
-            self._answer(connection, 500, "the content cannot be stored", False)
+            self._answer(connection, 500, "the content cannot be stored", content.is_of_head)
             return False
         return True
 
@@ -1140,7 +1138,10 @@ cdef class Engine(Transport):
     cdef int _expire_one(self, Connection *connection, int reason) except -1:
         cdef int unsent
         if reason == AWAIT_HEAD or reason == AWAIT_CONTENT:
-            self._refuse(connection, Fault.HEAD_TIMEOUT if reason == AWAIT_HEAD else Fault.CONTENT_TIMEOUT, -1, False)
+            if reason == AWAIT_HEAD:
+                self._refuse(connection, Fault.HEAD_TIMEOUT, -1, is_of_head(connection.reader))
+            else:
+                self._refuse(connection, Fault.CONTENT_TIMEOUT, -1, connection.content.is_of_head)
             self.send(connection)
             return self._settle(connection)
         if reason == AWAIT_WRITE:
@@ -1155,6 +1156,11 @@ cdef class Engine(Transport):
 
 cdef inline bint is_head(const unsigned char *method) noexcept nogil:
     return method[0] == c"H" and method[1] == c"E" and method[2] == c"A" and method[3] == c"D"
+
+
+cdef inline bint is_of_head(const Reader *reader) noexcept nogil:
+    """Whether the request being read is one for the head alone, as far as it has come."""
+    return reader.head.method_length == 4 and is_head(reader.data + reader.begin + reader.head.method)
 
 
 cdef inline void note_request_line(Slot *slot, const unsigned char *text, Py_ssize_t length) noexcept nogil:
