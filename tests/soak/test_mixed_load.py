@@ -146,9 +146,9 @@ def test_objects_do_not_gather(course: Course) -> None:
 
 
 def test_memory_does_not_grow(course: Course) -> None:
-    # The texts that are remembered are of various lengths, and a few small blocks stay in the allocator's caches; that
-    # is some 10 KiB between two rounds. A leak of one byte a request would be more than the bound within minutes.
-    assert growth(course, "heap_bytes") <= 128 * KIB
+    # The texts that are remembered are of various lengths, which makes some 10 KiB between two rounds, and a buffer
+    # that is kept may double once more. A leak of one byte a request would be more than that within minutes.
+    assert growth(course, "heap_bytes") <= 256 * KIB
     # By the page, and with the holes between what is held. The sanitizers keep what was freed, in quarantine.
     assert growth(course, "rss") <= (QUARANTINE_MIB if HAS_SANITIZERS else 2) * MIB
 
