@@ -43,6 +43,7 @@ cdef struct Content:
     # Content of the current request, while it arrives.
     bint is_chunked
     bint is_complete
+    bint is_of_head             # of a HEAD request, whose refusal has no content
     Chunks chunks
     uint64_t expected           # bytes still to come, where Content-Length tells
     uint64_t received
