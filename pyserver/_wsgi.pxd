@@ -41,7 +41,7 @@ cdef class WSGIGateway(Gateway):
     cdef object _trusts         # callable: peer address -> bool
     cdef object _judged         # the last address it was asked about
     cdef bint _is_trusted       # … and its answer
-    cdef int _forks             # of this process, when the gateway was made
+    cdef int _forks             # of this process, when it was last known to be a worker
     cdef int _pid
     cdef StartResponse _start
     cdef object _start_callable
@@ -59,6 +59,7 @@ cdef class WSGIGateway(Gateway):
     cdef object _peer_port(self, uint16_t port)
     cdef Name *_name(self, const unsigned char *text, Py_ssize_t length) except NULL
     cdef Name *_remember(self, Name *name, const unsigned char *text, Py_ssize_t length) except NULL
+    cdef int _leave_if_child(self, object error) except -1
     cdef dict _environ(self, Exchange exchange)
     cdef int _put_target(self, dict environ, const Head *head, const unsigned char *base) except -1
     cdef int _put_fields(self, dict environ, Exchange exchange) except -1

@@ -320,15 +320,22 @@ cdef class WSGIGateway(Gateway):
             arguments[1] = <PyObject *> environ
             arguments[2] = <PyObject *> self._start_callable
             result = PyObject_Vectorcall(self._application, &arguments[1], 2 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL)
-            if forks() != self._forks and os.getpid() != self._pid:
-                leave_child(self._log, None)
+            self._leave_if_child(None)
             self._answer(exchange, result)
+            self._leave_if_child(None)
         except BaseException as error:
-            if forks() != self._forks and os.getpid() != self._pid:
-                leave_child(self._log, error)
+            self._leave_if_child(error)
             # SystemExit and KeyboardInterrupt too: an application that calls sys.exit() harms only its own request.
             self._fail(exchange)
         start.exchange = None
+        return 0
+
+    cdef int _leave_if_child(self, object error) except -1:
+        """After code of the application: end the process when it is one that the application has forked."""
+        if forks() != self._forks:
+            if os.getpid() != self._pid:
+                leave_child(self._log, error)
+            self._forks = forks()
         return 0
 
     # ---- environ ----
@@ -550,6 +557,7 @@ cdef class WSGIGateway(Gateway):
             if kind is FileWrapper and self._sends_files and self._answer_file(exchange, <FileWrapper> result):
                 return 0
             for block in result:
+                self._leave_if_child(None)
                 if not isinstance(block, bytes):
                     raise LocalProtocolError(f"the application yielded {type(block).__name__}, not bytes")
                 if not block:
@@ -559,6 +567,7 @@ cdef class WSGIGateway(Gateway):
                 exchange.write(block)
                 if exchange.connection.is_gone or exchange.has_excess or exchange.response.framing == NO_CONTENT:
                     break
+            self._leave_if_child(None)
             if not exchange.response.is_started:
                 raise LocalProtocolError("the application returned without calling start_response()")
             exchange.finish()
