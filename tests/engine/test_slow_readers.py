@@ -186,7 +186,7 @@ def test_an_application_that_waits_for_its_client_loses_no_byte(serving, target,
             assert response.content == content_of(LARGE, 16_384 if "small" in target else BLOCK)
 
 
-def test_a_response_that_the_disk_does_not_take_stays_in_memory_and_is_whole(serving, tmp_path_factory):
+def test_a_response_that_the_disk_does_not_take_is_whole(serving, tmp_path_factory):
     directory = tmp_path_factory.mktemp("spool")
     server = serving("--tmp-upload-dir", str(directory))
     directory.rmdir()
