@@ -88,6 +88,7 @@ cdef struct Connection:
     uint8_t listener
     bint is_watched
     bint is_readable            # the poller said so while reading had to wait
+    bint is_held                # complete requests wait in its reader for another turn
     bint is_again               # it has asked for another turn
     bint has_ended              # the peer has sent its last byte
     bint is_gone                # the peer takes no more: what is written is dropped

@@ -49,6 +49,7 @@ cdef class Engine(Transport):
     cdef bytes _server
     cdef bint _with_date
     cdef int64_t _now_ns
+    cdef int64_t _looked_ns             # when the watches were looked at last
     cdef int64_t _seen_ns               # what the peers sent until then has been reported; later deadlines have time
     cdef int64_t _full_since_ns         # the first of several reports that had no room for all
     cdef int _full_waits                # … and how many they are
@@ -69,6 +70,8 @@ cdef class Engine(Transport):
     cdef public int64_t max_requests
     cdef public object on_max_requests
 
+    cdef int _run_signal_handlers(self) except -1
+    cdef int _look_around(self) except -1
     cdef int _note_seen(self, int count) noexcept
     cdef int _tick(self, int64_t now_ns) except -1
     cdef int _dispatch(self, Source *source, int events) except -1
@@ -78,8 +81,8 @@ cdef class Engine(Transport):
     cdef int _go_on_writing(self, Connection *connection) except -1
     cdef int _go_on_later(self, Connection *connection) except -1
     cdef int _run_again(self, int count) except -1
-    cdef int _accept(self, Listener *listener) except -1
-    cdef int _adopt(self, int fd, const sockaddr_storage *address, int listener) except -1
+    cdef int _accept(self, Listener *listener, bint serves) except -1
+    cdef int _adopt(self, int fd, const sockaddr_storage *address, int listener, bint serves) except -1
     cdef int _pause_accepting(self, int reason) except -1
     cdef int _resume_accepting(self) except -1
     cdef int _receive(self, Connection *connection, bint to_the_end) except -1

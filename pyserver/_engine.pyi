@@ -98,7 +98,7 @@ class Engine(Transport):
         """Call `callback` from the loop whenever `fd` is readable or its other end is closed."""
     def unwatch(self, fd: int) -> None:
         """Call back no more; KeyError if it was not watched."""
-    def retire(self, idle_grace: float = 1.0) -> None:
+    def retire(self, idle_grace: float = 1.0, takes_queue: bool = True) -> None:
         """Empty the accept queues, then accept no more; answer with `Connection: close` from now on.
 
         Connections without a request under way are closed after `idle_grace` seconds.

@@ -33,7 +33,7 @@ from pyserver._response cimport (
 from pyserver._scoreboard cimport Cell
 from pyserver._spool cimport open_spool, write_spool
 from pyserver._system cimport (
-    AF_INET, AF_INET6, ENOBUFS, EPROTO, EWOULDBLOCK, IPPROTO_TCP, MSG_MORE, MSG_NOSIGNAL, POLLOUT, SHUT_RDWR,
+    AF_INET, AF_INET6, ENOBUFS, EPROTO, EWOULDBLOCK, IPPROTO_TCP, MSG_MORE, MSG_NOSIGNAL, POLLIN, POLLOUT, SHUT_RDWR,
     SHUT_WR, SOL_SOCKET, SO_LINGER, TCP_NODELAY, inet_ntop, iovec, linger, msghdr, ntohs, poll, pollfd,
     pyserver_accept, pyserver_coarse_now_ns, pyserver_descriptor_limit, pyserver_dup, pyserver_now_ns,
     pyserver_sendfile, pyserver_unix_time_ns, pyserver_unread, pyserver_unsent, recv, send, sendmsg, setsockopt,
@@ -61,7 +61,7 @@ cdef int64_t GATHER_NS = 5000000            # how long a response waits for the 
 cdef int64_t LINGER_NS = 2 * SECOND         # silence after which a closed connection is given up
 cdef int64_t LINGER_AT_MOST_NS = 30 * SECOND
 cdef int64_t ACCEPT_PAUSE_NS = SECOND
-cdef int64_t EMPTYING_NS = 2 * SECOND       # how long a retiring worker goes on accepting what is queued
+cdef int64_t TURN_NS = 5000000              # how long a turn may take before others, and watches, have theirs
 
 
 cdef class _WatchSource:
@@ -221,16 +221,15 @@ cdef class Engine(Transport):
             count = poller.wait(wait_ms)
         if count < 0:
             raise OSError(-count, f"the poller failed: {strerror(-count).decode()}")
-        try:
-            PyErr_CheckSignals()
-        except Exception:
-            # Of a handler that the application installed; between requests there is nobody else to raise it in.
-            self.log.exception("A signal handler raised an exception")
+        self._run_signal_handlers()
         self._tick(pyserver_now_ns())
         self._note_seen(count)
+        self._looked_ns = self._now_ns
         again = self._again_count
         for at in range(count):
             self._dispatch(poller.ready[at].source, poller.ready[at].events)
+            if self._now_ns - self._looked_ns > TURN_NS:
+                self._look_around()
         if again:
             self._run_again(again)
         self._expire()
@@ -242,6 +241,25 @@ cdef class Engine(Transport):
         if self.max_requests and self.requests >= self.max_requests and self.on_max_requests is not None:
             self.max_requests = 0
             self.on_max_requests()
+
+    cdef int _run_signal_handlers(self) except -1:
+        try:
+            PyErr_CheckSignals()
+        except Exception:
+            # Of a handler that the application installed; between requests there is nobody else to raise it in.
+            self.log.exception("A signal handler raised an exception")
+        return 0
+
+    cdef int _look_around(self) except -1:
+        """Between two turns of a long round: what a watch has to tell must not wait for the rest of them."""
+        cdef pollfd looked
+        self._run_signal_handlers()
+        for fd, (watched, callback) in list(self._watches.items()):
+            looked = pollfd(fd, POLLIN, 0)
+            if fd in self._watches and poll(&looked, 1, 0) > 0:
+                callback()
+        self._looked_ns = self._now_ns
+        return 0
 
     cdef int _note_seen(self, int count) noexcept:
         """Note until when it is known what the peers have sent, after a wait that reported `count` sources.
@@ -276,7 +294,7 @@ cdef class Engine(Transport):
         if source.fd < 0:
             return 0                # closed in this round, before its event's turn
         if source.kind == LISTENER_SOURCE:
-            return self._accept(<Listener *> source)
+            return self._accept(<Listener *> source, True)
         if source.kind == WATCH_SOURCE:
             self._watches[source.fd][1]()
             return 0
@@ -308,6 +326,9 @@ cdef class Engine(Transport):
     cdef int _go_on_reading(self, Connection *connection, bint is_broken) except -1:
         if connection.waits_for == AWAIT_CLOSE:
             return self._discard(connection)
+        if connection.is_held:
+            connection.is_held = False
+            self._advance(connection, connection.reader)
         self._receive(connection, is_broken)
         return self._settle(connection)
 
@@ -352,6 +373,8 @@ cdef class Engine(Transport):
             connection.is_again = False
             if connection.source.fd >= 0:
                 self._tend(connection, READABLE | WRITABLE | BROKEN)
+            if self._now_ns - self._looked_ns > TURN_NS:
+                self._look_around()
         self._again_count -= count
         memmove(self._again, self._again + count, self._again_count * sizeof(Connection *))
         return 0
@@ -374,8 +397,12 @@ cdef class Engine(Transport):
 
     # ---- accepting ----
 
-    cdef int _accept(self, Listener *listener) except -1:
-        """Accept what is there and serve each at once: most requests have arrived by then."""
+    cdef int _accept(self, Listener *listener, bint serves) except -1:
+        """Accept what is there, and serve each at once if so: most requests have arrived by then.
+
+        Returns 1 when no more are there for now, 0 when others have to have their turn first.
+        """
+        cdef int64_t began_ns = self._now_ns
         cdef int turn, fd
         cdef sockaddr_storage address
         cdef socklen_t size
@@ -386,17 +413,21 @@ cdef class Engine(Transport):
                 if errno in (EINTR, ECONNABORTED, EPROTO):
                     continue
                 if errno in (EMFILE, ENFILE, ENOBUFS, ENOMEM):
-                    return self._pause_accepting(errno)
+                    self._pause_accepting(errno)
+                    return 1
                 if errno not in (EAGAIN, EWOULDBLOCK):
                     self.log.error("cannot accept connections: %s", strerror(errno).decode())
-                    return self._pause_accepting(0)
+                    self._pause_accepting(0)
                 return 1
-            self._adopt(fd, &address, listener.index)
+            self._adopt(fd, &address, listener.index, serves)
             if fd >= self._last_descriptor:
-                return self._pause_accepting(EMFILE)
+                self._pause_accepting(EMFILE)
+                return 1
+            if self._now_ns - began_ns > TURN_NS:
+                return 0
         return 0
 
-    cdef int _adopt(self, int fd, const sockaddr_storage *address, int listener) except -1:
+    cdef int _adopt(self, int fd, const sockaddr_storage *address, int listener, bint serves) except -1:
         cdef Connection *connection = new_connection(fd)
         connection.listener = <uint8_t> listener
         if address.ss_family == AF_INET:
@@ -411,7 +442,7 @@ cdef class Engine(Transport):
         self.slot.cells[<int> Cell.ACCEPTED] += 1
         self.slot.cells[<int> Cell.CONNECTIONS] = self.connections
         enlist(self._lists, connection, AWAIT_FIRST_BYTE, self._now_ns)
-        return self._tend(connection, READABLE)
+        return self._tend(connection, READABLE) if serves else self._watch(connection, READABLE)
 
     cdef int _pause_accepting(self, int reason) except -1:
         """Descriptors have run out: the listeners stay readable, so look away until one may be free again."""
@@ -438,23 +469,27 @@ cdef class Engine(Transport):
                 self._poller.add(&self._listeners[at].source, READABLE | EXCLUSIVE)
         return 0
 
-    def retire(self, double idle_grace=1.0) -> None:
-        """Empty the accept queues, then accept no more; answer with `Connection: close` from now on.
+    def retire(self, double idle_grace=1.0, bint takes_queue=True) -> None:
+        """Accept no more, and answer with `Connection: close` from now on.
 
         Connections without a request under way are closed after `idle_grace` seconds, so that a request which was
         sent before its client could know is still answered.
+
+        Args:
+            idle_grace: seconds.
+            takes_queue: whether the connections that wait in the accept queues are taken first. They are when nobody
+                else will: closing the last descriptor of a listener resets them. They are served later, for the
+                sooner the listener is closed, the sooner are new clients refused.
         """
         cdef int at
         cdef int reason
         cdef Connection *connection
-        cdef int64_t latest, began_ns
+        cdef int64_t latest
         if self.is_retiring:
             return
         self.is_retiring = True
-        began_ns = pyserver_now_ns()
         for at in range(self._listener_count):
-            # Others may still listen, and clients come for ever.
-            while not self._accept(&self._listeners[at]) and pyserver_now_ns() - began_ns < EMPTYING_NS:
+            while takes_queue and not self._accept(&self._listeners[at], False):
                 pass
             if self._accepts:
                 self._poller.remove(&self._listeners[at].source)
@@ -490,7 +525,9 @@ cdef class Engine(Transport):
         cdef Py_ssize_t room, got
         cdef int turn = 0
         connection.is_readable = False
-        while connection.source.fd >= 0 and connection.output == NULL and not connection.closes:
+        while (
+            connection.source.fd >= 0 and connection.output == NULL and not connection.closes and not connection.is_held
+        ):
             if turn == TURNS:
                 return self._go_on_later(connection)
             turn += 1
@@ -557,6 +594,7 @@ cdef class Engine(Transport):
     cdef int _advance(self, Connection *connection, Reader *reader) except -1:
         """Run each request that is complete in `reader`, then send what they were answered with."""
         cdef int outcome
+        cdef int64_t began_ns = self._now_ns
         while True:
             if connection.content == NULL:
                 outcome = parse_head(
@@ -577,6 +615,11 @@ cdef class Engine(Transport):
                 if connection.output != NULL and connection.output.first != NULL:
                     self._drain(connection)
             if connection.closes or connection.output != NULL or reader.begin == reader.length:
+                break
+            if self._now_ns - began_ns > TURN_NS:
+                # A pipeline of slow requests is no reason for the others to wait for all of it.
+                connection.is_held = True
+                self._go_on_later(connection)
                 break
         return self._leave(connection, reader)
 
@@ -685,7 +728,11 @@ cdef class Engine(Transport):
         if connection.content == NULL:
             length = <Py_ssize_t> head.content_length
         exchange.content = Span(exchange.base + head.position, length)
-        exchange.persists = head_persists(head) and not self.is_retiring and self._lists[AWAIT_NEXT_REQUEST].duration_ns > 0
+        # Who retires still answers what has been sent already: the last response of a pipeline says close.
+        exchange.persists = (
+            head_persists(head) and self._lists[AWAIT_NEXT_REQUEST].duration_ns > 0
+            and (not self.is_retiring or reader.length > reader.begin + head.position + length)
+        )
         exchange.is_finished = exchange.has_excess = exchange.gathers = False
         exchange.wrote_ns = 0
         reset_response(&exchange.response, head.method_length == 4 and is_head(exchange.base + head.method))

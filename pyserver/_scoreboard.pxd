@@ -12,6 +12,7 @@ cpdef enum Cell:
     REFUSED             # requests answered 4xx or 5xx without the application
     ERRORS              # requests whose application raised or broke PEP 3333
     BYTES_SENT          # content bytes given to clients
+    STOPS               # 1 once the whole server stops; the arbiter's to write
 
 
 cdef enum:

@@ -9,6 +9,7 @@ class Cell(IntEnum):
     REFUSED = 5
     ERRORS = 6
     BYTES_SENT = 7
+    STOPS = 8
 
 class Scoreboard:
     """Slots of 64-bit words in anonymous shared memory, made before the first fork."""

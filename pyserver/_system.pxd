@@ -5,7 +5,7 @@ from libc.stdint cimport int64_t, uint16_t
 cdef extern from "_system.h":
     int ENOBUFS, EPROTO, EWOULDBLOCK
     int AF_INET, AF_INET6, IPPROTO_TCP, MSG_MORE, MSG_NOSIGNAL, SHUT_RDWR, SHUT_WR, SOL_SOCKET, SO_LINGER, TCP_NODELAY
-    short POLLOUT
+    short POLLIN, POLLOUT
     ctypedef unsigned int socklen_t
     ctypedef long off_t
     struct in_addr:

@@ -87,6 +87,11 @@ class Crew:
             self._forget(pipe)
         return reports
 
+    def announce_stop(self) -> None:
+        """Let every worker know, before it is told to go, that no other will take its place."""
+        for member in self.roster:
+            self._scoreboard.write(member.slot, Cell.STOPS, 1)
+
     def tell(self, member: Member, number: signal.Signals) -> None:
         """Send it a signal."""
         # It may have died already; then it is about to be reaped.

@@ -160,6 +160,7 @@ class Arbiter:
     def _begin_stop(self, stop: Stop) -> None:
         self._stop = stop
         self._reload_at_ns = None
+        self._crew.announce_stop()
         # Ours first: the workers' are the last ones then, and each empties the queue before it closes.
         self._listeners.close()
 

@@ -114,6 +114,7 @@ class Worker:
         self.generation = seat.generation
         self.is_retiring = False
         self.is_quitting = False
+        self._is_orphan = False
         self.application: Application
         self._lifeline = seat.lifeline
         self._reports = seat.reports
@@ -161,6 +162,11 @@ class Worker:
             self._report(Report(ReportKind.RETIRING))
             self.wake()
 
+    @property
+    def is_last(self) -> bool:
+        """Whether the whole server stops, so that nobody else will serve what waits to be accepted."""
+        return self._is_orphan or self.scoreboard.read(self.slot, Cell.STOPS) != 0
+
     def quit(self) -> None:
         """Verb: leave now, and abandon what is open."""
         if not self.is_quitting:
@@ -205,6 +211,7 @@ class Worker:
     def _orphaned(self) -> None:
         """The arbiter died: nobody will replace, reload or stop this worker, so it goes, and frees the port."""
         self.unwatch(self._lifeline)
+        self._is_orphan = True
         self.log.error("The arbiter is gone; worker (pid: %s) stops", os.getpid())
         # With nobody left to end a worker that hangs, the kernel does: the alarm's default action needs no Python.
         signal.signal(signal.SIGALRM, signal.SIG_DFL)

@@ -48,4 +48,4 @@ class SyncWorker(Worker):
             if cut:
                 self.log.warning("Worker (pid: %s) quits: %s requests or responses are cut", os.getpid(), cut)
         else:
-            self._engine.retire(_IDLE_GRACE)
+            self._engine.retire(_IDLE_GRACE, self.is_last)
