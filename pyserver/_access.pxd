@@ -42,9 +42,11 @@ cdef class AccessLog:
     cdef char _pid[24]
     cdef int _pid_length
     cdef bint _is_failing
+    cdef bint _may_block        # it is a pipe or a terminal
 
     cdef int record(self, const Facts *facts, bytes response_head, dict environ, int64_t now_ns) except -1
     cdef int flush_lines(self) except -1
+    cdef Py_ssize_t _write(self, Py_ssize_t done) noexcept
     cdef int _print(self, const Step *step, const Facts *facts, bytes response_head, dict environ) except -1
     cdef int _print_text(self, const unsigned char *text, Py_ssize_t length) except -1
     cdef int _print_object(self, object value) except -1

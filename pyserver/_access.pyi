@@ -12,6 +12,9 @@ def compile_format(text: str) -> list[tuple[int, str]]:
         ConfigError: it names something that is not in FIELDS.
     """
 
+def check_access_log(path: str | None, format: str) -> None:  # noqa: A002 - as it is compiled
+    """Raise ConfigError where an AccessLog could not be made of the two; the file is created when it is missing."""
+
 def step_named(name: str) -> tuple[int, str]:
     """The step for what stands between "%(" and ")s"; ConfigError for an unknown name."""
 

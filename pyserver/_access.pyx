@@ -3,23 +3,25 @@
 A format is compiled once into steps; an atom that it does not name costs nothing. Lines are gathered and written with
 one system call at the end of a round of the engine, or when they are a tenth of a second old.
 """
-from libc.errno cimport EINTR, errno
+from libc.errno cimport EAGAIN, EINTR, errno
 from libc.stdint cimport uint64_t
 from libc.stdio cimport snprintf
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, strerror, strlen
-from posix.unistd cimport write as write_file
+from posix.unistd cimport close as close_file, write as write_file
 
 from pyserver._http cimport Field, Span, append, reserve, same_text, write_decimal
-from pyserver._system cimport AF_INET6, inet_ntop, pyserver_unix_time_ns
+from pyserver._system cimport AF_INET6, POLLOUT, inet_ntop, poll, pollfd, pyserver_set_errno as set_errno, pyserver_unix_time_ns
 
 import os
+import stat
 import time
 
 from pyserver.errors import ConfigError
 
 cdef enum:
     LINES_LIMIT = 65536         # bytes gathered before they are written
+    PIPE_ROOM = 4096            # PIPE_BUF of Linux: what a pipe takes whole when poll() says that it takes something
 
 cdef int64_t SECOND = 1000000000
 cdef int64_t HELD_NS = 100000000
@@ -103,6 +105,13 @@ def compile_format(str text) -> list:
     return steps
 
 
+def check_access_log(str path, str format) -> None:
+    """Raise ConfigError where an AccessLog could not be made of the two; the file is created when it is missing."""
+    compile_format(format)
+    if path is not None and path != "-":
+        os.close(open_log(path))
+
+
 def step_named(str name) -> tuple:
     """The step for what stands between "%(" and ")s"; ConfigError for an unknown name."""
     cdef Py_ssize_t brace = name.find("}")
@@ -144,9 +153,13 @@ cdef class AccessLog:
             self.wants_response_head = self.wants_response_head or atom == RESPONSE_FIELD
             self.wants_environ = self.wants_environ or atom == ENVIRON_VARIABLE
         self._step_count = len(steps)
-        self._fd = 1 if path == "-" else open_log(path)
+        # A descriptor of its own: an application that closes standard output must not have a connection take its place.
+        self._fd = os.dup(1) if path == "-" else open_log(path)
+        self._may_block = not stat.S_ISREG(os.fstat(self._fd).st_mode)
 
     def __dealloc__(self):
+        if self._fd > 0:
+            close_file(self._fd)
         free(self._steps)
         free(self._lines.data)
 
@@ -189,7 +202,7 @@ cdef class AccessLog:
         """Write what was gathered; lines that the file does not take are counted and dropped."""
         cdef Py_ssize_t written, done = 0
         while done < self._lines.used:
-            written = write_file(self._fd, self._lines.data + done, <size_t> (self._lines.used - done))
+            written = self._write(done)
             if written < 0 and errno == EINTR:
                 continue
             if written < 0:
@@ -208,6 +221,24 @@ cdef class AccessLog:
                 self._log.warning("the access log %s is written again; %d lines are missing", self.path, self.dropped)
         self._lines.used = self._line_count = 0
         return 0
+
+    cdef Py_ssize_t _write(self, Py_ssize_t done) noexcept:
+        """Write lines from offset `done` on; -1 and errno where they are not taken."""
+        cdef Py_ssize_t length = self._lines.used - done
+        cdef pollfd room
+        if self._may_block:
+            # A pipe that nobody empties must not hold the worker. It can be written to when this much fits.
+            room = pollfd(self._fd, POLLOUT, 0)
+            if poll(&room, 1, 0) == 0:
+                set_errno(EAGAIN)
+                return -1
+            if length > PIPE_ROOM:
+                # Whole lines, for other workers write to it too.
+                length = PIPE_ROOM
+                while length and self._lines.data[done + length - 1] != c"\n":
+                    length -= 1
+                length = length or PIPE_ROOM
+        return write_file(self._fd, self._lines.data + done, <size_t> length)
 
     # ---- steps ----
 

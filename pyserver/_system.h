@@ -124,4 +124,8 @@ static inline int pyserver_descriptor_limit(void) {
     return (int) limit.rlim_cur;
 }
 
+static inline void pyserver_set_errno(int number) {
+    errno = number;
+}
+
 #endif

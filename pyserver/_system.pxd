@@ -52,3 +52,4 @@ cdef extern from "_system.h":
     int pyserver_unsent(int fd) nogil
     int pyserver_unread(int fd) nogil
     int pyserver_descriptor_limit() nogil
+    void pyserver_set_errno(int number) nogil

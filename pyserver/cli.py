@@ -26,6 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code. A mistake of the operator is 1 and one line on standard error.
     """
     arguments = sys.argv[1:] if argv is None else argv
+    _hold_standard_descriptors()
     try:
         action = read_arguments(arguments).action
         if action:
@@ -39,6 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def serve(application: str, keywords: Mapping[str, object]) -> int:
     """`pyserver.run`, with the exit code as result: the keywords stand where the command line stands in `main`."""
+    _hold_standard_descriptors()
     try:
         return _run(_Process((), {"wsgi_app": application, **keywords}))
     except (ConfigError, BootError) as error:
@@ -120,7 +122,9 @@ def _run(process: _Process) -> int:
 
 def _check(settings: Settings) -> int:
     try:
-        load_worker_class(settings.worker_class).load(str(settings.wsgi_app))
+        worker_class = load_worker_class(settings.worker_class)
+        worker_class.check(settings)
+        worker_class.load(str(settings.wsgi_app))
     except BootError as error:
         _say(str(error))
         if error.__cause__ is not None:
@@ -155,15 +159,33 @@ def _listing(loaded: Loaded) -> str:
     return render_settings(loaded)
 
 
+def _hold_standard_descriptors() -> None:
+    """Have descriptors 0 to 2 open, or sockets and pipes of ours would get their numbers, and what is printed."""
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            # The lowest number that is free: this one.
+            os.open(os.devnull, os.O_RDWR)
+            os.set_inheritable(descriptor, True)
+
+
 def _print(text: str) -> None:
-    try:
-        sys.stdout.write(text)
-        sys.stdout.flush()
-    except BrokenPipeError:
-        # `… | head` has read enough. Without this the interpreter would flush again at its end, and complain.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    _write(1, "standard output", text)
 
 
 def _say(message: str) -> None:
-    sys.stderr.write(f"pyserver: {message}\n")
-    sys.stderr.flush()
+    _write(2, "standard error", f"pyserver: {message}\n")
+
+
+def _write(descriptor: int, name: str, text: str) -> None:
+    """Write all of it. Nobody who reads, as in `… | head`, is no failure; a full disk is one."""
+    data = text.encode("utf-8", "backslashreplace")
+    try:
+        while data:
+            data = data[os.write(descriptor, data) :]
+    except BrokenPipeError:
+        pass
+    except OSError as error:
+        if descriptor != 2:
+            raise ConfigError(f"cannot write to {name}: {error.strerror}") from None

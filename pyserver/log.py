@@ -39,7 +39,8 @@ class ErrorLog:
         self._path = path
         self._threshold = LEVELS[level]
         self._dropped = 0
-        self._descriptor = _STDERR if path == "-" else _open(path)
+        # A descriptor of its own: an application that closes standard error must not have a connection take its place.
+        self._descriptor = _standard_error() if path == "-" else _open(path)
 
     def debug(self, message: str, *args: object) -> None:
         """Write a record of level debug; `args` are put into `message` with the % operator."""
@@ -108,6 +109,13 @@ class ErrorLog:
             self._dropped += 1
         else:
             self._dropped = 0
+
+
+def _standard_error() -> int:
+    try:
+        return os.dup(_STDERR)
+    except OSError:
+        return _STDERR  # It is closed: records are dropped.
 
 
 def _open(path: str) -> int:

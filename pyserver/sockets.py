@@ -51,7 +51,12 @@ def parse_address(text: str) -> Address:
         if not path:
             raise ValueError(f"{text!r} does not name a path")
         return Address(path=path)
-    host, port = _host_and_port(text.removeprefix("tcp://"))
+    name = text.removeprefix("tcp://")
+    if "://" in name:
+        raise ValueError(f"{text!r} is a URL; write host:port without a scheme")
+    if not name.isascii():
+        raise ValueError(f"{text!r} has a character that is not ASCII; write the address of the host in numbers")
+    host, port = _host_and_port(name)
     if port is None:
         return Address(host.lower() or _ANY_HOST, _DEFAULT_PORT)
     if not _is_number(port) or int(port) > 65535:

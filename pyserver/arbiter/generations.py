@@ -83,10 +83,11 @@ def load_generation(number: int, settings: Settings) -> Generation:
     """What the settings name, found and opened, except for the listeners.
 
     Raises:
-        ConfigError: the worker class cannot be loaded.
+        ConfigError: the worker class cannot be loaded, or cannot serve with the settings.
         BootError: the error log cannot be opened.
     """
     worker_class = load_worker_class(settings.worker_class)
+    worker_class.check(settings)
     log = ErrorLog(settings.errorlog, settings.loglevel)
     return Generation(number, settings, worker_class, log, Surroundings.now())
 

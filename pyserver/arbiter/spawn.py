@@ -43,7 +43,8 @@ class Lifeline:
 
 def set_title(role: str, name: str) -> None:
     """Name this process in `ps`: `pyserver: worker [shop]`."""
-    _setproctitle(f"pyserver: {role} [{name}]")
+    # A name from the command line may hold bytes that are not UTF-8.
+    _setproctitle(f"pyserver: {role} [{name.encode('utf-8', 'replace').decode()}]")
 
 
 def _title_setter() -> Callable[[str], None]:

@@ -111,7 +111,7 @@ class Settings:
     max_requests: int = setting(
         0, section=_WORKERS, minimum=0, maximum=_MOST, reload="worker", source="gunicorn",
         help="After how many requests a worker is replaced by a fresh one; 0 means never. "
-        "It bounds what a leak in the application can take.",
+        "The worker goes on until its successor is ready, so it answers some more than that.",
     )
     max_requests_jitter: int = setting(
         0, section=_WORKERS, minimum=0, maximum=_MOST, reload="worker", source="gunicorn",

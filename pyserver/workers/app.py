@@ -77,7 +77,7 @@ def check_interface(application: Application, spec: str, interfaces: tuple[str, 
         article = "an" if interface == "asgi" else "a"
         raise _failure(
             f"{spec!r} is {article} {interface.upper()} application, and {worker} serves {served}; "
-            f"choose another --worker-class, or wrap the application in an adapter"
+            f"wrap the application in an adapter, or give a --worker-class that serves {interface.upper()}"
         )
 
 

@@ -148,6 +148,10 @@ class Worker:
     # What a subclass is given.
 
     @classmethod
+    def check(cls, settings: Settings) -> None:
+        """Raise ConfigError for settings that this class cannot serve with; called before anything is started."""
+
+    @classmethod
     def load(cls, spec: str) -> Application:
         """The application that `spec` names, when this class can serve it; raises BootError."""
         application = load_application(spec)

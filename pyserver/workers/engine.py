@@ -6,7 +6,7 @@ import os
 import socket
 from typing import TYPE_CHECKING
 
-from pyserver._access import AccessLog
+from pyserver._access import AccessLog, check_access_log
 from pyserver._engine import Buffers, Durations, Engine
 from pyserver._http import Limits
 from pyserver._wsgi import WSGIGateway
@@ -17,6 +17,11 @@ if TYPE_CHECKING:
     from pyserver.workers.base import Worker
 
 _SOFTWARE = "pyserver"
+
+
+def check_engine_settings(settings: Settings) -> None:
+    """Raise ConfigError where an engine could not be built from the settings."""
+    check_access_log(settings.accesslog, settings.access_log_format)
 
 
 def build_engine(worker: Worker, *, multithread: bool) -> Engine:

@@ -6,10 +6,12 @@ import os
 from typing import TYPE_CHECKING
 
 from pyserver.workers.base import Worker
-from pyserver.workers.engine import build_engine
+from pyserver.workers.engine import build_engine, check_engine_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from pyserver.settings.model import Settings
 
 # How long a retiring worker answers once more on a connection that is idle, seconds. Long enough for a request that
 # was sent before its client could know; short enough that idle connections hold up a stop for less than half a second.
@@ -18,6 +20,11 @@ _IDLE_GRACE = 0.4
 
 class SyncWorker(Worker):
     """Serves one request at a time; slow clients wait in the engine, not in the application."""
+
+    @classmethod
+    def check(cls, settings: Settings) -> None:
+        """Raise ConfigError for settings that the engine cannot be built from."""
+        check_engine_settings(settings)
 
     def boot(self) -> None:
         """Load the application and put the engine before it."""
