@@ -142,3 +142,10 @@ cdef int add_copy(Output *output, const unsigned char *data, Py_ssize_t length) 
 cdef int add_borrowed(Output *output, object owner, const unsigned char *data, Py_ssize_t length) except -1
 cdef int add_range(Output *output, int kind, int file, int64_t offset, int64_t length) except -1
 cdef void drop_first(Output *output) noexcept
+
+
+cdef class Durations:
+    cdef int64_t head_ns
+    cdef int64_t content_ns
+    cdef int64_t idle_ns
+    cdef int64_t write_ns

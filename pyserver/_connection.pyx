@@ -56,6 +56,33 @@ cdef void free_connection(Connection *connection) noexcept:
 
 # ---- deadlines ----
 
+# A century stands for "no limit": nothing overflows, nothing is compared with a special value.
+cdef int64_t NO_LIMIT_NS = 3000000000 * <int64_t> 1000000000
+
+
+cdef int64_t as_ns(seconds) except -1:
+    return int(min(seconds, 3e9) * 1e9) if seconds > 0 else NO_LIMIT_NS
+
+
+cdef class Durations:
+    """How long a connection may wait for what. Immutable.
+
+    Args:
+        head: seconds for a request head, from its first byte (or from the accept) to its last.
+        content: seconds without a byte of awaited content.
+        idle: seconds a persistent connection is kept between requests; 0 closes after each response.
+        write: seconds in which the peer takes no byte of a response.
+
+    0 is no limit, except for `idle`.
+    """
+
+    def __cinit__(self, *, head=10.0, content=30.0, idle=2.0, write=60.0):
+        self.head_ns = as_ns(head)
+        self.content_ns = as_ns(content)
+        self.idle_ns = as_ns(idle) if idle > 0 else 0
+        self.write_ns = as_ns(write)
+
+
 cdef void enlist(DeadlineList *lists, Connection *connection, int reason, int64_t now_ns) noexcept nogil:
     """Have the connection wait for `reason` from now on. Each list has one duration, so its end is the latest."""
     cdef DeadlineList *there = &lists[reason]

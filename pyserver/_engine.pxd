@@ -2,7 +2,7 @@
 from libc.stdint cimport int64_t, uint8_t, uint32_t
 
 from pyserver._access cimport AccessLog
-from pyserver._connection cimport Connection, Content, DeadlineList, Reader, Source
+from pyserver._connection cimport Connection, Content, DeadlineList, Durations, Reader, Source
 from pyserver._exchange cimport Exchange, Gateway, Transport
 from pyserver._http cimport Bounds, Head, Limits, Out, Outcome, Span
 from pyserver._poller cimport Poller
@@ -14,13 +14,6 @@ from pyserver._system cimport sockaddr_storage
 cdef struct Listener:
     Source source
     int index
-
-
-cdef class Durations:
-    cdef int64_t head_ns
-    cdef int64_t content_ns
-    cdef int64_t idle_ns
-    cdef int64_t write_ns
 
 
 cdef class Buffers:

@@ -7,7 +7,8 @@ import socket
 from typing import TYPE_CHECKING
 
 from pyserver._access import AccessLog, check_access_log
-from pyserver._engine import Buffers, Durations, Engine
+from pyserver._connection import Durations
+from pyserver._engine import Buffers, Engine
 from pyserver._http import Limits
 from pyserver._wsgi import WSGIGateway
 from pyserver.workers.peers import TrustedPeers

@@ -11,7 +11,8 @@ from sharing import POLLERS, Routes
 from support import Client, eventually
 
 from pyserver._access import AccessLog
-from pyserver._engine import Buffers, Durations, Engine
+from pyserver._connection import Durations
+from pyserver._engine import Buffers, Engine
 from pyserver._http import Limits
 from pyserver._wsgi import WSGIGateway
 from pyserver.log import ErrorLog

@@ -8,7 +8,8 @@ import pytest
 from sharing import POLLERS
 from support import Client, eventually
 
-from pyserver._engine import Buffers, Durations, Engine
+from pyserver._connection import Durations
+from pyserver._engine import Buffers, Engine
 from pyserver._http import Limits
 from pyserver._scoreboard import Cell, Scoreboard
 from pyserver._wsgi import WSGIGateway
