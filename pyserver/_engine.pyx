@@ -303,7 +303,6 @@ cdef class Engine(Transport):
         if connection.waits_for == AWAIT_CLOSE:
             return self._discard(connection)
         if connection.is_held:
-            connection.is_held = False
             self._advance(connection, connection.reader)
         self._receive(connection, is_broken)
         return self._settle(connection)
@@ -571,6 +570,7 @@ cdef class Engine(Transport):
         """Run each request that is complete in `reader`, then send what they were answered with."""
         cdef int outcome
         cdef int64_t began_ns = self._now_ns
+        connection.is_held = False
         while True:
             if connection.content == NULL:
                 outcome = parse_head(
