@@ -9,6 +9,7 @@ import io
 import json
 import os
 import random
+import select
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -310,11 +311,14 @@ _HANDLERS = {f"/{handler.__name__}": handler for handler in [*GOOD, *ERRORS]}
 
 
 def application(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
-    """Answer by the handler that the path names."""
+    """Answer by the handler that the path names, after as many milliseconds as `wait` in the query says."""
     pairs = [pair.split("=", 1) for pair in environ["QUERY_STRING"].split("&") if "=" in pair]
+    query = dict(pairs)
     handler = _HANDLERS.get(environ["PATH_INFO"], _unknown)
     try:
-        return handler(environ, start_response, dict(pairs))
+        if "wait" in query:
+            select.select([], [], [], int(query["wait"]) / 1000)
+        return handler(environ, start_response, query)
     except (KeyError, ValueError) as error:
         # Of a mutated request, the query may be anything.
         raise DeliberateError("a query that no client sends on purpose") from error

@@ -58,14 +58,20 @@ def any_small_order(random: Random) -> Order:
 
 def _of_one_block(random: Random) -> Order:
     at, length = _place(random)
-    return _answered(random.choice(["/block", "/file", "/file_in_memory"]), at, length, piece(at, length))
+    path = random.choice(["/block", "/file", "/file_in_memory"])
+    return _answered(path, at, length, piece(at, length), any_wait(random))
 
 
 def _of_many_blocks(random: Random) -> Order:
     at, length = _place(random)
     size = random.choice([500, 8192, 16_384, 16_385, 100_000]) if length > 20_000 else random.choice([7, 500, 8192])
     path = random.choice(["/blocks", "/stream", "/counted", "/written"])
-    return _answered(path, at, length, b"".join(pieces(at, length, size)), f"&size={size}")
+    return _answered(path, at, length, b"".join(pieces(at, length, size)), f"&size={size}{any_wait(random)}")
+
+
+def any_wait(random: Random) -> str:
+    """Now and then, what makes the application take longer than the turn that a connection has before others."""
+    return "&wait=9" if random.random() < 0.01 else ""
 
 
 def _answered(path: str, at: int, length: int, content: bytes, more: str = "") -> Order:

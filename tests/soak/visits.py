@@ -18,6 +18,7 @@ from soak.requests import (
     Order,
     any_order,
     any_small_order,
+    any_wait,
     request,
 )
 from soak.visit import reset
@@ -32,11 +33,11 @@ if TYPE_CHECKING:
 _WAYS = ["/block", "/blocks", "/stream", "/counted", "/written", "/file", "/file_in_memory"]
 
 
-def _large(path: str, length: int) -> Order:
-    """One that is answered with much."""
+def _large(path: str, length: int, more: str = "") -> Order:
+    """One that is answered with much; `more` ends its query."""
     in_one = path in ("/block", "/file", "/file_in_memory")
     content = piece(5, length) if in_one else b"".join(pieces(5, length, 20_000))
-    return Order(request(f"{path}?at=5&length={length}&size=20000"), content)
+    return Order(request(f"{path}?at=5&length={length}&size=20000{more}"), content)
 
 
 # ---- good ----
@@ -69,7 +70,7 @@ def long_pipeline(visit: Visit) -> None:
     paths = visit.random.choices(
         ["/block", "/file", "/stream", "/blocks"], [20, 1, 1, 1], k=visit.random.choice([30, 300])
     )
-    orders = [_large(path, 16_000) for path in paths]
+    orders = [_large(path, 16_000, any_wait(visit.random)) for path in paths]
     with visit.client(receive_buffer=65_536) as client:
         client.send(b"".join(order.data for order in orders))
         visit.pause(visit.random.choice([0.0, 0.02]))
