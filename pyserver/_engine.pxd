@@ -59,6 +59,7 @@ cdef class Engine(Transport):
     cdef bint _is_stopped
     cdef bint _accepts
     cdef int _forks                     # of this process, when the engine was made
+    cdef int _most_connections          # that the descriptors were found to be enough for; 0: not found yet
     cdef int _last_descriptor           # connections beyond it wait until there are fewer
     cdef public int64_t max_requests
     cdef public object on_max_requests

@@ -396,6 +396,8 @@ cdef class Engine(Transport):
                 return 1
             self._adopt(fd, &address, listener.index, serves)
             if fd >= self._last_descriptor:
+                if self._most_connections == 0:
+                    self._most_connections = self.connections
                 self._pause_accepting(EMFILE)
                 return 1
             if self._now_ns - began_ns > TURN_NS:
@@ -438,7 +440,12 @@ cdef class Engine(Transport):
     cdef int _resume_accepting(self) except -1:
         cdef int at
         self._accept_again_ns = 0
-        if not self._accepts and not self.is_retiring:
+        if self.connections < self._most_connections // 2:
+            self._most_connections = 0
+        if self._most_connections and self.connections >= self._most_connections:
+            # Each try would take one descriptor more of those left to the application.
+            self._accept_again_ns = self._now_ns + ACCEPT_PAUSE_NS
+        elif not self._accepts and not self.is_retiring:
             self._accepts = True
             for at in range(self._listener_count):
                 self._poller.add(&self._listeners[at].source, READABLE | EXCLUSIVE)
