@@ -11,7 +11,9 @@ from libc.string cimport memcpy, strerror, strlen
 from posix.unistd cimport close as close_file, write as write_file
 
 from pyserver._http cimport Field, Span, append, reserve, same_text, write_decimal
-from pyserver._system cimport AF_INET6, POLLOUT, inet_ntop, poll, pollfd, pyserver_set_errno as set_errno, pyserver_unix_time_ns
+from pyserver._system cimport (
+    AF_INET6, POLLOUT, inet_ntop, poll, pollfd, pyserver_set_errno as set_errno, pyserver_unix_time_ns,
+)
 
 import os
 import stat

@@ -2,7 +2,7 @@
 from cpython.object cimport PyObject
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
-from pyserver._http cimport Bounds, Chunks, Head, Out, Outcome, Span
+from pyserver._http cimport Bounds, Chunks, Head, Outcome, Span
 
 
 cdef enum SourceKind:
@@ -119,6 +119,7 @@ cdef struct DeadlineList:
 
 cdef Connection *new_connection(int fd) except NULL
 cdef void free_connection(Connection *connection) noexcept
+cdef str peer_host(const Connection *connection)
 
 cdef void enlist(DeadlineList *lists, Connection *connection, int reason, int64_t now_ns) noexcept nogil
 cdef void delist(DeadlineList *lists, Connection *connection) noexcept nogil

@@ -23,6 +23,7 @@ from pyserver._http cimport (
     decode_chunks,
     free_head,
 )
+from pyserver._system cimport AF_INET, AF_INET6, inet_ntop
 
 cdef extern from "Python.h":
     int _PyBytes_Resize(PyObject **bytes, Py_ssize_t length) except -1
@@ -52,6 +53,13 @@ cdef void free_connection(Connection *connection) noexcept:
     if connection.output != NULL:
         free_output(connection.output)
     free(connection)
+
+
+cdef str peer_host(const Connection *connection):
+    """The IP address of a peer that has one, as text."""
+    cdef char text[64]
+    inet_ntop(AF_INET if connection.family == 4 else AF_INET6, connection.address, text, 64)
+    return (<bytes> text).decode()
 
 
 # ---- deadlines ----

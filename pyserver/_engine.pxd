@@ -1,12 +1,12 @@
 # The contract of _engine: the connections of one worker, and one request in flight.
-from libc.stdint cimport int64_t, uint8_t, uint32_t
+from libc.stdint cimport int64_t, uint8_t
 
 from pyserver._access cimport AccessLog
 from pyserver._connection cimport Connection, Content, DeadlineList, Durations, Reader, Source
 from pyserver._exchange cimport Exchange, Gateway, Transport
-from pyserver._http cimport Bounds, Head, Limits, Out, Outcome, Span
+from pyserver._http cimport Bounds, Head, Limits, Out, Span
 from pyserver._poller cimport Poller
-from pyserver._response cimport Response, Stamp
+from pyserver._response cimport Response
 from pyserver._scoreboard cimport Slot
 from pyserver._system cimport sockaddr_storage
 

@@ -4,28 +4,27 @@ One round of run(): wait, serve what is ready, expire what is late. A request ru
 what the socket does not take at once is queued with the connection, so that a slow client occupies memory and never
 the worker.
 """
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from cpython.bytes cimport PyBytes_AS_STRING
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.object cimport PyObject
 from libc.errno cimport EAGAIN, ECONNABORTED, EINTR, EMFILE, ENFILE, ENOMEM, errno
-from libc.stdint cimport INT64_MAX, int64_t, uint8_t, uint16_t, uint64_t
+from libc.stdint cimport INT64_MAX, int64_t, uint8_t, uint64_t
 from libc.stdlib cimport free, malloc, realloc
-from libc.string cimport memcpy, memmove, memset, strerror
+from libc.string cimport memcmp, memcpy, memmove, memset, strerror
 from posix.unistd cimport close
 
 from pyserver._access cimport Facts
 from pyserver._connection cimport (
-    AWAIT_CLOSE, AWAIT_CONTENT, AWAIT_FIRST_BYTE, AWAIT_HEAD, AWAIT_NEXT_REQUEST, AWAIT_WRITE, BORROWED,
-    CONNECTION_SOURCE, COPIED, FROM_FILE, LISTENER_SOURCE, RUNNING, SPOOLED, WATCH_SOURCE, Output, Segment,
-    add_borrowed, add_copy, add_range, delist, detach, drop_after_head, drop_first, enlist, free_connection,
-    free_content, free_output, free_reader, keep_in_memory, make_room, new_connection, new_content, new_output,
-    next_content, take_memory,
+    AWAIT_CLOSE, AWAIT_CONTENT, AWAIT_FIRST_BYTE, AWAIT_HEAD, AWAIT_NEXT_REQUEST, AWAIT_WRITE, BORROWED, COPIED,
+    FROM_FILE, LISTENER_SOURCE, RUNNING, SPOOLED, WATCH_SOURCE, Output, Segment, add_borrowed, add_copy, add_range,
+    delist, detach, drop_after_head, drop_first, enlist, free_connection, free_content, free_output, free_reader,
+    keep_in_memory, make_room, new_connection, new_content, new_output, next_content, peer_host, take_memory,
 )
 from pyserver._http cimport (
-    COMPLETE, EXPECTS_CONTINUE, HAS_CHUNKED, NEED_MORE, REFUSED, Fault, Outcome, append, free_head, head_persists,
+    COMPLETE, EXPECTS_CONTINUE, HAS_CHUNKED, NEED_MORE, REFUSED, Fault, append, free_head, head_persists,
     is_begun, parse_head, reset_head,
 )
-from pyserver._exchange cimport forks
+from pyserver._exchange cimport OUT_LIMIT, forks
 from pyserver._poller cimport BROKEN, EXCLUSIVE, READABLE, READY_LIMIT, WRITABLE, new_poller
 from pyserver._response cimport (
     finish_response_head, reset_response, set_stamp, start_response_head,
@@ -34,7 +33,7 @@ from pyserver._scoreboard cimport Cell
 from pyserver._spool cimport open_spool, write_spool
 from pyserver._system cimport (
     AF_INET, AF_INET6, ENOBUFS, EPROTO, EWOULDBLOCK, IPPROTO_TCP, MSG_MORE, MSG_NOSIGNAL, POLLIN, POLLOUT, SHUT_RDWR,
-    SHUT_WR, SOL_SOCKET, SO_LINGER, TCP_NODELAY, inet_ntop, iovec, linger, msghdr, ntohs, poll, pollfd,
+    SHUT_WR, SOL_SOCKET, SO_LINGER, TCP_NODELAY, iovec, linger, msghdr, ntohs, poll, pollfd,
     pyserver_accept, pyserver_coarse_now_ns, pyserver_descriptor_limit, pyserver_dup, pyserver_now_ns,
     pyserver_sendfile, pyserver_unix_time_ns, pyserver_unread, pyserver_unsent, recv, send, sendmsg, setsockopt,
     shutdown, sockaddr_in, sockaddr_in6, sockaddr_storage, socklen_t,
@@ -51,7 +50,6 @@ cdef enum:
     ACCEPTS = 64                # connections accepted in a row
     # Up to here a copy costs less than a second entry in the vector of a write.
     COPY_LIMIT = 16384
-    OUT_LIMIT = 65536           # responses of a pipeline gathered before they are sent
     DRAINED = 1 << 23           # bytes sent in a row to one connection before others have their turn
     SPARE_DESCRIPTORS = 32      # left to the application when connections take all others
     OUT_KEPT = 1 << 20          # what the buffer for them may have grown to and be kept
@@ -594,8 +592,9 @@ cdef class Engine(Transport):
             self._run(connection, reader)
             if not connection.closes and (connection.output != NULL or self.out.used > OUT_LIMIT):
                 # What the client has not taken holds back its next request; perhaps it has by now.
-                self.send(connection)
-                if connection.output != NULL and connection.output.first != NULL:
+                if self.out.used:
+                    self.send(connection)
+                else:
                     self._drain(connection)
             if connection.closes or connection.output != NULL or reader.begin == reader.length:
                 break
@@ -718,7 +717,7 @@ cdef class Engine(Transport):
         )
         exchange.is_finished = exchange.has_excess = exchange.gathers = False
         exchange.wrote_ns = 0
-        reset_response(&exchange.response, head.method_length == 4 and is_head(exchange.base + head.method))
+        reset_response(&exchange.response, is_of_head(reader))
         connection.requests += 1
         delist(self._lists, connection)
         if self.out.used == 0:
@@ -796,11 +795,9 @@ cdef class Engine(Transport):
 
     cdef str _peer(self, Connection *connection):
         """The peer's address as a log line names it."""
-        cdef char text[64]
         if connection.family == 0:
             return "a Unix socket"
-        inet_ntop(AF_INET if connection.family == 4 else AF_INET6, connection.address, text, 64)
-        host = (<bytes> text).decode()
+        host = peer_host(connection)
         return f"{host}:{connection.port}" if connection.family == 4 else f"[{host}]:{connection.port}"
 
     # ---- sending ----
@@ -1184,13 +1181,9 @@ cdef class Engine(Transport):
         return self._close(connection)
 
 
-cdef inline bint is_head(const unsigned char *method) noexcept nogil:
-    return method[0] == c"H" and method[1] == c"E" and method[2] == c"A" and method[3] == c"D"
-
-
 cdef inline bint is_of_head(const Reader *reader) noexcept nogil:
     """Whether the request being read is one for the head alone, as far as it has come."""
-    return reader.head.method_length == 4 and is_head(reader.data + reader.begin + reader.head.method)
+    return reader.head.method_length == 4 and memcmp(reader.data + reader.begin + reader.head.method, b"HEAD", 4) == 0
 
 
 cdef inline void note_request_line(Slot *slot, const unsigned char *text, Py_ssize_t length) noexcept nogil:

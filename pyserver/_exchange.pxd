@@ -1,11 +1,15 @@
 # The contract of _exchange: one request in flight, seen by the gateway on one side and the engine on the other.
-from libc.stdint cimport int64_t, uint8_t
+from libc.stdint cimport int64_t
 
 from pyserver._access cimport AccessLog
 from pyserver._connection cimport Connection, Content
 from pyserver._http cimport Head, Out, Span
 from pyserver._response cimport Response, Stamp
 from pyserver._scoreboard cimport Slot
+
+
+cdef enum:
+    OUT_LIMIT = 65536           # bytes of responses gathered before they are sent
 
 
 cdef int forks() noexcept nogil

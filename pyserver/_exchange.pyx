@@ -23,9 +23,6 @@ import os as _os
 
 from pyserver.refusals import REASONS as _REASONS
 
-cdef enum:
-    OUT_LIMIT = 65536           # responses gathered before they are sent
-
 # Blocks of a response that follow one another faster than this are a burst.
 cdef int64_t BURST_NS = 200000
 

@@ -1,5 +1,5 @@
 # The contract of _http: request heads, chunked content, field checks. Bytes in, facts out.
-from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport uint16_t, uint32_t, uint64_t
 
 
 cdef struct Span:

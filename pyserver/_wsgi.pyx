@@ -2,30 +2,21 @@
 
 All of PEP 3333, at one call site. No sockets and no HTTP syntax: those are the engine's and the parser's.
 """
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
-from cpython.dict cimport PyDict_Copy, PyDict_SetItem
+from cpython.bytes cimport PyBytes_FromStringAndSize
+from cpython.dict cimport PyDict_Copy
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_INCREF, Py_XDECREF
-from cpython.unicode cimport PyUnicode_1BYTE_KIND, PyUnicode_DATA, PyUnicode_DecodeLatin1, PyUnicode_GET_LENGTH
+from cpython.unicode cimport PyUnicode_DATA, PyUnicode_DecodeLatin1, PyUnicode_GET_LENGTH
 from libc.stdint cimport uint64_t
 from libc.stdlib cimport free, malloc
-from libc.string cimport memcmp, memcpy, memset
+from libc.string cimport memcmp, memcpy
 
-from pyserver._connection cimport Content, take_memory
+from pyserver._connection cimport Content, peer_host, take_memory
 from pyserver._http cimport (
-    CONTENT_LENGTH_FIELD,
-    CONTENT_TYPE_FIELD,
-    HAS_CHUNKED,
-    OTHER,
-    PROXY_FIELD,
-    TARGET_PERCENT,
-    TRANSFER_ENCODING_FIELD,
-    UNDERSCORED,
-    FieldKind,
+    CONTENT_LENGTH_FIELD, CONTENT_TYPE_FIELD, PROXY_FIELD, TARGET_PERCENT, TRANSFER_ENCODING_FIELD, UNDERSCORED,
 )
-from pyserver._response cimport BY_LENGTH, NO_CONTENT
 from pyserver._exchange cimport forks
-from pyserver._system cimport AF_INET, AF_INET6, inet_ntop
+from pyserver._response cimport NO_CONTENT
 
 import io
 import os
@@ -367,14 +358,12 @@ cdef class WSGIGateway(Gateway):
 
     cdef object _peer_address(self, const Connection *connection):
         """REMOTE_ADDR; most connections of a server come from the same few peers."""
-        cdef char text[64]
         if connection.family == 0:
             return ""
         if self._address_family != connection.family or memcmp(self._address, connection.address, 16) != 0:
-            inet_ntop(AF_INET if connection.family == 4 else AF_INET6, connection.address, text, 64)
             memcpy(self._address, connection.address, 16)
             self._address_family = connection.family
-            self._address_text = (<bytes> text).decode()
+            self._address_text = peer_host(connection)
         return self._address_text
 
     cdef object _peer_port(self, uint16_t port):
