@@ -103,8 +103,9 @@ class Server:
         return self.addresses[0]
 
     def wait_until_listening(self, within: float = 10.0) -> None:
-        """Return when connections are taken; fail when the server exited instead."""
+        """Return when connections are taken and a worker was forked; fail when the server exited instead."""
         eventually(lambda: len(self._listening()) >= self._expected or not self.is_running(), within)
+        eventually(lambda: self.workers() or not self.is_running(), within)
         self.addresses = self._listening()
         if not self.is_running():
             raise AssertionError(f"the server exited with {self._process.returncode} instead of listening")
