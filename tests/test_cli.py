@@ -85,7 +85,7 @@ def test_a_reader_that_has_seen_enough_is_no_mistake(tmp_path):
     ("arguments", "line"),
     [
         (["--nonsense", "app:application"], "--nonsense: there is no such option; see --help"),
-        (["--preload", "app:application"], "--preload: an option of gunicorn that this version does not have"),
+        (["--spew", "app:application"], "--spew: an option of gunicorn that this version does not have"),
         (["-w", "0", "app:application"], "-w: workers is '0', below its minimum 1"),
         ([], "no application was given; name it last, as in: pyserver module:attribute"),
         (["--chdir", "nowhere", "app:application"], "--chdir: chdir is 'nowhere': No such file or directory"),

@@ -23,6 +23,8 @@ _FILE = "Config file"
 _APPLICATION = "Application"
 _SOCKET = "Server socket"
 _WORKERS = "Worker processes"
+_RECYCLING = "Replacing workers"
+_PROCESS = "The server's process"
 _LIMITS = "Limits of a request"
 _DEADLINES = "Deadlines"
 _BUFFERS = "Buffers and temporary files"
@@ -108,19 +110,34 @@ class Settings:
         "sync", section=_WORKERS, flags=("-k",), metavar="NAME", reload="worker", source="gunicorn", required=True,
         help="The kind of worker: a built-in name or package.module:Class.",
     )
-    max_requests: int = setting(
-        0, section=_WORKERS, minimum=0, maximum=_MOST, reload="worker", source="gunicorn",
-        help="After how many requests a worker is replaced by a fresh one; 0 means never. "
-        "The worker goes on until its successor is ready, so it answers some more than that.",
-    )
-    max_requests_jitter: int = setting(
-        0, section=_WORKERS, minimum=0, maximum=_MOST, reload="worker", source="gunicorn",
-        help="Each worker adds a random number up to this to max_requests, so that not all are replaced at once.",
-    )
     proc_name: str | None = setting(
         None, section=_WORKERS, flags=("-n", "--name"), metavar="NAME", reload="worker", source="gunicorn",
         help="The name in process titles instead of that of the application. "
         "It tells several servers on one machine apart.",
+    )
+    preload_app: bool = setting(
+        False, section=_WORKERS, flags=("--preload",), reload="worker", source="gunicorn",
+        help="Import the application once, in a process that workers are forked from, so that they share its memory. "
+        "A reload imports it anew.",
+    )
+
+    max_requests: int = setting(
+        0, section=_RECYCLING, minimum=0, maximum=_MOST, reload="worker", source="gunicorn",
+        help="After how many requests a worker is replaced by a fresh one; 0 means never. "
+        "The worker goes on until its successor is ready, so it answers some more than that.",
+    )
+    max_requests_jitter: int = setting(
+        0, section=_RECYCLING, minimum=0, maximum=_MOST, reload="worker", source="gunicorn",
+        help="Each worker adds a random number up to this to max_requests, so that not all are replaced at once.",
+    )
+    max_worker_lifetime: float = setting(
+        0.0, section=_RECYCLING, unit="s", minimum=0, maximum=_LONGEST, reload="arbiter",
+        help="How long a worker serves before it is replaced by a fresh one; 0 means for ever.",
+    )
+    max_worker_memory: int = setting(
+        0, section=_RECYCLING, unit="bytes", minimum=0, maximum=_LARGEST, reload="arbiter",
+        help="How much memory a worker may have to itself before it is replaced by a fresh one; 0 means any amount. "
+        "Workers are replaced one at a time, and each goes on until its successor is ready.",
     )
 
     timeout: float = setting(
@@ -128,6 +145,20 @@ class Settings:
         source="gunicorn",
         help="How long one request may keep a worker before the worker is killed; 0 means for ever. "
         "A worker that waits for requests is never killed.",
+    )
+    boot_timeout: float = setting(
+        120.0, section=_DEADLINES, unit="s", minimum=0, maximum=_LONGEST, reload="arbiter",
+        help="How long a worker may take to load the application; 0 means for ever. "
+        "It has failed to boot when it takes longer.",
+    )
+    slow_request: float = setting(
+        0.0, section=_DEADLINES, unit="s", minimum=0, maximum=_LONGEST, reload="arbiter",
+        help="After how long a request that still runs is reported in the error log, with the stack of every thread of "
+        "its worker; 0 means never.",
+    )
+    drain_delay: float = setting(
+        0.0, section=_DEADLINES, unit="s", minimum=0, maximum=_LONGEST, reload="arbiter",
+        help="How long the server serves on after it was told to stop, so that load balancers learn of it first.",
     )
     graceful_timeout: float = setting(
         30.0, section=_DEADLINES, unit="s", minimum=0, maximum=_LONGEST, reload="arbiter", source="gunicorn",
@@ -230,6 +261,37 @@ class Settings:
         "Turn it off on file systems that cannot.",
     )
 
+    pidfile: str | None = setting(
+        None, section=_PROCESS, flags=("-p", "--pid"), metavar="FILE", reload="arbiter", source="gunicorn",
+        help="The file that holds the process id of the arbiter while the server runs. "
+        "One that a running server holds is refused; one that was left behind is taken over.",
+    )
+    daemon: bool = setting(
+        False, section=_PROCESS, flags=("-D",), reload="never", source="gunicorn",
+        help="Go into the background once the settings are known to be right.",
+    )
+    user: str | None = setting(
+        None, section=_PROCESS, flags=("-u",), metavar="USER", reload="worker", source="gunicorn",
+        help="The user, by name or number, that workers run as.",
+    )
+    group: str | None = setting(
+        None, section=_PROCESS, flags=("-g",), metavar="GROUP", reload="worker", source="gunicorn",
+        help="The group, by name or number, that workers run as.",
+    )
+    initgroups: bool = setting(
+        False, section=_PROCESS, reload="worker", source="gunicorn",
+        help="Give workers the supplementary groups of their user.",
+    )
+    umask: int = setting(
+        0, section=_PROCESS, flags=("-m",), metavar="BITS", minimum=0, maximum=0o777, reload="worker",
+        source="gunicorn",
+        help="The permissions that files made by workers do not get, and neither do Unix sockets that are listened on.",
+    )
+    worker_tmp_dir: str | None = setting(
+        None, section=_PROCESS, metavar="DIRECTORY", reload="worker", source="gunicorn",
+        help="Where gunicorn keeps its heartbeat files; there are none here, so it has no effect.",
+    )
+
     accesslog: str | None = setting(
         None, section=_LOGGING, flags=("--access-logfile",), metavar="FILE", reload="worker", source="gunicorn",
         help="The file of the access log; - means standard output, and without it there is none.",
@@ -250,6 +312,19 @@ class Settings:
         help="The least important records that the error log has.",
     )
 
+    reload: bool = setting(
+        False, section=_DEBUGGING, reload="never", source="gunicorn",
+        help="Reload when a source file of the application changes; for development. Needs pyserver[reload].",
+    )
+    reload_engine: str = setting(
+        "auto", section=_DEBUGGING, choices=("auto", "poll", "inotify"), reload="never", source="gunicorn",
+        help="How changes are noticed: auto asks the system, poll looks at the files again and again.",
+    )
+    reload_extra_files: tuple[str, ...] = setting(
+        (), section=_DEBUGGING, flags=("--reload-extra-file",), metavar="FILE", repeatable=True, reload="never",
+        source="gunicorn",
+        help="Another file, directory or pattern to watch; may be given several times.",
+    )
     poller: str = setting(
         "auto", section=_DEBUGGING, choices=("auto", "epoll", "poll"),
         help="How workers wait for sockets; auto takes the best that the system has.",
