@@ -18,6 +18,7 @@ Value = str | int | float | bool | None | tuple[str, ...] | Mapping[str, str]
 _QUOTED_LENGTH = 120
 _TRUE = ("true", "yes", "y", "on", "1")
 _FALSE = ("false", "no", "n", "off", "0")
+_FACTORS = {"K": 1024, "M": 1024**2, "G": 1024**3, "T": 1024**4}
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +29,7 @@ class Facts:
         help: sentences; the first says what it does, the rest why.
         section: the heading it stands under in `--help` and in the docs.
         flags: spellings beside the one that follows from the name; the first long one is shown in messages.
-        unit: "s" or "bytes"; empty for counts and text.
+        unit: "s" or "bytes", which may be given as 512M; empty for counts and text.
         minimum, maximum: inclusive bounds of a number.
         choices: the only words a text may be; compared without regard to case.
         required: whether empty text or an empty list is refused.
@@ -106,7 +107,7 @@ class Row:
             ValueError: with a sentence that names the setting, the value and the rule.
         """
         try:
-            value = _READERS[self.kind](raw)
+            value = _read_size(raw) if self.facts.unit == "bytes" else _READERS[self.kind](raw)
             return self._checked(value)
         except ValueError as error:
             raise ValueError(f"{self.name} is {_quoted(raw)}, {error}") from None
@@ -163,6 +164,20 @@ def _read_int(raw: object) -> int:
         with contextlib.suppress(ValueError):
             return int(raw)
     raise ValueError("not a whole number")
+
+
+def _read_size(raw: object) -> int:
+    # As systemd and nginx have it: 512M is 512 * 1024 * 1024, and the letter may be small.
+    text = raw.strip().upper() if isinstance(raw, str) else ""
+    number, factor = text[:-1], _FACTORS.get(text[-1:])
+    try:
+        if factor is None:
+            return _read_int(raw)
+        if number.isascii() and number.replace(".", "", 1).isdecimal():
+            return int(float(number) * factor)
+    except ValueError:
+        pass
+    raise ValueError("neither a whole number of bytes nor a number followed by K, M, G or T")
 
 
 def _read_float(raw: object) -> float:

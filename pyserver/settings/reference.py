@@ -49,7 +49,8 @@ In TOML, which has no helper variables, it stops the start.
 
 ## How values are written
 
-Durations are seconds and may have a fraction; sizes are bytes.
+Durations are seconds and may have a fraction.
+Sizes are bytes, or a number followed by `K`, `M`, `G` or `T`: `64K` is 65536, and `1.5G` is 1610612736.
 A boolean has two options, `--name` and `--no-name`, so that the command line can undo what a file says;
 in variables it is `true`, `yes`, `on`, `1` or `false`, `no`, `off`, `0`.
 A list is one text with commas, or a list in a file; an option that may be repeated takes one item each time.
