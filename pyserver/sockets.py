@@ -8,11 +8,14 @@ import errno
 import os
 import socket
 import stat
+import time
+from collections.abc import Iterator
 
 from pyserver.errors import EXIT_CONFIG, BootError
 
 _DEFAULT_PORT = 8000  # gunicorn's, when only a host is given
 _ANY_HOST = "0.0.0.0"
+_LONGEST_LOCK = 1.0  # how long another server may be at the same place before we go on, seconds
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -93,7 +96,7 @@ def open_listener(address: Address, backlog: int) -> socket.socket:
         BootError: it cannot be opened; one line says why and what to do.
     """
     try:
-        listener = _bound(address)
+        listener = _bound(address, backlog)
         try:
             listener.listen(backlog)
             listener.setblocking(False)
@@ -113,10 +116,10 @@ def listener_url(listener: socket.socket) -> str:
     return f"http://{Address(host=name[0], port=name[1])}"
 
 
-def _bound(address: Address) -> socket.socket:
+def _bound(address: Address, backlog: int) -> socket.socket:
     if address.descriptor >= 0:
         return _inherited(address)
-    return _unix(address) if address.path else _internet(address)
+    return _unix(address, backlog) if address.path else _internet(address)
 
 
 def _internet(address: Address) -> socket.socket:
@@ -133,19 +136,51 @@ def _internet(address: Address) -> socket.socket:
     return listener
 
 
-def _unix(address: Address) -> socket.socket:
-    _take_over_stale(address)
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    # gunicorn's default umask is 0: a proxy that runs as another user can connect. Who may is said by the directory.
-    previous = os.umask(0)
-    try:
-        listener.bind(address.path)
-    except OSError:
-        listener.close()
-        raise
-    finally:
-        os.umask(previous)
+def _unix(address: Address, backlog: int) -> socket.socket:
+    # Two servers that start at once would both find a file stale, and the second would remove that of the first; and
+    # until a socket listens its file looks stale, too.
+    with _alone_in(os.path.dirname(address.path) or "."):
+        _take_over_stale(address)
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        # gunicorn's default umask is 0: a proxy that runs as another user can connect. Who may is said by the
+        # directory.
+        previous = os.umask(0)
+        try:
+            listener.bind(address.path)
+            listener.listen(backlog)
+        except OSError:
+            listener.close()
+            raise
+        finally:
+            os.umask(previous)
     return listener
+
+
+@contextlib.contextmanager
+def _alone_in(directory: str) -> Iterator[None]:
+    """Hold the lock of a directory, or at least have tried for `_LONGEST_LOCK`: it may be somebody else's to lock."""
+    # Here, because most servers have no Unix socket.
+    import fcntl
+
+    try:
+        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError:
+        # It is not there, as `bind` will say, or not readable, and can be listened in all the same.
+        yield
+        return
+    try:
+        deadline = time.monotonic() + _LONGEST_LOCK
+        while time.monotonic() < deadline:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                time.sleep(0.005)
+            except OSError:
+                break  # A file system without locks.
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _take_over_stale(address: Address) -> None:

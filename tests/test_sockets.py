@@ -1,7 +1,10 @@
 """Addresses and listeners: every form of `bind`, and why one cannot be listened on."""
 
+import fcntl
 import os
 import socket
+import subprocess
+import sys
 
 import pytest
 
@@ -172,6 +175,53 @@ def test_a_live_unix_socket_whose_queue_is_full_is_left_alone(listen, tmp_path):
         listen(f"unix:{path}")
     for client in waiting:
         client.close()
+
+
+def test_of_servers_that_start_at_once_one_takes_a_stale_unix_socket_over(tmp_path):
+    code = """
+import sys
+from pyserver.errors import BootError
+from pyserver.sockets import open_listener, parse_address
+print("here", flush=True)
+sys.stdin.readline()
+listeners = []
+for number in range(50):
+    try:
+        listeners.append(open_listener(parse_address(f"unix:{number}"), 16))
+    except BootError:
+        print("refused", number)
+    else:
+        print("has", number)
+print("done", flush=True)
+sys.stdin.readline()
+"""
+    for number in range(50):
+        with socket.socket(socket.AF_UNIX) as stale:
+            stale.bind(f"{tmp_path}/{number}")
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "bufsize": 1}
+    rivals = [subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, **pipes) for _ in range(4)]
+    said = []
+    for rival in rivals:
+        rival.stdout.readline()
+    for rival in rivals:
+        rival.stdin.write("start\n")
+    for rival in rivals:
+        said += iter(rival.stdout.readline, "done\n")
+    for number in range(50):
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(f"{tmp_path}/{number}")
+    for rival in rivals:
+        rival.communicate("end\n")
+    assert sorted(line for line in said if line.startswith("has")) == sorted(f"has {number}\n" for number in range(50))
+
+
+def test_a_directory_that_somebody_has_locked_is_listened_in(listen, tmp_path):
+    descriptor = os.open(tmp_path, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        listen(f"unix:{tmp_path}/a.sock")
+    finally:
+        os.close(descriptor)
 
 
 def test_a_file_that_is_no_socket_is_never_removed(listen, tmp_path):
