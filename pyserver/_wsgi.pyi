@@ -82,6 +82,7 @@ class WSGIGateway(Gateway):
         sends_files: whether wsgi.file_wrapper is answered by the kernel.
         secure_scheme_headers: field names and the values with which a proxy says https.
         trusts: told a peer's address (empty for a Unix socket), whether it is such a proxy.
+        variables: more of environ, the same for every request.
     """
 
     def __init__(
@@ -98,4 +99,5 @@ class WSGIGateway(Gateway):
         sends_files: bool = True,
         secure_scheme_headers: Mapping[str, str] | None = None,
         trusts: Callable[[str], bool] | None = None,
+        variables: Mapping[str, object] | None = None,
     ) -> None: ...

@@ -35,7 +35,7 @@ cdef extern from "Python.h":
     bint PyUnicode_IS_ASCII(object text)
 
 cdef enum:
-    # A request adds some fifteen fields to the twenty-one of the template; a dict that has the room from the start
+    # A request adds some fifteen fields to the twenty-two of the template; a dict that has the room from the start
     # is copied with it and never resized.
     ENVIRON_ROOM = 42
     INPUT_BLOCK = 65536
@@ -257,12 +257,13 @@ cdef class WSGIGateway(Gateway):
         sends_files: whether wsgi.file_wrapper is answered by the kernel.
         secure_scheme_headers: field names and the values with which a proxy says https.
         trusts: told a peer's address (empty for a Unix socket), whether it is such a proxy.
+        variables: more of environ, the same for every request.
     """
 
     def __init__(
         self, application, servers, *, log, str software="pyserver", str root_path="", bint multithread=False,
         bint multiprocess=False, bint keeps_underscores=False, bint sends_files=True, secure_scheme_headers=None,
-        trusts=None,
+        trusts=None, variables=None,
     ):
         self._application = application
         self._log = log
@@ -276,7 +277,7 @@ cdef class WSGIGateway(Gateway):
         self._forks = forks()
         self._pid = os.getpid()
         self._templates = [
-            template(name, port, self._root_path, software, ErrorStream(log), multithread, multiprocess)
+            template(name, port, self._root_path, software, ErrorStream(log), multithread, multiprocess, variables or {})
             for name, port in servers
         ]
 
@@ -654,7 +655,9 @@ cdef object close_result(WSGIGateway gateway, Exchange exchange, object result):
         gateway._log.exception("Error in close() of the response to %s", exchange.request_line())
 
 
-cdef dict template(str name, str port, str root_path, str software, object errors, bint multithread, bint multiprocess):
+cdef dict template(
+    str name, str port, str root_path, str software, object errors, bint multithread, bint multiprocess, object variables
+):
     """environ before a request fills it, with room for what a request adds."""
     cdef dict environ = _PyDict_NewPresized(ENVIRON_ROOM)
     # One by one: update() of an empty dict would take over the other's size.
@@ -680,6 +683,7 @@ cdef dict template(str name, str port, str root_path, str software, object error
         "wsgi.run_once": False,
         "wsgi.file_wrapper": FileWrapper,
         "wsgi.input_terminated": True,
+        **variables,
     }.items():
         environ[key] = value
     return environ

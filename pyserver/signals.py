@@ -19,14 +19,31 @@ class Signal(NamedTuple):
 
 
 # In the order in which they are obeyed when several have come: what ends the server goes first, and a child's death is
-# seen before a reload starts new ones. HUP sent to a worker by mistake must not end it: it obeys by doing nothing.
+# seen before a reload starts new ones. What is sent to a worker by mistake must not end it: it obeys by doing nothing.
 SIGNALS = (
     Signal(signal.SIGQUIT, arbiter="quit", worker="quit"),
     Signal(signal.SIGINT, arbiter="quit", worker="quit"),
     Signal(signal.SIGTERM, arbiter="retire", worker="retire"),
     Signal(signal.SIGCHLD, arbiter="reap", worker=None),
+    Signal(signal.SIGUSR1, arbiter="reopen", worker="reopen"),
+    Signal(signal.SIGWINCH, arbiter="dismiss", worker="ignore"),
+    Signal(signal.SIGTTIN, arbiter="add", worker="ignore"),
+    Signal(signal.SIGTTOU, arbiter="remove", worker="ignore"),
     Signal(signal.SIGHUP, arbiter="reload", worker="ignore"),
+    Signal(signal.SIGUSR2, arbiter="upgrade", worker="ignore"),
 )
+
+# Has a worker write the stack of every thread to the error log, from the handler itself, and go on.
+STACKS_SIGNAL: int = signal.SIGRTMIN + 3 if hasattr(signal, "SIGRTMIN") else getattr(signal, "SIGINFO", signal.SIGURG)
+
+
+class Noted(NamedTuple):
+    """A signal that has come, how often, and from whom."""
+
+    number: signal.Signals
+    verb: str
+    times: int = 1
+    sender: int = 0  # process id of the last one who sent it; 0: not known, or the kernel
 
 
 class SignalInbox:
@@ -40,7 +57,7 @@ class SignalInbox:
     def __init__(self, verbs: dict[signal.Signals, str]) -> None:
         """Take the handlers of the signals in `verbs`."""
         self._verbs = verbs
-        self._noted: set[int] = set()
+        self._noted: dict[int, int] = {}
         self._read_end, self._write_end = os.pipe()
         os.set_blocking(self._read_end, False)
         os.set_blocking(self._write_end, False)
@@ -49,22 +66,22 @@ class SignalInbox:
             signal.signal(number, self._note)
 
     def _note(self, number: int, _frame: FrameType | None) -> None:
-        self._noted.add(number)
+        self._noted[number] = self._noted.get(number, 0) + 1
 
     def fileno(self) -> int:
         """Readable while signals wait to be taken."""
         return self._read_end
 
-    def take(self) -> list[tuple[signal.Signals, str]]:
-        """The signals that came since the last call, each once, with their verbs, in the order of `SIGNALS`."""
+    def take(self) -> list[Noted]:
+        """The signals that came since the last call, each once, in the order of `SIGNALS`."""
         try:
             # Emptied before the notes are read: a signal that comes in between leaves its byte for the next turn.
             while os.read(self._read_end, 4096):
                 pass
         except BlockingIOError:
             pass
-        noted, self._noted = self._noted, set()
-        return [(number, verb) for number, verb in self._verbs.items() if number in noted]
+        noted, self._noted = self._noted, {}
+        return [Noted(number, verb, noted[number]) for number, verb in self._verbs.items() if number in noted]
 
     def close(self) -> None:
         """Note nothing any more: the signals have the system's default actions again."""

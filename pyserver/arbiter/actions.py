@@ -7,18 +7,29 @@ from typing import NamedTuple
 
 
 class Reason(enum.Enum):
-    """Why a worker is killed."""
+    """Why a worker is aborted or killed."""
 
     NOTHING_TO_LOSE = "nothing to lose"  # it has not served yet
     QUICK = "quick"  # told to quit, and did not in time
     GRACEFUL = "graceful"  # told to retire, and did not within graceful_timeout
-    TIMEOUT = "timeout"  # aborted over its request timeout, and still there
+    TIMEOUT = "timeout"  # its request is over its time
+    BOOT = "boot"  # it has not loaded the application within boot_timeout
+    SILENT = "silent"  # it waits for requests, and does not answer when it is asked
+
+
+class Spent(enum.Enum):
+    """Why a worker is replaced although it is well."""
+
+    REQUESTS = "has served its number of requests"
+    LIFETIME = "has served for max_worker_lifetime"
+    MEMORY = "has more than max_worker_memory"
 
 
 class Spawn(NamedTuple):
-    """Fork a worker of that generation."""
+    """Fork a worker of that generation, as the one of that number."""
 
     generation: int
+    number: int
 
 
 class Retire(NamedTuple):
@@ -33,10 +44,30 @@ class Quit(NamedTuple):
     slot: int
 
 
-class Abort(NamedTuple):
-    """Have the worker write its stacks to the error log and die: its request is over its time."""
+class Ask(NamedTuple):
+    """Ask the worker whether it is there."""
 
     slot: int
+
+
+class Replace(NamedTuple):
+    """Remember that the worker is to be replaced when its turn has come."""
+
+    slot: int
+    reason: Spent
+
+
+class ReportSlow(NamedTuple):
+    """Have the worker write its stacks to the error log, and go on: its request is slow."""
+
+    slot: int
+
+
+class Abort(NamedTuple):
+    """Have the worker write its stacks to the error log and die."""
+
+    slot: int
+    reason: Reason
 
 
 class Kill(NamedTuple):
@@ -46,4 +77,4 @@ class Kill(NamedTuple):
     reason: Reason
 
 
-Action = Spawn | Retire | Quit | Abort | Kill
+Action = Spawn | Retire | Quit | Ask | Replace | ReportSlow | Abort | Kill

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import select
+import time
 from typing import TYPE_CHECKING
 
 from pyserver._scoreboard import Cell, Scoreboard
-from pyserver.arbiter.reports import ReportPipe
+from pyserver.arbiter.reports import Channel
 from pyserver.arbiter.roster import Member, Roster
 from pyserver.arbiter.spawn import Lifeline, fork_worker
-from pyserver.workers.base import Seat
+from pyserver.workers.base import ReportKind, Seat
 
 if TYPE_CHECKING:
-    import signal
     import socket
     from collections.abc import Iterable, Iterator, Sequence
 
@@ -23,77 +24,107 @@ if TYPE_CHECKING:
     from pyserver.workers.base import Report
 
 
+@dataclasses.dataclass(slots=True)
+class Tally:
+    """What the workers that have gone have done."""
+
+    accepted: int = 0  # connections
+    answered: int = 0  # requests
+    abandoned: int = 0  # requests
+
+    def add(self, scoreboard: Scoreboard, member: Member) -> None:
+        """A worker has gone; its slot still says what it did."""
+        self.accepted += scoreboard.read(member.slot, Cell.ACCEPTED)
+        self.answered += scoreboard.read(member.slot, Cell.REQUESTS) + scoreboard.read(member.slot, Cell.REFUSED)
+        if scoreboard.read(member.slot, Cell.BUSY_SINCE_NS):
+            self.abandoned += 1
+
+
 class Crew:
     """All workers there are.
 
     Args:
         slots: how many there can be at the same time.
-        poll: what the arbiter waits with; it learns of every report pipe.
+        poll: what the arbiter waits with; it learns of every channel.
     """
 
     def __init__(self, slots: int, poll: select.poll) -> None:
         self.roster = Roster(slots)
         self._scoreboard = Scoreboard(slots)
         self._lifeline = Lifeline()
-        self._pipes: dict[int, ReportPipe] = {}  # by process id
+        self._channels: dict[int, Channel] = {}  # by slot
         self._poll = poll
+        self.tally = Tally()
 
     def spawn(
-        self, generation: Generation, listeners: Sequence[socket.socket], not_its_own: Iterable[Closable]
+        self, generation: Generation, number: int, listeners: Sequence[socket.socket], not_its_own: Iterable[Closable]
     ) -> bool:
         """Fork a worker of the generation; false when no slot is free, until somebody is reaped.
 
         Raises:
-            OSError: the system has no room for another process, or no descriptor for its pipe.
+            OSError: the system has no room for another process, or no descriptor for its channel.
         """
         slot = self.roster.free_slot()
         if slot is None:
             return False
-        pipe = ReportPipe()
+        channel = Channel()
         seat = Seat(
             slot=slot,
             generation=generation.number,
+            number=number,
             settings=generation.settings,
             listeners=listeners,
             scoreboard=self._scoreboard,
             log=generation.log,
             lifeline=self._lifeline.read_end,
-            reports=pipe.write_end,
+            channel=channel.theirs,
         )
         try:
-            foreign = (*not_its_own, self._lifeline, *self._pipes.values(), pipe)
+            foreign = (*not_its_own, self._lifeline, *self._channels.values(), channel)
             pid = fork_worker(generation.worker_class, seat, foreign, generation.name)
         except OSError:
-            pipe.close()
+            channel.close()
             raise
         finally:
-            pipe.close_write_end()
-        self._pipes[pid] = pipe
-        self._poll.register(pipe, select.POLLIN)
-        self.roster.add(Member(slot=slot, pid=pid, generation=generation.number))
+            channel.close_theirs()
+        self._channels[slot] = channel
+        self._poll.register(channel, select.POLLIN)
+        now_ns = time.monotonic_ns()
+        self.roster.add(
+            Member(slot=slot, pid=pid, generation=generation.number, number=number, forked_at_ns=now_ns)
+        )
         return True
 
-    def look(self) -> list[Member]:
+    def look(self, now_ns: int) -> list[Member]:
         """The workers, oldest first, with what the scoreboard says about them now."""
-        self.roster.note_busy(lambda slot: self._scoreboard.read(slot, Cell.BUSY_SINCE_NS))
+        self.roster.note_busy(lambda slot: self._scoreboard.read(slot, Cell.BUSY_SINCE_NS), now_ns)
         return list(self.roster)
 
     def hear(self, member: Member) -> list[Report]:
         """What the worker has said since the last time."""
-        pipe = self._pipes[member.pid]
-        reports, is_at_end = pipe.read()
+        channel = self._channels[member.slot]
+        reports, is_at_end = channel.read()
         if is_at_end:
             # Its end could be read for ever, and the wait would end at once each time.
-            self._forget(pipe)
+            self._forget(channel)
+        for report in reports:
+            if report.kind is ReportKind.ABANDONED:
+                self.tally.abandoned += int(report.text)
         return reports
+
+    def ask(self, member: Member) -> None:
+        """Ask the worker whether it is there."""
+        self._channels[member.slot].ask()
 
     def announce_stop(self) -> None:
         """Let every worker know, before it is told to go, that no other will take its place."""
         for member in self.roster:
             self._scoreboard.write(member.slot, Cell.STOPS, 1)
 
-    def tell(self, member: Member, number: signal.Signals) -> None:
+    def tell(self, member: Member, number: int) -> None:
         """Send it a signal."""
+        if not member.pid:
+            return
         # It may have died already; then it is about to be reaped.
         with contextlib.suppress(ProcessLookupError):
             os.kill(member.pid, number)
@@ -115,10 +146,11 @@ class Crew:
     def bury(self, member: Member) -> None:
         """Give free what a dead worker had."""
         self.roster.remove(member)
+        self.tally.add(self._scoreboard, member)
         self._scoreboard.clear(member.slot)
-        pipe = self._pipes.pop(member.pid)
-        self._forget(pipe)
-        pipe.close()
+        channel = self._channels.pop(member.slot)
+        self._forget(channel)
+        channel.close()
 
     def request_of(self, member: Member) -> str:
         """What a worker is doing or did last, as the end of a sentence."""
@@ -133,6 +165,6 @@ class Crew:
         """How many connections it has open."""
         return self._scoreboard.read(member.slot, Cell.CONNECTIONS)
 
-    def _forget(self, pipe: ReportPipe) -> None:
+    def _forget(self, channel: Channel) -> None:
         with contextlib.suppress(KeyError):
-            self._poll.unregister(pipe)
+            self._poll.unregister(channel)

@@ -10,16 +10,18 @@ import time
 from typing import TYPE_CHECKING
 
 from pyserver._version import __version__
-from pyserver.arbiter.actions import Abort, Kill, Quit, Reason, Retire, Spawn
+from pyserver.arbiter.actions import Abort, Ask, Kill, Quit, Reason, Replace, ReportSlow, Retire, Spawn
 from pyserver.arbiter.backoff import Backoff
 from pyserver.arbiter.crew import Crew
-from pyserver.arbiter.generations import Generation, Generations, Verdict, load_generation
+from pyserver.arbiter.generations import Verdict, load_generation
 from pyserver.arbiter.listeners import Listeners
+from pyserver.arbiter.narration import Narrator
 from pyserver.arbiter.policy import Stop, Wanted, next_actions, next_deadline_ns
+from pyserver.arbiter.reload import Reloads
 from pyserver.arbiter.reports import describe_exit, is_told_to_stop
 from pyserver.arbiter.spawn import set_title
-from pyserver.errors import EXIT_OK, EXIT_WORKER_BOOT, BootError, ConfigError
-from pyserver.signals import SignalInbox, arbiter_verbs, worker_signal
+from pyserver.errors import EXIT_OK, EXIT_WORKER_BOOT
+from pyserver.signals import STACKS_SIGNAL, SignalInbox, arbiter_verbs, worker_signal
 from pyserver.sockets import listener_url
 from pyserver.workers.base import ReportKind
 
@@ -31,11 +33,11 @@ if TYPE_CHECKING:
     from pyserver.arbiter.spawn import Closable
     from pyserver.log import ErrorLog
     from pyserver.settings.model import Settings
+    from pyserver.signals import Noted
 
 _SECOND_NS = 1_000_000_000
 _TICK_NS = _SECOND_NS  # how often the requests under way are looked at, at least
 _GAP_NS = _SECOND_NS // 2  # a wait that took so much longer than asked for: the whole machine has paused
-_MERGE_NS = _SECOND_NS // 2  # reloads that are asked for within this time are one
 _LONGEST_WAIT_MS = 3_600_000  # poll(2) takes no more than 31 bits
 _YOUNG_NS = _SECOND_NS  # a worker that dies sooner after it was ready may be part of a crash loop
 
@@ -53,18 +55,20 @@ class Arbiter:
     """
 
     def __init__(self, settings: Settings, *, load: Callable[[], Settings]) -> None:
-        self._load = load
-        self._generations = Generations(load_generation(1, settings))
-        self._listeners = Listeners()
-        self._poll = select.poll()
         # Room for two generations, and for workers of older ones that still have requests to finish.
-        self._crew = Crew(max(64, 4 * settings.workers), self._poll)
+        slots = max(64, 4 * settings.workers)
+        self._reloads = Reloads(load_generation(1, settings), Listeners(), load, slots // 2)
+        self._poll = select.poll()
+        self._crew = Crew(slots, self._poll)
+        self._narrator = Narrator(self._crew)
         self._backoff = Backoff()
         self._stop = Stop.NO
+        self._stop_at_ns: int | None = None  # when a stop that was asked for begins, after drain_delay
         self._exit_code = EXIT_OK
         self._clock_ns = 0
-        self._reload_at_ns: int | None = None
-        self._reload_not_before_ns = 0
+        self._added = 0  # workers, by TTIN and TTOU, since the settings were read
+        self._is_dismissed = False  # no workers, until a reload
+        self._said_urls = ""
 
     def run(self) -> int:
         """Serve until the server is stopped; returns the exit code of the process.
@@ -77,7 +81,7 @@ class Arbiter:
             while True:
                 now_ns = time.monotonic_ns()
                 self._note(now_ns)
-                for action in next_actions(self._wanted(), self._crew.look(), now_ns):
+                for action in next_actions(self._wanted(), self._crew.look(now_ns), now_ns):
                     self._act(action, now_ns)
                 if self._stop is not Stop.NO and not self._crew.roster:
                     break
@@ -86,18 +90,28 @@ class Arbiter:
             # A bug of ours. The workers see the end of the lifeline, finish what they have, and go.
             self._log.exception("The arbiter has failed")
             raise
+        self._narrator.tell_stopped(self._log)
         self._log.info("Shutting down: Arbiter")
         if self._exit_code != EXIT_OK:
             self._log.error("Reason: Worker failed to boot.")
         return self._exit_code
 
     @property
+    def target(self) -> int:
+        """How many workers there should be."""
+        return 0 if self._is_dismissed else self._settings.workers + self._added
+
+    @property
+    def _settings(self) -> Settings:
+        return self._reloads.current.settings
+
+    @property
     def _log(self) -> ErrorLog:
-        return self._generations.current.log
+        return self._reloads.current.log
 
     def _start(self) -> None:
-        current = self._generations.current
-        self._listeners.open(current.addresses, current.settings.backlog)
+        current = self._reloads.current
+        self._reloads.listeners.open(current.addresses, current.settings.backlog)
         # Before anything is said: who reads that we listen may send a signal at once.
         self._inbox = SignalInbox(arbiter_verbs())
         self._poll.register(self._inbox, select.POLLIN)
@@ -109,17 +123,20 @@ class Arbiter:
         gc.freeze()
 
     def _say_where(self) -> None:
-        urls = map(listener_url, self._listeners.at(self._generations.current.addresses))
-        self._log.info("Listening at: %s (%s)", ",".join(urls), os.getpid())
+        urls = ",".join(map(listener_url, self._reloads.listeners.at(self._reloads.current.addresses)))
+        if urls != self._said_urls:
+            self._said_urls = urls
+            self._log.info("Listening at: %s (%s)", urls, os.getpid())
 
     # Wait
 
     def _wait(self, now_ns: int) -> None:
         wanted = self._wanted()
-        instants = [next_deadline_ns(wanted, self._crew.look(), now_ns), self._reload_at_ns]
-        if wanted.timeout_ns:
-            # A request begins without our being told.
-            instants.append(now_ns + min(_TICK_NS, wanted.timeout_ns))
+        instants = [next_deadline_ns(wanted, list(self._crew.roster), now_ns), self._reloads.at_ns, self._stop_at_ns]
+        limits = [limit_ns for limit_ns in (wanted.timeout_ns, wanted.slow_ns) if limit_ns]
+        if limits or wanted.memory_bytes:
+            # A request begins, and a worker grows, without our being told.
+            instants.append(now_ns + min(_TICK_NS, *limits, _TICK_NS))
         limit_ns = min((at_ns for at_ns in instants if at_ns is not None), default=None)
         self._poll.poll(None if limit_ns is None else _wait_ms(limit_ns - time.monotonic_ns()))
         if limit_ns is not None and time.monotonic_ns() - limit_ns > _GAP_NS:
@@ -127,12 +144,16 @@ class Arbiter:
             self._clock_ns = time.monotonic_ns()
 
     def _wanted(self) -> Wanted:
-        current = self._generations.current
+        settings = self._settings
         return Wanted(
-            generation=current.number,
-            workers=current.settings.workers,
-            timeout_ns=int(current.settings.timeout * _SECOND_NS),
-            graceful_ns=int(current.settings.graceful_timeout * _SECOND_NS),
+            generation=self._reloads.current.number,
+            workers=self.target,
+            timeout_ns=int(settings.timeout * _SECOND_NS),
+            graceful_ns=int(settings.graceful_timeout * _SECOND_NS),
+            boot_ns=int(settings.boot_timeout * _SECOND_NS),
+            slow_ns=int(settings.slow_request * _SECOND_NS),
+            lifetime_ns=int(settings.max_worker_lifetime * _SECOND_NS),
+            memory_bytes=settings.max_worker_memory,
             stop=self._stop,
             spawn_not_before_ns=self._backoff.spawn_not_before_ns,
             clock_ns=self._clock_ns,
@@ -141,28 +162,76 @@ class Arbiter:
     # Note
 
     def _note(self, now_ns: int) -> None:
-        for number, verb in self._inbox.take():
-            if verb == "reap":
+        for noted in self._inbox.take():
+            if noted.verb == "reap":
                 self._reap(now_ns)
-                continue
-            self._log.info("Handling signal: %s", number.name.removeprefix("SIG").lower())
-            if verb == "quit":
-                self._begin_stop(Stop.QUICK)
-            elif verb == "retire" and self._stop is Stop.NO:
-                self._begin_stop(Stop.GRACEFUL)
-            elif verb == "reload" and self._stop is Stop.NO:
-                self._reload_at_ns = max(now_ns, self._reload_not_before_ns)
+            else:
+                self._log.info("Handling signal: %s", noted.number.name.removeprefix("SIG").lower())
+                self._obey(noted, now_ns)
         for member in self._crew.roster:
             self._hear(member, now_ns)
-        if self._reload_at_ns is not None and now_ns >= self._reload_at_ns:
-            self._reload(now_ns)
+        if self._stop_at_ns is not None and now_ns >= self._stop_at_ns:
+            self._begin_stop(Stop.GRACEFUL)
+        if self._reloads.at_ns is not None and now_ns >= self._reloads.at_ns and self._reloads.run(now_ns):
+            self._note_reload()
+
+    def _obey(self, noted: Noted, now_ns: int) -> None:
+        match noted.verb:
+            case "quit":
+                self._begin_stop(Stop.QUICK)
+            case "retire":
+                self._plan_stop(now_ns)
+            case "reopen":
+                self._reopen()
+            case _ if self._stop is not Stop.NO or self._stop_at_ns is not None:
+                pass  # Nothing else concerns a server that stops.
+            case "reload":
+                self._reloads.ask(now_ns)
+            case "add":
+                self._add(noted.times)
+            case "remove":
+                self._add(-noted.times)
+            case "dismiss":
+                self._is_dismissed = True
+
+    def _plan_stop(self, now_ns: int) -> None:
+        delay_ns = int(self._settings.drain_delay * _SECOND_NS)
+        if self._stop is not Stop.NO:
+            return
+        if self._stop_at_ns is None and delay_ns:
+            self._stop_at_ns = now_ns + delay_ns
+            self._reloads.forget()
+            self._log.info("Serving on for the drain_delay of %g s", self._settings.drain_delay)
+        else:
+            self._begin_stop(Stop.GRACEFUL)
 
     def _begin_stop(self, stop: Stop) -> None:
         self._stop = stop
-        self._reload_at_ns = None
+        self._stop_at_ns = None
+        self._reloads.forget()
         self._crew.announce_stop()
         # Ours first: the workers' are the last ones then, and each empties the queue before it closes.
-        self._listeners.close()
+        self._reloads.listeners.close()
+
+    def _reopen(self) -> None:
+        for generation in self._reloads.generations.in_use():
+            generation.log.reopen()
+        for member in self._crew.roster:
+            self._crew.tell(member, worker_signal("reopen"))
+
+    def _add(self, count: int) -> None:
+        """So many workers more, or fewer: at least one, and no more than there is room for."""
+        workers = max(1, min(self.target + count, self._crew.roster.slots // 2))
+        if workers != self.target + count:
+            self._log.warning("There will be %s workers: fewer or more there cannot be", workers)
+        self._is_dismissed = False
+        self._added = workers - self._settings.workers
+
+    def _note_reload(self) -> None:
+        self._backoff.forget()
+        self._added = 0
+        self._is_dismissed = False
+        self._say_where()
 
     def _hear(self, member: Member, now_ns: int) -> None:
         for report in self._crew.hear(member):
@@ -170,163 +239,91 @@ class Arbiter:
             if report.kind is ReportKind.LOADED:
                 self._log.debug("Worker (pid:%s) is ready", member.pid)
                 self._note_ready(member.generation)
-            elif report.kind is ReportKind.REPLACE_ME:
-                self._log.info("Worker (pid:%s) has served its number of requests and is replaced", member.pid)
+            elif report.kind is ReportKind.REPLACE_ME and member.spent is not None:
+                self._log.info("Worker (pid:%s) %s and is replaced", member.pid, member.spent.value)
 
     def _note_ready(self, generation: int) -> None:
-        if self._generations.note_ready(generation):
-            self._release()
-            if generation > 1:
-                self._log.info("Generation %s is ready: the workers before it retire", generation)
+        if self._reloads.note_ready(generation) and generation > 1:
+            self._log.info("Generation %s is ready: the workers before it retire", generation)
 
     def _reap(self, now_ns: int) -> None:
         for member, status in self._crew.dead():
             self._hear(member, now_ns)
-            if member.killed_at_ns or member.aborted_at_ns:
-                pass  # It was said when it was done.
-            elif member.ready_at_ns:
+            if member.ready_at_ns:
                 self._note_death(member, status, now_ns)
-            elif self._stop is Stop.NO:
+            elif self._stop is Stop.NO and member.end is not Reason.NOTHING_TO_LOSE:
                 self._note_failed_boot(member, status, now_ns)
             self._crew.bury(member)
 
     def _note_death(self, member: Member, status: int, now_ns: int) -> None:
+        if member.end is not None:
+            return  # It was said when it was done.
         if status == 0 and (member.retired_at_ns or member.quit_at_ns or self._stop is not Stop.NO):
             return  # It did as it was told, by us or by the terminal that told us.
-        request = self._crew.request_of(member)
-        self._log.error("Worker (pid:%s) %s; %s", member.pid, describe_exit(status), request)
+        self._narrator.tell_died(self._log, member, status)
         if not member.retired_at_ns and now_ns - member.ready_at_ns < _YOUNG_NS:
             self._strike(now_ns)
 
     def _note_failed_boot(self, member: Member, status: int, now_ns: int) -> None:
         how, failure = describe_exit(status), member.failure
-        if failure is None and is_told_to_stop(status):
+        if failure is None and member.end is None and is_told_to_stop(status):
             self._log.info("Worker (pid:%s) %s while it booted", member.pid, how)
             self._strike(now_ns)
             return
-        verdict = self._generations.note_failed_boot(member.generation)
-        if verdict is None:
-            return
-        text = failure.text if failure is not None else f"it {how}"
-        self._log.error("Worker (pid:%s) failed to boot: %s", member.pid, self._generations.current.told_once(text))
+        generation = self._reloads.current
+        if member.generation == generation.number:
+            text = failure.text if failure is not None else f"it {how}"
+            self._log.error("Worker (pid:%s) failed to boot: %s", member.pid, generation.told_once(text))
+        verdict = self._reloads.note_failed_boot(member.generation)
         if verdict is Verdict.HALT:
             self._exit_code = failure.exit_code if failure is not None else EXIT_WORKER_BOOT
             self._begin_stop(Stop.QUICK)
-        elif verdict is Verdict.DROP:
-            self._drop()
-        elif self._generations.current.is_proven:
+        elif verdict is Verdict.TRY_AGAIN and generation.is_proven:
             self._strike(now_ns)
 
     def _strike(self, now_ns: int) -> None:
-        delay_ns = self._backoff.strike(now_ns, self._generations.current.settings.workers)
+        delay_ns = self._backoff.strike(now_ns, self.target)
         if delay_ns:
             self._log.warning("Workers die as fast as they start: none is started for %.1f s", delay_ns / _SECOND_NS)
-
-    # Reload
-
-    def _reload(self, now_ns: int) -> None:
-        self._reload_at_ns = None
-        self._reload_not_before_ns = now_ns + _MERGE_NS
-        self._log.info("Hang up: Arbiter")
-        before = self._generations.current
-        try:
-            generation = self._prepared(self._load())
-        except (ConfigError, BootError) as error:
-            before.surroundings.restore()
-            self._log.error("The reload is refused and nothing has changed: %s", error)
-        except Exception:
-            # The config file is a program, and whatever it raises must not end the server.
-            before.surroundings.restore()
-            self._log.exception("The reload has failed and nothing has changed")
-        else:
-            self._backoff.forget()
-            self._generations.propose(generation)
-            self._release()
-            if generation.addresses != before.addresses:
-                self._say_where()
-
-    def _prepared(self, settings: Settings) -> Generation:
-        """The next generation, with everything it needs besides its workers; raises when that cannot be had."""
-        most = self._crew.roster.slots // 2
-        if settings.workers > most:
-            raise ConfigError(f"workers is {settings.workers}; for more than {most} the server must be restarted")
-        generation = load_generation(self._generations.next_number(), settings)
-        try:
-            self._listeners.open(generation.addresses, settings.backlog)
-        except BootError:
-            generation.log.close()
-            raise
-        return generation
-
-    def _drop(self) -> None:
-        dropped = self._generations.current
-        self._log.error("The reload is given up after %s failed boots", dropped.failed_boots)
-        self._generations.drop()
-        self._release()
-        self._log.error("The workers of generation %s serve on", self._generations.current.number)
-
-    def _release(self) -> None:
-        """Close what belongs to no generation that counts."""
-        self._generations.release()
-        in_use = {address for one in self._generations.in_use() for address in one.addresses}
-        self._listeners.keep(in_use)
 
     # Act
 
     def _act(self, action: Action, now_ns: int) -> None:
-        match action:
-            case Spawn():
-                self._spawn(now_ns)
-                return
-            case Retire(slot):
-                verb = worker_signal("retire")
-            case Quit(slot):
-                verb = worker_signal("quit")
-            case Abort(slot):
-                verb = signal.SIGABRT
-                self._say_overdue(self._crew.roster.at(slot), now_ns)
-            case Kill(slot, reason):
-                verb = signal.SIGKILL
-                self._say_killed(self._crew.roster.at(slot), reason)
-        member = self._crew.roster.at(slot)
+        if isinstance(action, Spawn):
+            self._spawn(action.number, now_ns)
+            return
+        member = self._crew.roster.at(action.slot)
         member.note_told(action, now_ns)
-        self._crew.tell(member, verb)
+        match action:
+            case Retire():
+                self._crew.tell(member, worker_signal("retire"))
+            case Quit():
+                self._crew.tell(member, worker_signal("quit"))
+            case Ask():
+                self._crew.ask(member)
+            case Replace(_, spent):
+                self._log.info("Worker (pid:%s) %s and is replaced", member.pid, spent.value)
+            case ReportSlow():
+                self._narrator.tell_slow(self._log, member, now_ns)
+                self._crew.tell(member, STACKS_SIGNAL)
+            case Abort(_, reason):
+                self._narrator.tell_aborted(self._log, member, reason, self._settings, now_ns)
+                self._crew.tell(member, signal.SIGABRT)
+            case Kill(_, reason):
+                self._narrator.tell_killed(self._log, member, reason, self._settings)
+                self._crew.tell(member, signal.SIGKILL)
 
-    def _spawn(self, now_ns: int) -> None:
-        current = self._generations.current
-        other_listeners = self._listeners.not_at(current.addresses)
-        foreign: list[Closable] = [self._inbox, *other_listeners, *self._generations.other_logs()]
+    def _spawn(self, number: int, now_ns: int) -> None:
+        current = self._reloads.current
+        other_listeners = self._reloads.listeners.not_at(current.addresses)
+        foreign: list[Closable] = [self._inbox, *other_listeners, *self._reloads.generations.other_logs()]
+        listeners = self._reloads.listeners.at(current.addresses)
         try:
-            if not self._crew.spawn(current, self._listeners.at(current.addresses), foreign):
+            if not self._crew.spawn(current, number, listeners, foreign):
                 self._log.debug("No slot is free for another worker")
         except OSError as error:
             self._log.error("A worker cannot be started: %s", error.strerror)
             self._strike(now_ns)
-
-    def _say_overdue(self, member: Member, now_ns: int) -> None:
-        age = (now_ns - member.busy_since_ns) / _SECOND_NS
-        limit = self._generations.current.settings.timeout
-        self._log.critical(
-            "WORKER TIMEOUT (pid:%s): after %.1f s, with a timeout of %g s, %s",
-            member.pid, age, limit, self._crew.request_of(member),
-        )  # fmt: skip
-
-    def _say_killed(self, member: Member, reason: Reason) -> None:
-        connections = self._crew.connections_of(member)
-        cut = f"{connections} connections are cut, {self._crew.request_of(member)}"
-        match reason:
-            case Reason.NOTHING_TO_LOSE:
-                self._log.debug("Worker (pid:%s) is killed while it boots", member.pid)
-            case Reason.QUICK:
-                self._log.warning("Worker (pid:%s) did not quit at once and is killed: %s", member.pid, cut)
-            case Reason.GRACEFUL:
-                limit = self._generations.current.settings.graceful_timeout
-                self._log.warning(
-                    "Worker (pid:%s) has not finished within the graceful timeout of %g s and is killed: %s",
-                    member.pid, limit, cut,
-                )  # fmt: skip
-            case Reason.TIMEOUT:
-                self._log.warning("Worker (pid:%s) did not die of its timeout and is killed", member.pid)
 
 
 def _wait_ms(wait_ns: int) -> int:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from operator import itemgetter
 
-from pyserver.arbiter.actions import Abort, Action, Kill, Quit, Reason, Retire, Spawn
+from pyserver.arbiter.actions import Abort, Action, Ask, Kill, Quit, Reason, Replace, ReportSlow, Retire, Spawn, Spent
 from pyserver.arbiter.roster import Member
 from pyserver.workers.base import WorkerState
 
 _ABORT_NS = 1_000_000_000  # how long a worker may take to write its stacks
 _QUIT_NS = 300_000_000  # how long a worker may take to leave at once; a quick stop takes under half a second
+_ASKED_PER_SILENCE = 4  # how often an idle worker is asked whether it is there before it is given up
 
 
 class Stop(enum.Enum):
@@ -25,12 +26,16 @@ class Stop(enum.Enum):
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """What there should be."""
+    """What there should be. Durations are nanoseconds."""
 
     generation: int
     workers: int
     timeout_ns: int  # how long a request may take; 0: for ever
     graceful_ns: int  # how long a retiring worker may take
+    boot_ns: int = 0  # how long a worker may load the application; 0: for ever
+    slow_ns: int = 0  # from when on a request is reported as slow; 0: never
+    lifetime_ns: int = 0  # after which a worker is replaced; 0: never
+    memory_bytes: int = 0  # above which a worker is replaced; 0: never
     stop: Stop = Stop.NO
     spawn_not_before_ns: int = 0  # workers die as they start: not another one before
     clock_ns: int = 0  # nobody's time began before: the end of the last pause of the whole machine
@@ -38,23 +43,22 @@ class Wanted:
 
 def next_actions(wanted: Wanted, running: Sequence[Member], now_ns: int) -> list[Action]:
     """Decide what the arbiter does now; `running` is ordered by age, oldest first."""
-    overdue = [action for at_ns, action in _deadlines(wanted, running) if at_ns <= now_ns]
+    due = [action for at_ns, action in _deadlines(wanted, running) if at_ns <= now_ns]
     if wanted.stop is not Stop.NO:
-        return overdue + [action for w in running for action in _ending(wanted.stop, w)]
+        return due + [action for w in running for action in _ending(wanted.stop, w)]
     serving = [w for w in running if w.state in (WorkerState.BOOTING, WorkerState.READY) and not w.is_dying]
-    current = [w for w in serving if w.generation == wanted.generation and not w.wants_replacing]
-    replaced = [w for w in serving if w.generation != wanted.generation or w.wants_replacing]
-    outdated = [w for w in replaced if w.state is WorkerState.READY]
-    ready = [w for w in current if w.state is WorkerState.READY]
-    # Only a ready worker lets another leave, oldest first: capacity never drops below
-    # `workers`, and a generation that cannot boot costs nothing.
-    surplus = max(0, len(outdated) + len(ready) - wanted.workers)
-    missing = wanted.workers - len(current) if now_ns >= wanted.spawn_not_before_ns else 0
+    # One at a time: were all replaced at once, all would be cold at once.
+    leaving = [w for w in serving if w.generation == wanted.generation and w.spent][:1]
+    current = [w for w in serving if w.generation == wanted.generation and w not in leaving]
+    outdated = [w for w in serving if w.generation != wanted.generation]
+    numbers = {w.number for w in current}
+    missing = [number for number in range(wanted.workers) if number not in numbers]
     return [
-        *overdue,
-        *(Kill(w.slot, Reason.NOTHING_TO_LOSE) for w in replaced if w.state is WorkerState.BOOTING),
-        *[Spawn(wanted.generation)] * missing,
-        *(Retire(w.slot) for w in (outdated + ready)[:surplus]),
+        *due,
+        *(Replace(w.slot, Spent.MEMORY) for w in current if _is_too_large(w, wanted)),
+        *(Kill(w.slot, Reason.NOTHING_TO_LOSE) for w in outdated if w.state is WorkerState.BOOTING),
+        *(Spawn(wanted.generation, number) for number in missing if now_ns >= wanted.spawn_not_before_ns),
+        *(Retire(w.slot) for w in _surplus(wanted, [*outdated, *leaving], current)),
     ]
 
 
@@ -64,6 +68,24 @@ def next_deadline_ns(wanted: Wanted, running: Sequence[Member], now_ns: int) -> 
     if wanted.stop is Stop.NO:
         instants.append(wanted.spawn_not_before_ns)
     return min((at_ns for at_ns in instants if at_ns > now_ns), default=None)
+
+
+def _surplus(wanted: Wanted, replaced: Iterable[Member], current: Iterable[Member]) -> list[Member]:
+    """Who retires.
+
+    Only a ready worker lets another leave, oldest first: capacity never drops below `workers`, and a generation that
+    cannot boot costs nothing. Numbers beyond those that are wanted go before others.
+    """
+    leaving = [w for w in replaced if w.state is WorkerState.READY]
+    ready = [w for w in current if w.state is WorkerState.READY]
+    beyond = [w for w in ready if w.number >= wanted.workers]
+    rest = [w for w in ready if w.number < wanted.workers]
+    return (leaving + beyond + rest)[: max(0, len(leaving) + len(ready) - wanted.workers)]
+
+
+def _is_too_large(worker: Member, wanted: Wanted) -> bool:
+    is_ready = worker.state is WorkerState.READY and not worker.spent
+    return is_ready and 0 < wanted.memory_bytes < worker.memory_bytes
 
 
 def _deadlines(wanted: Wanted, running: Iterable[Member]) -> list[tuple[int, Action]]:
@@ -79,13 +101,31 @@ def _deadline(wanted: Wanted, worker: Member) -> tuple[int, Action] | None:
         return max(worker.aborted_at_ns, wanted.clock_ns) + _ABORT_NS, Kill(worker.slot, Reason.TIMEOUT)
     if worker.quit_at_ns:
         return max(worker.quit_at_ns, wanted.clock_ns) + _QUIT_NS, Kill(worker.slot, Reason.QUICK)
-    waits: list[tuple[int, Action]] = []
-    if worker.busy_since_ns and wanted.timeout_ns:
-        waits.append((max(worker.busy_since_ns, wanted.clock_ns) + wanted.timeout_ns, Abort(worker.slot)))
+    return min(_waits(wanted, worker), key=itemgetter(0), default=None)
+
+
+def _waits(wanted: Wanted, worker: Member) -> Iterator[tuple[int, Action]]:
+    """What this worker may take how long for; everybody's time begins anew after a pause of the machine."""
+    slot, clock_ns = worker.slot, wanted.clock_ns
+    if worker.busy_since_ns:
+        began_ns = max(worker.busy_since_ns, clock_ns)
+        if wanted.timeout_ns:
+            yield began_ns + wanted.timeout_ns, Abort(slot, Reason.TIMEOUT)
+        if wanted.slow_ns and worker.told_slow_ns != worker.busy_since_ns:
+            yield began_ns + wanted.slow_ns, ReportSlow(slot)
+    elif worker.state is WorkerState.BOOTING:
+        if wanted.boot_ns:
+            yield max(worker.forked_at_ns, clock_ns) + wanted.boot_ns, Abort(slot, Reason.BOOT)
+    elif wanted.timeout_ns:
+        # The second clock, for a process that is frozen between requests.
+        seen_ns = max(worker.seen_at_ns, clock_ns)
+        asked_ns = max(seen_ns, worker.asked_at_ns)
+        yield asked_ns + wanted.timeout_ns // _ASKED_PER_SILENCE, Ask(slot)
+        yield seen_ns + wanted.timeout_ns, Abort(slot, Reason.SILENT)
     if worker.retired_at_ns:
-        kill = Kill(worker.slot, Reason.GRACEFUL)
-        waits.append((max(worker.retired_at_ns, wanted.clock_ns) + wanted.graceful_ns, kill))
-    return min(waits, key=itemgetter(0), default=None)
+        yield max(worker.retired_at_ns, clock_ns) + wanted.graceful_ns, Kill(slot, Reason.GRACEFUL)
+    elif wanted.lifetime_ns and worker.ready_at_ns and not worker.spent:
+        yield worker.ready_at_ns + wanted.lifetime_ns, Replace(slot, Spent.LIFETIME)
 
 
 def _ending(stop: Stop, worker: Member) -> list[Action]:

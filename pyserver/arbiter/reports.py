@@ -1,46 +1,57 @@
-"""What workers say on their report pipes, and what their exit status says."""
+"""What workers say on their channels, and what their exit status says."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import socket
 
-from pyserver.workers.base import Report, ReportKind
+from pyserver.workers.base import ARE_YOU_THERE, Report, ReportKind
 
 _CHUNK = 65_536
 
 
-class ReportPipe:
-    """The arbiter's end of one worker's report pipe. It never waits."""
+class Channel:
+    """The arbiter's end of one worker's channel. It never waits."""
 
     def __init__(self) -> None:
-        self._read_end, self.write_end = os.pipe()
-        os.set_blocking(self._read_end, False)
+        self._ours, self.theirs = socket.socketpair()
+        self._ours.setblocking(False)
         self._pending = b""
 
     def fileno(self) -> int:
         """Readable when the worker has said something, or has closed its end."""
-        return self._read_end
+        return self._ours.fileno()
 
     def read(self) -> tuple[list[Report], bool]:
         """The reports that have come in whole, and whether there will be no more."""
         is_at_end = False
         try:
-            while chunk := os.read(self._read_end, _CHUNK):
+            while chunk := self._ours.recv(_CHUNK):
                 self._pending += chunk
             is_at_end = True
         except BlockingIOError:
             pass
+        except OSError:
+            # A worker that was killed with a question unread resets the channel.
+            is_at_end = True
         reports, self._pending = decode_reports(self._pending)
         return reports, is_at_end
 
-    def close_write_end(self) -> None:
-        """After the fork: only the worker writes."""
-        os.close(self.write_end)
+    def ask(self) -> None:
+        """Ask the worker whether it is there."""
+        # Its end may be full of such questions, or gone: either is an answer, too.
+        with contextlib.suppress(OSError):
+            self._ours.send(ARE_YOU_THERE)
+
+    def close_theirs(self) -> None:
+        """After the fork: that end is the worker's alone."""
+        self.theirs.close()
 
     def close(self) -> None:
         """The worker is gone."""
-        os.close(self._read_end)
+        self._ours.close()
 
 
 def decode_reports(data: bytes) -> tuple[list[Report], bytes]:

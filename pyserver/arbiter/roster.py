@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING
 
-from pyserver.arbiter.actions import Abort, Kill, Quit, Retire
+from pyserver.arbiter.actions import Abort, Ask, Kill, Quit, Reason, Replace, ReportSlow, Retire, Spent
 from pyserver.workers.base import NEXT_STATE, Report, ReportKind, WorkerState
 
 if TYPE_CHECKING:
@@ -18,17 +18,24 @@ if TYPE_CHECKING:
 class Member:
     """One worker, as the arbiter knows it. Instants are monotonic nanoseconds; 0 means "not yet"."""
 
-    slot: int
-    pid: int
+    slot: int  # its row on the scoreboard
+    pid: int  # 0 while it is being forked by somebody else
     generation: int
+    number: int = 0  # which of the workers it is, from 0 on
     state: WorkerState = WorkerState.BOOTING
-    busy_since_ns: int = 0  # its current request began; 0: it has none
+    forked_at_ns: int = 0
     ready_at_ns: int = 0
+    busy_since_ns: int = 0  # its current request began; 0: it has none
+    seen_at_ns: int = 0  # it was busy, or has said something
+    asked_at_ns: int = 0  # whether it is there
+    told_slow_ns: int = 0  # the beginning of the request that was reported as slow
     retired_at_ns: int = 0
     quit_at_ns: int = 0
     aborted_at_ns: int = 0
     killed_at_ns: int = 0
-    wants_replacing: bool = False
+    end: Reason | None = None  # why it was aborted or killed
+    memory_bytes: int = 0  # that it has to itself, when it was looked at last
+    spent: Spent | None = None  # why it is to be replaced
     failure: Report | None = None  # why it could not boot, in its own words
 
     @property
@@ -43,13 +50,22 @@ class Member:
                 self._retire(now_ns)
             case Quit():
                 self.quit_at_ns = now_ns
-            case Abort():
+            case Ask():
+                self.asked_at_ns = now_ns
+            case Replace(_, spent):
+                self.spent = spent
+            case ReportSlow():
+                self.told_slow_ns = self.busy_since_ns
+            case Abort(_, reason):
                 self.aborted_at_ns = now_ns
-            case Kill():
+                self.end = reason
+            case Kill(_, reason):
                 self.killed_at_ns = now_ns
+                self.end = self.end or reason
 
     def note_report(self, report: Report, now_ns: int) -> None:
         """Remember what the worker has said."""
+        self.seen_at_ns = now_ns
         match report.kind:
             case ReportKind.LOADED:
                 self._advance("loaded")
@@ -59,7 +75,14 @@ class Member:
             case ReportKind.RETIRING:
                 self._retire(now_ns)
             case ReportKind.REPLACE_ME:
-                self.wants_replacing = True
+                self.spent = Spent.REQUESTS
+
+    def note_busy(self, since_ns: int, now_ns: int) -> None:
+        """Remember since when its request runs; 0: it has none."""
+        self.busy_since_ns = since_ns
+        if since_ns:
+            # Whoever runs a request cannot answer, and has the request's own time.
+            self.seen_at_ns = now_ns
 
     def note_reaped(self) -> None:
         """Its process is gone."""
@@ -84,41 +107,37 @@ class Roster:
 
     def __init__(self, slots: int) -> None:
         self.slots = slots
-        self._by_pid: dict[int, Member] = {}
+        self._by_slot: dict[int, Member] = {}
 
     def __iter__(self) -> Iterator[Member]:
         """The members, oldest first."""
-        return iter(tuple(self._by_pid.values()))
+        return iter(tuple(self._by_slot.values()))
 
     def __len__(self) -> int:
-        return len(self._by_pid)
+        return len(self._by_slot)
 
     def free_slot(self) -> int | None:
         """The lowest slot that nobody has; None when all are taken."""
-        taken = {member.slot for member in self}
-        return next((slot for slot in range(self.slots) if slot not in taken), None)
+        return next((slot for slot in range(self.slots) if slot not in self._by_slot), None)
 
     def add(self, member: Member) -> None:
         """A worker was forked."""
-        self._by_pid[member.pid] = member
+        self._by_slot[member.slot] = member
 
     def at(self, slot: int) -> Member:
         """The worker that has the slot; KeyError when nobody has."""
-        for member in self:
-            if member.slot == slot:
-                return member
-        raise KeyError(slot)
+        return self._by_slot[slot]
 
     def find(self, pid: int) -> Member | None:
         """The worker that is this process; None when it is none of ours."""
-        return self._by_pid.get(pid)
+        return next((member for member in self if member.pid == pid), None)
 
     def remove(self, member: Member) -> None:
         """Its process was reaped, and the slot is free."""
         member.note_reaped()
-        del self._by_pid[member.pid]
+        del self._by_slot[member.slot]
 
-    def note_busy(self, busy_since_ns: Callable[[int], int]) -> None:
+    def note_busy(self, busy_since_ns: Callable[[int], int], now_ns: int) -> None:
         """Take over since when each worker is busy, by slot."""
         for member in self:
-            member.busy_since_ns = busy_since_ns(member.slot)
+            member.note_busy(busy_since_ns(member.slot), now_ns)

@@ -62,6 +62,12 @@ class ReportKind(enum.IntEnum):
     FAILED = 2  # it could not boot; with the exit code and the reason
     RETIRING = 3  # it retires, whoever said so
     REPLACE_ME = 4  # it has served enough; it goes on until its replacement is ready
+    ALIVE = 5  # it was asked whether it is there
+    ABANDONED = 6  # it quits, and cuts off as many requests as `text` says
+
+
+ARE_YOU_THERE = b"p"
+"""What the arbiter writes on the channel of a worker that it has not heard of for a while."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -72,7 +78,7 @@ class Report:
     exit_code: int = EXIT_OK
     text: str = ""
 
-    # Followed by the text. Small enough that the whole message fits in an empty pipe, so sending it never waits.
+    # Followed by the text. Small enough that the whole message fits in an empty channel, so sending it never waits.
     HEAD: ClassVar[struct.Struct] = struct.Struct("!BBI")
     LONGEST: ClassVar[int] = 32_768
 
@@ -88,19 +94,21 @@ class Seat:
 
     slot: int
     generation: int
+    number: int  # 0 … workers-1, and stable: a successor has the number of its predecessor
     settings: Settings
     listeners: Sequence[socket.socket]
     scoreboard: Scoreboard
     log: ErrorLog
     lifeline: int  # the read end of a pipe whose other end only the arbiter holds
-    reports: int  # the write end of the report pipe
+    channel: socket.socket  # reports go out, questions come in
 
 
 class Worker:
     """A child process. A subclass says who waits and how a ready request runs.
 
     What a subclass finds: `settings`, `listeners` (bound, listening, non-blocking sockets), `log`, `scoreboard` and
-    `slot` (its row there), `application` (after `boot`), `is_retiring`, `is_quitting`.
+    `slot` (its row there), `number` (which of the workers it is, from 0), `application` (after `boot`), `is_retiring`,
+    `is_quitting`.
     """
 
     interfaces: ClassVar[tuple[str, ...]] = ("wsgi",)
@@ -111,13 +119,14 @@ class Worker:
         self.log = seat.log
         self.scoreboard = seat.scoreboard
         self.slot = seat.slot
+        self.number = seat.number
         self.generation = seat.generation
         self.is_retiring = False
         self.is_quitting = False
         self._is_orphan = False
         self.application: Application
         self._lifeline = seat.lifeline
-        self._reports = seat.reports
+        self._channel = seat.channel
         self._advance_to(WorkerState.BOOTING)
 
     # What a subclass fills in.
@@ -177,14 +186,23 @@ class Worker:
             self.is_quitting = True
             self.wake()
 
+    def reopen(self) -> None:
+        """Verb: open the log files anew, after they were renamed; a subclass adds its own."""
+        self.log.reopen()
+
     def ask_for_replacement(self) -> None:
         """Tell the arbiter to start a successor; it retires this worker when that one is ready."""
         self._report(Report(ReportKind.REPLACE_ME))
+
+    def report_abandoned(self, requests: int) -> None:
+        """Tell the arbiter how many requests are cut off because this worker quits."""
+        self._report(Report(ReportKind.ABANDONED, text=str(requests)))
 
     def run(self) -> int:
         """The whole life of the process; called once, by the arbiter's child. Returns the exit code."""
         # Before the application is loaded: what it does with signals on its own is left to it, as gunicorn does.
         self._inbox = SignalInbox(worker_verbs())
+        os.environ["PYSERVER_SLOT"] = str(self.number)
         try:
             self.boot()
         except (BootError, ConfigError) as error:
@@ -194,6 +212,7 @@ class Worker:
             return self._failed(EXIT_WORKER_BOOT, f"{type(error).__name__}: {error}", error)
         self.watch(self._inbox.fileno(), self._obey)
         self.watch(self._lifeline, self._orphaned)
+        self.watch(self._channel.fileno(), self._hear)
         self._advance("loaded")
         self._report(Report(ReportKind.LOADED))
         self.serve()
@@ -206,11 +225,28 @@ class Worker:
         return exit_code
 
     def _obey(self) -> None:
-        for _, verb in self._inbox.take():
-            if verb == "retire":
-                self.retire()
-            elif verb == "quit":
-                self.quit()
+        for noted in self._inbox.take():
+            match noted.verb:
+                case "retire":
+                    self.retire()
+                case "quit":
+                    self.quit()
+                case "reopen":
+                    self.reopen()
+
+    def _hear(self) -> None:
+        """What the arbiter has to say."""
+        try:
+            said = self._channel.recv(64, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return
+        except OSError:
+            said = b""
+        if ARE_YOU_THERE in said:
+            self._report(Report(ReportKind.ALIVE))
+        elif not said:
+            # The arbiter has gone; what follows from it is the lifeline's.
+            self.unwatch(self._channel.fileno())
 
     def _orphaned(self) -> None:
         """The arbiter died: nobody will replace, reload or stop this worker, so it goes, and frees the port."""
@@ -231,7 +267,7 @@ class Worker:
 
     def _report(self, report: Report) -> None:
         try:
-            os.write(self._reports, report.encoded())
+            self._channel.sendall(report.encoded())
         except OSError as error:
             # The arbiter died; the lifeline says so too, and what is asked of the worker then is done there.
             self.log.debug("A report could not be sent: %s", error)

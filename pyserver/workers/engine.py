@@ -25,15 +25,23 @@ def check_engine_settings(settings: Settings) -> None:
     check_access_log(settings.accesslog, settings.access_log_format)
 
 
-def build_engine(worker: Worker, *, multithread: bool) -> Engine:
+def open_access_log(worker: Worker) -> AccessLog | None:
+    """The access log of the worker, if there shall be one.
+
+    Raises:
+        ConfigError: it cannot be opened, or its format is wrong.
+    """
+    settings = worker.settings
+    return AccessLog(settings.accesslog, settings.access_log_format, worker.log) if settings.accesslog else None
+
+
+def build_engine(worker: Worker, access: AccessLog | None, *, multithread: bool) -> Engine:
     """An engine that serves the worker's application on its listeners.
 
     Args:
         worker: booted, so that its application is there.
+        access: where each response is recorded.
         multithread: whether the application can be called by two threads of this process at once.
-
-    Raises:
-        ConfigError: the access log cannot be opened, or its format is wrong.
     """
     settings = worker.settings
     return Engine(
@@ -54,7 +62,7 @@ def build_engine(worker: Worker, *, multithread: bool) -> Engine:
             directory=os.path.abspath(settings.tmp_upload_dir or os.environ.get("TMPDIR") or "/tmp"),
         ),
         log=worker.log,
-        access=AccessLog(settings.accesslog, settings.access_log_format, worker.log) if settings.accesslog else None,
+        access=access,
         row=worker.scoreboard.address(worker.slot),
         poller=settings.poller,
         server=_SOFTWARE.encode() if settings.server_header else b"",
@@ -86,6 +94,7 @@ def _gateway(worker: Worker, multithread: bool) -> WSGIGateway:
         sends_files=settings.sendfile,
         secure_scheme_headers=settings.secure_scheme_headers,
         trusts=TrustedPeers(settings.forwarded_allow_ips),
+        variables={"pyserver.slot": worker.number},
     )
 
 

@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 from pyserver.workers.base import Worker
-from pyserver.workers.engine import build_engine, check_engine_settings
+from pyserver.workers.engine import build_engine, check_engine_settings, open_access_log
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,7 +29,8 @@ class SyncWorker(Worker):
     def boot(self) -> None:
         """Load the application and put the engine before it."""
         super().boot()
-        self._engine = build_engine(self, multithread=False)
+        self._access = open_access_log(self)
+        self._engine = build_engine(self, self._access, multithread=False)
         if self.settings.max_requests:
             # Workers that were started together are not to be replaced together.
             jitter = int.from_bytes(os.urandom(8), "big") % (self.settings.max_requests_jitter + 1)
@@ -44,6 +45,12 @@ class SyncWorker(Worker):
         """Have it call back no more."""
         self._engine.unwatch(fd)
 
+    def reopen(self) -> None:
+        """Open both logs anew."""
+        super().reopen()
+        if self._access is not None:
+            self._access.reopen()
+
     def serve(self) -> None:
         """Serve until told to go."""
         self._engine.run()
@@ -53,6 +60,7 @@ class SyncWorker(Worker):
         if self.is_quitting:
             cut = self._engine.abandon()
             if cut:
+                self.report_abandoned(cut)
                 self.log.warning("Worker (pid: %s) quits: %s requests or responses are cut", os.getpid(), cut)
         else:
             self._engine.retire(_IDLE_GRACE, self.is_last)

@@ -2,13 +2,14 @@
 
 import pytest
 
-from pyserver.arbiter.actions import Abort, Kill, Quit, Reason, Retire, Spawn
+from pyserver.arbiter.actions import Abort, Ask, Kill, Quit, Reason, Replace, ReportSlow, Retire, Spawn, Spent
 from pyserver.arbiter.policy import Stop, Wanted, next_actions, next_deadline_ns
 from pyserver.arbiter.roster import Member
 from pyserver.workers.base import WorkerState
 
 S = 1_000_000_000
 NOW = 1_000 * S
+LATELY = NOW + 1_000 * S  # nobody is asked whether it is there
 
 
 def wanted(**changes):
@@ -17,11 +18,13 @@ def wanted(**changes):
 
 
 def worker(slot, state=WorkerState.READY, generation=1, **facts):
+    """The first or the second of two, and seen a moment ago, unless it is said otherwise."""
+    facts = {"number": slot % 2, "forked_at_ns": NOW, "seen_at_ns": LATELY, **facts}
     return Member(slot=slot, pid=100 + slot, generation=generation, state=state, **facts)
 
 
-def booting(slot, generation=1):
-    return worker(slot, WorkerState.BOOTING, generation)
+def booting(slot, generation=1, **facts):
+    return worker(slot, WorkerState.BOOTING, generation, **facts)
 
 
 def retiring(slot, since_ns=NOW, **facts):
@@ -32,7 +35,7 @@ def retiring(slot, since_ns=NOW, **facts):
 
 
 def test_missing_workers_are_started():
-    assert next_actions(wanted(), [], NOW) == [Spawn(1), Spawn(1)]
+    assert next_actions(wanted(), [], NOW) == [Spawn(1, 0), Spawn(1, 1)]
 
 
 def test_workers_that_boot_are_not_started_again():
@@ -47,25 +50,38 @@ def test_surplus_workers_retire_oldest_first():
     assert next_actions(wanted(), [worker(3), worker(1), worker(2)], NOW) == [Retire(3)]
 
 
+def test_a_number_beyond_those_wanted_retires_first():
+    running = [worker(0, number=0), worker(1, number=2), worker(2, number=1)]
+    assert next_actions(wanted(), running, NOW) == [Retire(1)]
+
+
+def test_a_successor_has_the_number_that_is_free():
+    assert next_actions(wanted(workers=3), [worker(0, number=2), worker(1, number=0)], NOW) == [Spawn(1, 1)]
+
+
+def test_a_server_without_workers_retires_them_all():
+    assert next_actions(wanted(workers=0), [worker(0), worker(1)], NOW) == [Retire(0), Retire(1)]
+
+
 def test_a_retiring_worker_is_replaced_at_once():
-    assert next_actions(wanted(), [worker(0), retiring(1)], NOW) == [Spawn(1)]
+    assert next_actions(wanted(), [worker(0), retiring(1)], NOW) == [Spawn(1, 1)]
 
 
 @pytest.mark.parametrize("told", ["quit_at_ns", "aborted_at_ns", "killed_at_ns"])
 def test_a_dying_worker_is_replaced_at_once(told):
-    assert next_actions(wanted(), [worker(0), worker(1, **{told: NOW})], NOW) == [Spawn(1)]
+    assert next_actions(wanted(), [worker(0), worker(1, **{told: NOW})], NOW) == [Spawn(1, 1)]
 
 
 def test_no_worker_is_started_before_the_back_off_is_over():
     assert next_actions(wanted(spawn_not_before_ns=NOW + 1), [worker(0)], NOW) == []
-    assert next_actions(wanted(spawn_not_before_ns=NOW), [worker(0)], NOW) == [Spawn(1)]
+    assert next_actions(wanted(spawn_not_before_ns=NOW), [worker(0)], NOW) == [Spawn(1, 1)]
 
 
 # Reload
 
 
 def test_a_new_generation_is_started_beside_the_old():
-    assert next_actions(wanted(generation=2), [worker(0), worker(1)], NOW) == [Spawn(2), Spawn(2)]
+    assert next_actions(wanted(generation=2), [worker(0), worker(1)], NOW) == [Spawn(2, 0), Spawn(2, 1)]
 
 
 def test_old_workers_serve_while_the_new_ones_boot():
@@ -98,21 +114,44 @@ def test_a_reload_to_fewer_workers_never_goes_below_them():
 
 
 def test_a_worker_that_wants_replacing_gets_a_successor_and_goes_on():
-    running = [worker(0), worker(1, wants_replacing=True)]
-    assert next_actions(wanted(), running, NOW) == [Spawn(1)]
-    assert next_actions(wanted(), [*running, booting(2)], NOW) == []
+    running = [worker(0), worker(1, spent=Spent.REQUESTS)]
+    assert next_actions(wanted(), running, NOW) == [Spawn(1, 1)]
+    assert next_actions(wanted(), [*running, booting(3)], NOW) == []
 
 
 def test_a_worker_that_wants_replacing_retires_when_its_successor_is_ready():
-    running = [worker(0), worker(1, wants_replacing=True), worker(2)]
+    running = [worker(0), worker(1, spent=Spent.REQUESTS), worker(3)]
     assert next_actions(wanted(), running, NOW) == [Retire(1)]
+
+
+def test_workers_are_replaced_one_at_a_time():
+    spent = [worker(0, spent=Spent.REQUESTS), worker(1, spent=Spent.LIFETIME)]
+    assert next_actions(wanted(), spent, NOW) == [Spawn(1, 0)]
+    assert next_actions(wanted(), [*spent, worker(2)], NOW) == [Retire(0)]
+    assert next_actions(wanted(), [retiring(0), spent[1], worker(2)], NOW) == [Spawn(1, 1)]
+
+
+def test_a_worker_is_replaced_at_the_end_of_its_lifetime():
+    aged = wanted(lifetime_ns=100 * S)
+    running = [worker(0, ready_at_ns=NOW - 100 * S), worker(1, ready_at_ns=NOW - 99 * S)]
+    assert next_actions(aged, running, NOW) == [Replace(0, Spent.LIFETIME)]
+
+
+def test_a_worker_that_has_grown_is_replaced():
+    running = [worker(0, memory_bytes=1000), worker(1, memory_bytes=1001)]
+    assert next_actions(wanted(memory_bytes=1000), running, NOW) == [Replace(1, Spent.MEMORY)]
+
+
+def test_a_worker_is_said_to_be_spent_once():
+    running = [worker(0), worker(1, memory_bytes=1001, ready_at_ns=1, spent=Spent.MEMORY), booting(3)]
+    assert next_actions(wanted(memory_bytes=1000, lifetime_ns=S), running, NOW) == []
 
 
 # Timeouts
 
 
 def test_a_request_over_its_time_has_its_worker_aborted():
-    assert next_actions(wanted(workers=1), [worker(0, busy_since_ns=NOW - 31 * S)], NOW) == [Abort(0)]
+    assert next_actions(wanted(workers=1), [worker(0, busy_since_ns=NOW - 31 * S)], NOW) == [Abort(0, Reason.TIMEOUT)]
 
 
 def test_a_request_within_its_time_is_left_alone():
@@ -128,20 +167,52 @@ def test_without_a_timeout_a_request_runs_for_ever():
 
 
 def test_a_retiring_worker_has_the_same_time_for_a_request():
-    running = [worker(1), retiring(0, NOW - S, busy_since_ns=NOW - 31 * S)]
-    assert next_actions(wanted(workers=1), running, NOW) == [Abort(0)]
+    running = [worker(2), retiring(0, NOW - S, busy_since_ns=NOW - 31 * S)]
+    assert next_actions(wanted(workers=1), running, NOW) == [Abort(0, Reason.TIMEOUT)]
 
 
 def test_a_worker_that_survives_abort_is_killed_a_second_later():
-    running = [worker(0, busy_since_ns=NOW - 40 * S, aborted_at_ns=NOW - S), worker(1)]
+    running = [worker(0, busy_since_ns=NOW - 40 * S, aborted_at_ns=NOW - S), worker(2)]
     assert next_actions(wanted(workers=1), running, NOW) == [Kill(0, Reason.TIMEOUT)]
     assert next_actions(wanted(workers=1), running, NOW - 1) == []
+
+
+def test_a_slow_request_is_reported_once():
+    limits = wanted(workers=1, slow_ns=5 * S)
+    assert next_actions(limits, [worker(0, busy_since_ns=NOW - 6 * S)], NOW) == [ReportSlow(0)]
+    told = worker(0, busy_since_ns=NOW - 6 * S, told_slow_ns=NOW - 6 * S)
+    assert next_actions(limits, [told], NOW) == []
+
+
+def test_the_next_slow_request_is_reported_as_well():
+    again = worker(0, busy_since_ns=NOW - 6 * S, told_slow_ns=NOW - 60 * S)
+    assert next_actions(wanted(workers=1, slow_ns=5 * S), [again], NOW) == [ReportSlow(0)]
+
+
+def test_a_worker_that_does_not_load_in_time_is_aborted():
+    limits = wanted(workers=1, boot_ns=60 * S)
+    assert next_actions(limits, [booting(0, forked_at_ns=NOW - 60 * S)], NOW) == [Abort(0, Reason.BOOT)]
+    assert next_actions(limits, [booting(0, forked_at_ns=NOW - 59 * S)], NOW) == []
+
+
+def test_an_idle_worker_is_asked_whether_it_is_there():
+    assert next_actions(wanted(workers=1), [worker(0, seen_at_ns=NOW - 8 * S)], NOW) == [Ask(0)]
+
+
+def test_a_worker_that_was_asked_gets_some_time():
+    asked = worker(0, seen_at_ns=NOW - 8 * S, asked_at_ns=NOW - S)
+    assert next_actions(wanted(workers=1), [asked], NOW) == []
+
+
+def test_an_idle_worker_that_does_not_answer_is_aborted():
+    silent = worker(0, seen_at_ns=NOW - 30 * S, asked_at_ns=NOW - S)
+    assert next_actions(wanted(workers=1), [silent], NOW) == [Abort(0, Reason.SILENT)]
 
 
 def test_after_a_pause_of_the_machine_every_time_begins_anew():
     running = [worker(0, busy_since_ns=NOW - 40 * S)]
     assert next_actions(wanted(workers=1, clock_ns=NOW - S), running, NOW) == []
-    assert next_actions(wanted(workers=1, clock_ns=NOW - 30 * S), running, NOW) == [Abort(0)]
+    assert next_actions(wanted(workers=1, clock_ns=NOW - 30 * S), running, NOW) == [Abort(0, Reason.TIMEOUT)]
 
 
 # Stopping
@@ -190,11 +261,15 @@ def test_a_stopping_server_starts_nobody():
 @pytest.mark.parametrize(
     ("changes", "running", "expected"),
     [
-        ({}, [worker(0), worker(1)], None),
+        ({"timeout_ns": 0}, [worker(0), worker(1)], None),
+        ({}, [worker(0, seen_at_ns=NOW), worker(1)], NOW + 30 * S // 4),
+        ({"boot_ns": 60 * S}, [booting(0)], NOW + 60 * S),
+        ({"slow_ns": 5 * S}, [worker(0, busy_since_ns=NOW)], NOW + 5 * S),
+        ({"timeout_ns": 0, "lifetime_ns": 50 * S}, [worker(0, ready_at_ns=NOW)], NOW + 50 * S),
         ({}, [worker(0, busy_since_ns=NOW - 10 * S), worker(1, busy_since_ns=NOW - 20 * S)], NOW + 10 * S),
         ({"clock_ns": NOW}, [worker(0, busy_since_ns=NOW - 10 * S)], NOW + 30 * S),
         ({"spawn_not_before_ns": NOW + S}, [worker(0)], NOW + S),
-        ({"spawn_not_before_ns": NOW - S}, [worker(0)], None),
+        ({"spawn_not_before_ns": NOW - S, "timeout_ns": 0}, [worker(0)], None),
         ({"stop": Stop.GRACEFUL}, [retiring(0, NOW - 4 * S)], NOW + 6 * S),
         ({"stop": Stop.GRACEFUL, "spawn_not_before_ns": NOW + S}, [], None),
         ({}, [worker(0, killed_at_ns=NOW)], None),
@@ -207,11 +282,12 @@ def test_the_next_deadline_is_when_the_decision_would_change(changes, running, e
 def test_at_each_deadline_there_is_something_to_do():
     running = [worker(0, busy_since_ns=NOW - S), retiring(1), worker(2, quit_at_ns=NOW), worker(3, aborted_at_ns=NOW)]
     now_ns, done = NOW, 0
-    while (deadline_ns := next_deadline_ns(wanted(workers=1), running, now_ns)) is not None:
+    while (deadline_ns := next_deadline_ns(wanted(workers=1), running, now_ns)) != LATELY + 30 * S // 4:
         assert next_actions(wanted(workers=1), running, deadline_ns - 1) == []
         actions = next_actions(wanted(workers=1), running, deadline_ns)
         assert actions
         running = [one for one in running if one.slot not in {action.slot for action in actions}]
-        running = running or [worker(9)]
+        if not any(one.number == 0 and one.state is WorkerState.READY and not one.is_dying for one in running):
+            running.append(worker(8))
         now_ns, done = deadline_ns, done + len(actions)
     assert done == 4

@@ -1,20 +1,19 @@
-"""What comes through a report pipe, and what an exit status says."""
+"""What comes through a channel, and what an exit status says."""
 
-import os
 import signal
 
 import pytest
 
-from pyserver.arbiter.reports import ReportPipe, decode_reports, describe_exit, is_told_to_stop
-from pyserver.workers.base import Report, ReportKind
+from pyserver.arbiter.reports import Channel, decode_reports, describe_exit, is_told_to_stop
+from pyserver.workers.base import ARE_YOU_THERE, Report, ReportKind
 
 REPORTS = [Report(ReportKind.LOADED), Report(ReportKind.FAILED, 4, "Zürich\nis missing"), Report(ReportKind.RETIRING)]
 BYTES = b"".join(report.encoded() for report in REPORTS)
 
 
 @pytest.fixture
-def pipe():
-    opened = ReportPipe()
+def channel():
+    opened = Channel()
     yield opened
     opened.close()
 
@@ -27,24 +26,38 @@ def test_reports_are_understood_wherever_they_are_cut(cut):
     assert rest == b""
 
 
-def test_a_pipe_in_which_nothing_is_does_not_wait(pipe):
-    assert pipe.read() == ([], False)
-    pipe.close_write_end()
+def test_a_channel_in_which_nothing_is_does_not_wait(channel):
+    assert channel.read() == ([], False)
+    channel.close_theirs()
 
 
-def test_what_was_written_is_read_and_then_the_end(pipe):
-    os.write(pipe.write_end, BYTES)
-    assert pipe.read() == (REPORTS, False)
-    pipe.close_write_end()
-    assert pipe.read() == ([], True)
+def test_what_was_written_is_read_and_then_the_end(channel):
+    channel.theirs.sendall(BYTES)
+    assert channel.read() == (REPORTS, False)
+    channel.close_theirs()
+    assert channel.read() == ([], True)
 
 
-def test_the_longest_report_never_waits_for_a_reader(pipe):
-    os.set_blocking(pipe.write_end, False)
+def test_the_longest_report_never_waits_for_a_reader(channel):
+    channel.theirs.setblocking(False)
     data = Report(ReportKind.FAILED, 3, "ä" * 1_000_000 + " the end").encoded()
-    assert os.write(pipe.write_end, data) == len(data)
-    assert pipe.read()[0][0].text.endswith("ä the end")
-    pipe.close_write_end()
+    assert channel.theirs.send(data) == len(data)
+    assert channel.read()[0][0].text.endswith("ä the end")
+    channel.close_theirs()
+
+
+def test_a_question_arrives_at_the_other_end(channel):
+    channel.ask()
+    assert channel.theirs.recv(10) == ARE_YOU_THERE
+    channel.close_theirs()
+
+
+def test_questions_that_nobody_reads_never_wait(channel):
+    for _ in range(100_000):
+        channel.ask()
+    channel.close_theirs()
+    channel.ask()
+    assert channel.read() == ([], True)
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pyserver.arbiter.actions import Abort, Kill, Quit, Reason, Retire
+from pyserver.arbiter.actions import Abort, Kill, Quit, Reason, Retire, Spent
 from pyserver.arbiter.roster import Member, Roster
 from pyserver.workers.base import Report, ReportKind, WorkerState
 
@@ -83,11 +83,11 @@ def test_a_worker_that_wants_replacing_is_still_ready(roster):
     member = forked(roster, 7)
     member.note_report(Report(ReportKind.LOADED), 5)
     member.note_report(Report(ReportKind.REPLACE_ME), 6)
-    assert member.wants_replacing
+    assert member.spent is Spent.REQUESTS
     assert member.state is WorkerState.READY
 
 
-@pytest.mark.parametrize("action", [Quit(0), Abort(0), Kill(0, Reason.QUICK)])
+@pytest.mark.parametrize("action", [Quit(0), Abort(0, Reason.TIMEOUT), Kill(0, Reason.QUICK)])
 def test_a_worker_that_was_told_to_die_is_dying(roster, action):
     member = forked(roster, 7)
     member.note_told(action, 5)
@@ -112,5 +112,5 @@ def test_a_transition_that_is_not_in_the_table_is_a_bug(roster):
 def test_who_is_busy_is_taken_from_the_scoreboard_by_slot(roster):
     for pid in (7, 8):
         forked(roster, pid)
-    roster.note_busy({0: 11, 1: 0}.__getitem__)
+    roster.note_busy({0: 11, 1: 0}.__getitem__, 12)
     assert [member.busy_since_ns for member in roster] == [11, 0]

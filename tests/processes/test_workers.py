@@ -121,8 +121,8 @@ def test_a_replacement_holds_no_more_descriptors_than_the_first_worker(serve):
         return sorted(os.readlink(link).split(":")[0] for link in Path(f"/proc/{pid}/fd").iterdir())
 
     def settled(pid):
-        # Without the connection of a request that is about to be closed.
-        return eventually(lambda: (found := descriptors(pid)).count("socket") == 1 and found)
+        # The listener and the channel, without the connection of a request that is about to be closed.
+        return eventually(lambda: (found := descriptors(pid)).count("socket") == 2 and found)
 
     server.get()
     (pid,) = server.workers()

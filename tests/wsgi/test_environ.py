@@ -70,6 +70,7 @@ def test_the_variables_of_a_plain_request(server):
         "wsgi.multiprocess": False,
         "wsgi.run_once": False,
         "wsgi.input_terminated": True,
+        "pyserver.slot": 0,
     }
 
 

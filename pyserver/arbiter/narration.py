@@ -1,0 +1,87 @@
+"""What the log says about workers: why one is aborted or killed, how one has died."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pyserver.arbiter.actions import Reason
+from pyserver.arbiter.reports import describe_exit
+
+if TYPE_CHECKING:
+    from pyserver.arbiter.crew import Crew
+    from pyserver.arbiter.roster import Member
+    from pyserver.log import ErrorLog
+    from pyserver.settings.model import Settings
+
+_SECOND_NS = 1_000_000_000
+
+
+class Narrator:
+    """Tells in one line each what happens to workers.
+
+    Args:
+        crew: knows what they were doing.
+    """
+
+    def __init__(self, crew: Crew) -> None:
+        self._crew = crew
+
+    def tell_aborted(self, log: ErrorLog, member: Member, reason: Reason, settings: Settings, now_ns: int) -> None:
+        """Its stacks follow, and its end."""
+        match reason:
+            case Reason.BOOT:
+                log.critical(
+                    "WORKER BOOT TIMEOUT (pid:%s): it has not loaded the application within the boot_timeout of %g s",
+                    member.pid, settings.boot_timeout,
+                )  # fmt: skip
+            case Reason.SILENT:
+                log.critical(
+                    "WORKER TIMEOUT (pid:%s): it does not answer since %.1f s, and runs no request",
+                    member.pid, (now_ns - member.seen_at_ns) / _SECOND_NS,
+                )  # fmt: skip
+            case _:
+                log.critical(
+                    "WORKER TIMEOUT (pid:%s): after %.1f s, with a timeout of %g s, %s",
+                    member.pid, _age(member, now_ns), settings.timeout, self._crew.request_of(member),
+                )  # fmt: skip
+
+    def tell_slow(self, log: ErrorLog, member: Member, now_ns: int) -> None:
+        """Its stacks follow, and it goes on."""
+        log.warning(
+            "Slow request in worker (pid:%s): after %.1f s %s",
+            member.pid, _age(member, now_ns), self._crew.request_of(member),
+        )  # fmt: skip
+
+    def tell_killed(self, log: ErrorLog, member: Member, reason: Reason, settings: Settings) -> None:
+        """It is killed because of what it did not do."""
+        connections = self._crew.connections_of(member)
+        cut = f"{connections} connections are cut, {self._crew.request_of(member)}"
+        match reason:
+            case Reason.NOTHING_TO_LOSE:
+                log.debug("Worker (pid:%s) is killed while it boots", member.pid)
+            case Reason.QUICK:
+                log.warning("Worker (pid:%s) did not quit at once and is killed: %s", member.pid, cut)
+            case Reason.GRACEFUL:
+                log.warning(
+                    "Worker (pid:%s) has not finished within the graceful timeout of %g s and is killed: %s",
+                    member.pid, settings.graceful_timeout, cut,
+                )  # fmt: skip
+            case _:
+                log.warning("Worker (pid:%s) did not die of its timeout and is killed", member.pid)
+
+    def tell_died(self, log: ErrorLog, member: Member, status: int) -> None:
+        """It ended, and not because it was told to."""
+        log.error("Worker (pid:%s) %s; %s", member.pid, describe_exit(status), self._crew.request_of(member))
+
+    def tell_stopped(self, log: ErrorLog) -> None:
+        """All have gone: what they did altogether."""
+        tally = self._crew.tally
+        log.info(
+            "%s connections were accepted, %s requests answered, %s abandoned",
+            tally.accepted, tally.answered, tally.abandoned,
+        )  # fmt: skip
+
+
+def _age(member: Member, now_ns: int) -> float:
+    """Of its request, seconds."""
+    return (now_ns - member.busy_since_ns) / _SECOND_NS

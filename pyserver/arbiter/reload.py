@@ -1,0 +1,113 @@
+"""From one load of the settings to the next: merged, checked, proposed; dropped when it does not boot."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pyserver.arbiter.generations import Generation, Generations, Verdict, load_generation
+from pyserver.errors import BootError, ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pyserver.arbiter.listeners import Listeners
+    from pyserver.log import ErrorLog
+    from pyserver.settings.model import Settings
+
+_MERGE_NS = 500_000_000  # reloads that are asked for within this time are one
+
+
+class Reloads:
+    """The generations, the listeners they need, and the reload that somebody has asked for.
+
+    Args:
+        first: what the server starts with.
+        listeners: opened and closed as the generations need them.
+        load: reads the settings again; raises ConfigError, and then has changed nothing.
+        most_workers: that there can be while the server runs.
+    """
+
+    def __init__(
+        self, first: Generation, listeners: Listeners, load: Callable[[], Settings], most_workers: int
+    ) -> None:
+        self.generations = Generations(first)
+        self.listeners = listeners
+        self.at_ns: int | None = None  # when the reload that was asked for is due
+        self._load = load
+        self._most_workers = most_workers
+        self._not_before_ns = 0
+
+    @property
+    def current(self) -> Generation:
+        """What new workers are forked from."""
+        return self.generations.current
+
+    def ask(self, now_ns: int) -> None:
+        """Somebody wants a reload; those that wait are one."""
+        self.at_ns = max(now_ns, self._not_before_ns)
+
+    def forget(self) -> None:
+        """The server stops: nothing is reloaded any more."""
+        self.at_ns = None
+
+    def run(self, now_ns: int) -> bool:
+        """Read the settings, and propose a new generation; false when everything stays as it is."""
+        self.at_ns = None
+        self._not_before_ns = now_ns + _MERGE_NS
+        before = self.current
+        self._log.info("Hang up: Arbiter")
+        try:
+            generation = self._prepared(self._load())
+        except (ConfigError, BootError) as error:
+            before.surroundings.restore()
+            self._log.error("The reload is refused and nothing has changed: %s", error)
+            return False
+        except Exception:
+            # The config file is a program, and whatever it raises must not end the server.
+            before.surroundings.restore()
+            self._log.exception("The reload has failed and nothing has changed")
+            return False
+        self.generations.propose(generation)
+        self._release()
+        return True
+
+    def note_ready(self, number: int) -> bool:
+        """A worker of that generation is ready; whether that has proved a new one."""
+        if not self.generations.note_ready(number):
+            return False
+        self._release()
+        return True
+
+    def note_failed_boot(self, number: int) -> Verdict | None:
+        """A worker of that generation could not boot; None when the generation no longer matters."""
+        verdict = self.generations.note_failed_boot(number)
+        if verdict is Verdict.DROP:
+            dropped = self.current
+            self._log.error("The reload is given up after %s failed boots", dropped.failed_boots)
+            self.generations.drop()
+            self._release()
+            self._log.error("The workers of generation %s serve on", self.current.number)
+        return verdict
+
+    @property
+    def _log(self) -> ErrorLog:
+        return self.current.log
+
+    def _prepared(self, settings: Settings) -> Generation:
+        """The next generation, with everything it needs besides its workers; raises when that cannot be had."""
+        if settings.workers > self._most_workers:
+            most = self._most_workers
+            raise ConfigError(f"workers is {settings.workers}; for more than {most} the server must be restarted")
+        generation = load_generation(self.generations.next_number(), settings)
+        try:
+            self.listeners.open(generation.addresses, settings.backlog)
+        except BootError:
+            generation.log.close()
+            raise
+        return generation
+
+    def _release(self) -> None:
+        """Close what belongs to no generation that counts."""
+        self.generations.release()
+        in_use = {address for one in self.generations.in_use() for address in one.addresses}
+        self.listeners.keep(in_use)
