@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from pyserver._version import __version__
 from pyserver.arbiter.loop import Arbiter
 from pyserver.errors import EXIT_CONFIG, EXIT_OK, BootError, ConfigError
+from pyserver.identity import IdentityError, ask_as_worker, become
 from pyserver.settings.command_line import read_arguments
 from pyserver.settings.model import Settings
 from pyserver.settings.sources import Loaded, load_settings
@@ -78,17 +79,18 @@ class _Process:
         if settings.wsgi_app is None:
             raise ConfigError("no application was given; name it last, as in: pyserver module:attribute")
         directory = os.path.join(self._directory, settings.chdir or "")
-        _check_writable(loaded, directory)
+        _check_identity(loaded, directory)
         try:
             os.chdir(directory)
         except OSError as error:
             raise ConfigError(f"{loaded.origins['chdir']}: chdir is {settings.chdir!r}: {error.strerror}") from None
         self._set_environ(settings)
         self._add_to_path([*map(os.path.abspath, settings.pythonpath), os.getcwd()])
-        for warning in loaded.warnings:
+        warnings = (*loaded.warnings, *_unheeded(loaded))
+        for warning in warnings:
             if warning not in self._warned:
                 _say(f"warning: {warning}")
-        self._warned.update(loaded.warnings)
+        self._warned.update(warnings)
         return loaded
 
     def _set_environ(self, settings: Settings) -> None:
@@ -124,6 +126,8 @@ def _check(settings: Settings) -> int:
     try:
         worker_class = load_worker_class(settings.worker_class)
         worker_class.check(settings)
+        # What is imported to be tried is given no more than it has when it serves.
+        become(settings)
         worker_class.load(str(settings.wsgi_app))
     except BootError as error:
         _say(str(error))
@@ -134,11 +138,27 @@ def _check(settings: Settings) -> int:
     return EXIT_OK
 
 
-def _check_writable(loaded: Loaded, directory: str) -> None:
-    place = loaded.settings.tmp_upload_dir
-    if place is not None and not os.access(os.path.join(directory, place), os.W_OK | os.X_OK):
-        origin = loaded.origins["tmp_upload_dir"]
-        raise ConfigError(f"{origin}: tmp_upload_dir is {place!r}, and no file can be made there")
+def _check_identity(loaded: Loaded, directory: str) -> None:
+    """Refuse what workers could not be, and a directory that they could not write in."""
+    settings, place = loaded.settings, loaded.settings.tmp_upload_dir
+
+    def trouble() -> str:
+        is_fine = place is None or os.access(os.path.join(directory, place), os.W_OK | os.X_OK)
+        return "" if is_fine else f"tmp_upload_dir is {place!r}, and no file can be made there"
+
+    try:
+        found = ask_as_worker(settings, trouble)
+    except IdentityError as error:
+        raise ConfigError(f"{loaded.origins[error.setting]}: {error}") from None
+    if found:
+        raise ConfigError(f"{loaded.origins['tmp_upload_dir']}: {found}")
+
+
+def _unheeded(loaded: Loaded) -> Iterator[str]:
+    """What is set and will have no effect."""
+    settings, origins = loaded.settings, loaded.origins
+    if settings.worker_tmp_dir is not None:
+        yield f"{origins['worker_tmp_dir']}: worker_tmp_dir has no effect, because there are no heartbeat files"
 
 
 def _help() -> str:

@@ -10,6 +10,7 @@ import socket
 import stat
 import time
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from pyserver.errors import EXIT_CONFIG, BootError
 
@@ -33,6 +34,17 @@ class Address:
         if self.descriptor >= 0:
             return f"fd://{self.descriptor}"
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+class FileAccess(NamedTuple):
+    """Who may connect to a Unix socket: the permissions that its file does not get, and its owner; -1 is nobody new."""
+
+    umask: int = 0
+    uid: int = -1
+    gid: int = -1
+
+
+ANYBODY = FileAccess()
 
 
 def parse_address(text: str) -> Address:
@@ -85,18 +97,19 @@ def _host_and_port(text: str) -> tuple[str, str | None]:
     return host, port if colon else None
 
 
-def open_listener(address: Address, backlog: int) -> socket.socket:
+def open_listener(address: Address, backlog: int, access: FileAccess = ANYBODY) -> socket.socket:
     """A listening, non-blocking socket at `address`, not inherited over exec.
 
     Args:
         address: where to listen; an inherited descriptor must be a listening socket already.
         backlog: length of the kernel's queue of connections that nobody has accepted yet.
+        access: to the file of a Unix socket.
 
     Raises:
         BootError: it cannot be opened; one line says why and what to do.
     """
     try:
-        listener = _bound(address, backlog)
+        listener = _bound(address, backlog, access)
         try:
             listener.listen(backlog)
             listener.setblocking(False)
@@ -116,10 +129,10 @@ def listener_url(listener: socket.socket) -> str:
     return f"http://{Address(host=name[0], port=name[1])}"
 
 
-def _bound(address: Address, backlog: int) -> socket.socket:
+def _bound(address: Address, backlog: int, access: FileAccess) -> socket.socket:
     if address.descriptor >= 0:
         return _inherited(address)
-    return _unix(address, backlog) if address.path else _internet(address)
+    return _unix(address, backlog, access) if address.path else _internet(address)
 
 
 def _internet(address: Address) -> socket.socket:
@@ -136,7 +149,7 @@ def _internet(address: Address) -> socket.socket:
     return listener
 
 
-def _unix(address: Address, backlog: int) -> socket.socket:
+def _unix(address: Address, backlog: int, access: FileAccess) -> socket.socket:
     # Two servers that start at once would both find a file stale, and the second would remove that of the first; and
     # until a socket listens its file looks stale, too.
     with _alone_in(os.path.dirname(address.path) or "."):
@@ -144,9 +157,12 @@ def _unix(address: Address, backlog: int) -> socket.socket:
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         # gunicorn's default umask is 0: a proxy that runs as another user can connect. Who may is said by the
         # directory.
-        previous = os.umask(0)
+        previous = os.umask(access.umask)
         try:
             listener.bind(address.path)
+            if access[1:] != ANYBODY[1:]:
+                # Whoever else may write in the directory could have put a link in its place.
+                os.chown(address.path, access.uid, access.gid, follow_symlinks=False)
             listener.listen(backlog)
         except OSError:
             listener.close()

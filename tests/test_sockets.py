@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from pyserver.errors import EXIT_CONFIG, BootError
-from pyserver.sockets import Address, listener_url, open_listener, parse_address
+from pyserver.sockets import Address, FileAccess, listener_url, open_listener, parse_address
 
 
 @pytest.fixture
@@ -17,8 +17,8 @@ def listen():
     """Open a listener that is closed when the test is over."""
     opened = []
 
-    def listening(text, backlog=16):
-        opened.append(open_listener(parse_address(text), backlog))
+    def listening(text, backlog=16, **options):
+        opened.append(open_listener(parse_address(text), backlog, **options))
         return opened[-1]
 
     yield listening
@@ -144,6 +144,18 @@ def test_a_unix_socket_is_listened_on_by_its_path(listen, tmp_path):
 def test_a_proxy_of_another_user_can_connect_to_a_unix_socket(listen, tmp_path):
     listen(f"unix:{tmp_path}/a.sock")
     assert (tmp_path / "a.sock").stat().st_mode & 0o777 == 0o777
+
+
+def test_a_umask_says_who_can_connect_to_a_unix_socket(listen, tmp_path):
+    listen(f"unix:{tmp_path}/a.sock", access=FileAccess(0o117))
+    assert (tmp_path / "a.sock").stat().st_mode & 0o777 == 0o660
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_a_unix_socket_belongs_to_whom_it_is_given(listen, tmp_path):
+    listen(f"unix:{tmp_path}/a.sock", access=FileAccess(0, 54_321, 54_322))
+    status = (tmp_path / "a.sock").stat()
+    assert (status.st_uid, status.st_gid) == (54_321, 54_322)
 
 
 def test_a_stale_unix_socket_is_taken_over(listen, tmp_path):

@@ -8,8 +8,9 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
+from pyserver.identity import hand_over, identity_of
 from pyserver.log import ErrorLog
-from pyserver.sockets import parse_address
+from pyserver.sockets import FileAccess, parse_address
 from pyserver.workers import load_worker_class
 
 if TYPE_CHECKING:
@@ -69,9 +70,23 @@ class Generation:
         return list(dict.fromkeys(map(parse_address, self.settings.bind)))
 
     @property
+    def socket_access(self) -> FileAccess:
+        """Who may connect to its Unix sockets."""
+        workers = identity_of(self.settings)
+        if workers is None:
+            return FileAccess(self.settings.umask)
+        return FileAccess(self.settings.umask, workers.uid, workers.gid)
+
+    @property
     def name(self) -> str:
         """The server's name in process titles."""
         return str(self.settings.proc_name or self.settings.wsgi_app)
+
+    def hand_over_logs(self) -> None:
+        """Let the workers open the log files, which they do when logs are rotated; the arbiter does it before them."""
+        for path in (self.settings.errorlog, self.settings.accesslog):
+            if path and path != "-":
+                hand_over(path, self.settings)
 
     def told_once(self, failure: str) -> str:
         """What the log says about a failed boot: all of it at first, then, while it is the same, one line."""
@@ -89,7 +104,9 @@ def load_generation(number: int, settings: Settings) -> Generation:
     worker_class = load_worker_class(settings.worker_class)
     worker_class.check(settings)
     log = ErrorLog(settings.errorlog, settings.loglevel)
-    return Generation(number, settings, worker_class, log, Surroundings.now())
+    generation = Generation(number, settings, worker_class, log, Surroundings.now())
+    generation.hand_over_logs()
+    return generation
 
 
 class Generations:

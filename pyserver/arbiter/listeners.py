@@ -7,13 +7,13 @@ import os
 from typing import TYPE_CHECKING
 
 from pyserver.errors import BootError
-from pyserver.sockets import open_listener
+from pyserver.sockets import ANYBODY, open_listener
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Collection
 
-    from pyserver.sockets import Address
+    from pyserver.sockets import Address, FileAccess
 
 
 class Listeners:
@@ -23,8 +23,8 @@ class Listeners:
         self._open: dict[Address, socket.socket] = {}
         self._files: dict[Address, tuple[int, int]] = {}  # device and inode of the file of a Unix socket
 
-    def open(self, addresses: Collection[Address], backlog: int) -> None:
-        """Open those that are not open yet; the others keep their sockets, with the new backlog.
+    def open(self, addresses: Collection[Address], backlog: int, access: FileAccess = ANYBODY) -> None:
+        """Open those that are not open yet; the others keep their sockets and files, with the new backlog.
 
         Raises:
             BootError: one cannot be opened; then everything is as before.
@@ -33,7 +33,7 @@ class Listeners:
         try:
             for address in addresses:
                 if address not in self._open:
-                    self._add(address, open_listener(address, backlog))
+                    self._add(address, open_listener(address, backlog, access))
         except BootError:
             self.keep(before)
             raise

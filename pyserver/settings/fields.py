@@ -36,6 +36,7 @@ class Facts:
         repeatable: on the command line each occurrence adds one item, and commas do not separate.
         environment: a variable that platforms set, and the text its value is put into; weaker than the config file.
         check: called with each text or item; raises ValueError with a sentence that names the rule that was broken.
+        read: makes the value of a raw one, where the type alone does not say how; raises ValueError like `check`.
         metavar: what stands for the value in `--help`.
         source: the specification or the server whose meaning it has.
         reload: who must take a changed value up: "worker", "listener", "arbiter" or "never".
@@ -52,6 +53,7 @@ class Facts:
     repeatable: bool = False
     environment: tuple[str, str] | None = None
     check: Callable[[str], object] | None = None
+    read: Callable[[object], Value] | None = None
     metavar: str = ""
     source: str = ""
     reload: str = "worker"
@@ -107,10 +109,16 @@ class Row:
             ValueError: with a sentence that names the setting, the value and the rule.
         """
         try:
-            value = _read_size(raw) if self.facts.unit == "bytes" else _READERS[self.kind](raw)
+            value = self._reader(raw)
             return self._checked(value)
         except ValueError as error:
             raise ValueError(f"{self.name} is {_quoted(raw)}, {error}") from None
+
+    @property
+    def _reader(self) -> Callable[[object], Value]:
+        if self.facts.read is not None:
+            return self.facts.read
+        return _read_size if self.facts.unit == "bytes" else _READERS[self.kind]
 
     def _checked(self, value: Value) -> Value:
         facts = self.facts
@@ -139,6 +147,25 @@ def rows_of(table: type) -> dict[str, Row]:
         default: Any = field.default if make is dataclasses.MISSING else make()
         rows[field.name] = Row(field.name, str(field.type), default, field.metadata["facts"])
     return rows
+
+
+def read_account(raw: object) -> int | str | None:
+    """A user or a group: a name as text, a number as an integer; raises ValueError."""
+    if isinstance(raw, int) and not isinstance(raw, bool):
+        return raw
+    text = _read_optional_text(raw)
+    return int(text) if text is not None and text.isascii() and text.isdecimal() else text
+
+
+def read_bits(raw: object) -> int:
+    """Permissions: an integer, or text in octal or with a prefix; raises ValueError."""
+    if isinstance(raw, str):
+        with contextlib.suppress(ValueError):
+            # gunicorn's rule: the prefix tells the base, and a leading zero is octal, which Python has given up.
+            text = raw.strip()
+            return int(text, 8 if text.isdecimal() and text.startswith("0") else 0)
+        raise ValueError("not a number such as 0o22, 022 or 18")
+    return _read_int(raw)
 
 
 def _check(item: str, rule: Callable[[str], object]) -> None:

@@ -11,13 +11,14 @@ import socket
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from pyserver.settings.fields import Row, rows_of, setting
+from pyserver.settings.fields import Row, read_account, read_bits, rows_of, setting
 from pyserver.sockets import parse_address
 
 # Wider than anyone needs, and small enough that a C integer holds it and that nanoseconds of it fit in 63 bits.
 _MOST = 2**31 - 1
 _LARGEST = 2**53
 _LONGEST = 1_000_000_000
+_LARGEST_ID = 2**32 - 2  # of a user or a group: the number after it means "none" to the system
 
 _FILE = "Config file"
 _APPLICATION = "Application"
@@ -50,6 +51,25 @@ def _check_peers(text: str) -> None:
         raise ValueError(f"{text!r} is neither an address, nor a network such as 10.0.0.0/8, nor *") from None
     if slash and not (length.isascii() and length.isdecimal() and int(length) <= bits):
         raise ValueError(f"{text!r} has the prefix length {length!r}, which is not a number from 0 to {bits}")
+
+
+def _check_user(name: str) -> None:
+    # Imported only when there is a name to look up, as is grp.
+    import pwd
+
+    try:
+        pwd.getpwnam(name)
+    except KeyError:
+        raise ValueError("there is no user of that name") from None
+
+
+def _check_group(name: str) -> None:
+    import grp
+
+    try:
+        grp.getgrnam(name)
+    except KeyError:
+        raise ValueError("there is no group of that name") from None
 
 
 def _check_root_path(text: str) -> None:
@@ -268,24 +288,39 @@ class Settings:
     )
     daemon: bool = setting(
         False, section=_PROCESS, flags=("-D",), reload="never", source="gunicorn",
-        help="Go into the background once the settings are known to be right.",
+        help="Go into the background. "
+        "The command ends when the first worker is ready, or fails with the reason why the server could not start. "
+        "Relative paths stay what they are; name an errorlog, because a daemon has no standard error.",
     )
-    user: str | None = setting(
-        None, section=_PROCESS, flags=("-u",), metavar="USER", reload="worker", source="gunicorn",
-        help="The user, by name or number, that workers run as.",
+    enable_stdio_inheritance: bool = setting(
+        False, section=_PROCESS, flags=("-R",), reload="never", source="gunicorn",
+        help="With daemon, keep standard output and standard error where they are no terminal, "
+        "so that a redirection of the shell goes on.",
     )
-    group: str | None = setting(
-        None, section=_PROCESS, flags=("-g",), metavar="GROUP", reload="worker", source="gunicorn",
-        help="The group, by name or number, that workers run as.",
+    user: int | str | None = setting(
+        None, section=_PROCESS, flags=("-u",), metavar="USER", minimum=0, maximum=_LARGEST_ID, reload="worker",
+        source="gunicorn", read=read_account, check=_check_user,
+        help="The user, by name or number, that workers switch to before the application is imported. "
+        "Only root can start them as another user than itself. "
+        "The log files and Unix sockets of the server are given to that user.",
+    )
+    group: int | str | None = setting(
+        None, section=_PROCESS, flags=("-g",), metavar="GROUP", minimum=0, maximum=_LARGEST_ID, reload="worker",
+        source="gunicorn", read=read_account, check=_check_group,
+        help="The group, by name or number, that workers switch to. "
+        "Without it, a user that is given brings its own group along.",
     )
     initgroups: bool = setting(
         False, section=_PROCESS, reload="worker", source="gunicorn",
-        help="Give workers the supplementary groups of their user.",
+        help="Give workers all groups that their user is a member of. "
+        "Otherwise workers that switch are in no group but the one they switch to.",
     )
     umask: int = setting(
         0, section=_PROCESS, flags=("-m",), metavar="BITS", minimum=0, maximum=0o777, reload="worker",
-        source="gunicorn",
-        help="The permissions that files made by workers do not get, and neither do Unix sockets that are listened on.",
+        source="gunicorn", read=read_bits,
+        help="The permissions that files made by workers do not get, and neither do Unix sockets that are listened on; "
+        "0o22 and 022 are octal, 18 is decimal. "
+        "With 0, everybody can connect to a Unix socket, and workers have the umask that the server was started with.",
     )
     worker_tmp_dir: str | None = setting(
         None, section=_PROCESS, metavar="DIRECTORY", reload="worker", source="gunicorn",

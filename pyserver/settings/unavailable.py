@@ -37,7 +37,6 @@ UNAVAILABLE: dict[str, tuple[str, ...]] = {
     "syslog": ("--log-syslog",),
     "syslog_prefix": ("--log-syslog-prefix",),
     "syslog_facility": ("--log-syslog-facility",),
-    "enable_stdio_inheritance": ("-R", "--enable-stdio-inheritance"),
     "statsd_host": ("--statsd-host",),
     "dogstatsd_tags": ("--dogstatsd-tags",),
     "statsd_prefix": ("--statsd-prefix",),

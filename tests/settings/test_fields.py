@@ -33,6 +33,16 @@ from pyserver.settings.model import ROWS
         ("forwarded_allow_ips", "10.0.0.0/8, fd00::/8,::1", ("10.0.0.0/8", "fd00::/8", "::1")),
         ("secure_scheme_headers", "X-Scheme=https, X-TLS=on", {"X-Scheme": "https", "X-TLS": "on"}),
         ("secure_scheme_headers", {"X-Scheme": "https"}, {"X-Scheme": "https"}),
+        ("user", "root", "root"),
+        ("user", "1000", 1000),
+        ("user", 1000, 1000),
+        ("group", "", None),
+        ("umask", "0o27", 0o27),
+        ("umask", "027", 0o27),
+        ("umask", "23", 23),
+        ("umask", "0x17", 23),
+        ("umask", 0o27, 0o27),
+        ("umask", "0", 0),
     ],
 )
 def test_a_value_is_read_from_text_and_from_objects(name, raw, value):
@@ -80,6 +90,13 @@ def test_a_value_is_read_from_text_and_from_objects(name, raw, value):
         ("secure_scheme_headers", "https", "not NAME=VALUE pairs separated by commas"),
         ("secure_scheme_headers", {"X-Scheme": 1}, "not text"),
         ("secure_scheme_headers", 1, "not a mapping of text to text"),
+        ("user", "no such user", "user is 'no such user', but there is no user of that name"),
+        ("user", True, "user is True, not text"),
+        ("user", -1, "user is -1, below its minimum 0"),
+        ("group", "no such group", "group is 'no such group', but there is no group of that name"),
+        ("umask", "089", "umask is '089', not a number such as 0o22, 022 or 18"),
+        ("umask", "0o1000", "umask is '0o1000', above its maximum 511"),
+        ("umask", None, "umask is None, not a whole number"),
     ],
 )
 def test_a_wrong_value_is_refused_with_its_name_itself_and_the_rule(name, raw, message):
