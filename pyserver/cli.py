@@ -10,6 +10,7 @@ from pyserver._version import __version__
 from pyserver.arbiter.loop import Arbiter
 from pyserver.errors import EXIT_CONFIG, EXIT_OK, BootError, ConfigError
 from pyserver.identity import IdentityError, ask_as_worker, become
+from pyserver.log import offer
 from pyserver.settings.command_line import read_arguments
 from pyserver.settings.model import Settings
 from pyserver.settings.sources import Loaded, load_settings
@@ -191,21 +192,17 @@ def _hold_standard_descriptors() -> None:
 
 
 def _print(text: str) -> None:
-    _write(1, "standard output", text)
-
-
-def _say(message: str) -> None:
-    _write(2, "standard error", f"pyserver: {message}\n")
-
-
-def _write(descriptor: int, name: str, text: str) -> None:
     """Write all of it. Nobody who reads, as in `… | head`, is no failure; a full disk is one."""
     data = text.encode("utf-8", "backslashreplace")
     try:
         while data:
-            data = data[os.write(descriptor, data) :]
+            data = data[os.write(1, data) :]
     except BrokenPipeError:
         pass
     except OSError as error:
-        if descriptor != 2:
-            raise ConfigError(f"cannot write to {name}: {error.strerror}") from None
+        raise ConfigError(f"cannot write to standard output: {error.strerror}") from None
+
+
+def _say(message: str) -> None:
+    # A reload may say something, too, and the arbiter does not wait for who reads.
+    offer(2, f"pyserver: {message}\n")

@@ -67,6 +67,7 @@ class Server:
         directory: where the server starts; the log is kept there.
         env: variables to add to the environment; those that configure a server are not inherited.
         bind: where to listen; port 0 is any free one, and None leaves it to a config file.
+        stderr: the standard error, where it is not the log.
     """
 
     def __init__(
@@ -76,6 +77,7 @@ class Server:
         directory: Path,
         env: Mapping[str, str] | None = None,
         bind: str | None = "127.0.0.1:0",
+        stderr: int | None = None,
     ) -> None:
         binds = [argument for argument in arguments if argument.startswith(("-b", "--bind"))]
         if bind is not None and not binds:
@@ -92,7 +94,7 @@ class Server:
                 env=_environment(env or {}),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
-                stderr=log,
+                stderr=log if stderr is None else stderr,
                 start_new_session=True,
             )
         self.pid = self._process.pid

@@ -1,13 +1,22 @@
 """The error log: its lines, its levels, and that nothing that happens to it stops who writes."""
 
+import contextlib
 import os
+import pty
 import re
+import socket
+import subprocess
+import sys
+import tty
+from pathlib import Path
 
 import pytest
 
+import pyserver
 from pyserver.errors import EXIT_CONFIG, BootError
 from pyserver.log import ErrorLog
 
+ENVIRON = {**os.environ, "PYTHONPATH": str(Path(pyserver.__file__).parents[1])}
 LINE = re.compile(r"\[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d [+-]\d{4}\] \[(\d+)\] \[([A-Z]+)\] (.*)")
 
 
@@ -146,3 +155,122 @@ def test_a_file_that_cannot_be_opened_is_one_line_and_a_mistake_of_the_operator(
     with pytest.raises(BootError, match=r"^cannot open the error log '.*none/error.log': No such file") as caught:
         ErrorLog(str(tmp_path / "none" / "error.log"))
     assert caught.value.exit_code == EXIT_CONFIG
+
+
+def drain(descriptor):
+    """All that can be read now."""
+    os.set_blocking(descriptor, False)
+    data = b""
+    with contextlib.suppress(BlockingIOError):
+        while part := os.read(descriptor, 65536):
+            data += part
+    return data
+
+
+@pytest.fixture
+def fifo(path):
+    """A named pipe that is read by the test."""
+    os.mkfifo(path)
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    yield reader
+    os.close(reader)
+
+
+def messages(data):
+    return [LINE.fullmatch(line)[3] for line in data.decode().splitlines()]
+
+
+def test_a_full_pipe_costs_records_and_no_wait(fifo, path):
+    log = ErrorLog(str(path))
+    for _ in range(2_000):
+        log.info("x" * 100)
+    taken = len(drain(fifo).splitlines())
+    log.info("room again")
+    log.close()
+    assert messages(drain(fifo)) == [
+        f"{2_000 - taken} log records could not be written and were dropped",
+        "room again",
+    ]
+
+
+def test_a_long_record_reaches_a_pipe_whole(fifo, path):
+    log = ErrorLog(str(path))
+    log.error("trace\n%s", "\n".join(f"line {number}" for number in range(3_000)))
+    log.close()
+    assert drain(fifo).splitlines()[1:] == [b"line %d" % number for number in range(3_000)]
+
+
+def test_a_record_that_a_pipe_takes_a_part_of_ends_with_a_line_and_counts_as_dropped(fifo, path):
+    log = ErrorLog(str(path))
+    log.error("trace\n%s", "\n".join(f"line {number}" for number in range(20_000)))
+    assert drain(fifo).endswith(b"\n")
+    log.info("next")
+    log.close()
+    assert messages(drain(fifo)) == ["1 log records could not be written and were dropped", "next"]
+
+
+def test_a_line_that_was_cut_is_ended_before_the_next(fifo, path):
+    log = ErrorLog(str(path))
+    log.error("x" * 200_000)
+    assert drain(fifo).endswith(b"x")
+    log.info("next")
+    log.close()
+    assert drain(fifo).splitlines()[0] == b""
+
+
+def test_a_pipe_that_nobody_reads_is_refused_at_the_start(path):
+    os.mkfifo(path)
+    with pytest.raises(BootError, match=r"cannot open the error log .*: nobody reads from it"):
+        ErrorLog(str(path))
+
+
+def test_a_pipe_that_nobody_reads_does_not_hold_a_reopening(log, path):
+    number = log.fileno()
+    path.rename(path.with_suffix(".old"))
+    os.mkfifo(path)
+    log.reopen()
+    assert log.fileno() == number
+    assert "nobody reads from it; going on" in path.with_suffix(".old").read_text()
+
+
+def pipe():
+    return os.pipe()
+
+
+def stream():
+    reading, writing = socket.socketpair()
+    return reading.detach(), writing.detach()
+
+
+def terminal():
+    reading, writing = pty.openpty()
+    tty.setraw(writing)
+    return reading, writing
+
+
+FLOOD = """
+import os, sys
+from pyserver.log import ErrorLog
+if len(sys.argv) > 1:
+    os.setuid(int(sys.argv[1]))  # The pipe cannot be opened once more.
+log = ErrorLog("-")
+for _ in range(5_000):
+    log.error("x" * 100)
+print(os.get_blocking(2))
+"""
+
+
+@pytest.mark.parametrize("channel", [pipe, stream, terminal])
+@pytest.mark.parametrize("user", [(), ("65534",)], ids=["own", "of-another-user"])
+def test_standard_error_that_nobody_reads_neither_holds_the_writer_nor_changes_for_others(channel, user):
+    if user and os.geteuid() != 0:
+        pytest.skip("only root can be another user")
+    reading, writing = channel()
+    try:
+        command = [sys.executable, "-c", FLOOD, *user]
+        flood = subprocess.run(command, stdout=subprocess.PIPE, stderr=writing, env=ENVIRON, timeout=30, check=True)
+        assert flood.stdout == b"True\n"
+        assert drain(reading).startswith(b"[")
+    finally:
+        os.close(reading)
+        os.close(writing)

@@ -1,6 +1,8 @@
 """A server whose standard descriptors are closed, full, or closed later by its application."""
 
+import contextlib
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -90,3 +92,31 @@ def test_a_pipe_that_nobody_empties_does_not_hold_the_server(serve, tmp_path):
         assert "cannot write the access log" in server.log()
     finally:
         os.close(reading)
+
+
+@pytest.fixture
+def full_pipe():
+    """The write end of a pipe that takes nothing more, and that nobody reads."""
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    for size in (4096, 1):
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                os.write(writing, b"-" * size)
+    os.set_blocking(writing, True)
+    yield writing
+    os.close(reading)
+    os.close(writing)
+
+
+def test_a_standard_error_that_nobody_reads_holds_neither_the_arbiter_nor_its_workers(start, full_pipe, tmp_path):
+    server = start(APPLICATION, "--log-level", "debug", "-w", "2", "-b", "unix:site", stderr=full_pipe)
+    server.addresses = [str(tmp_path / "site")]
+    eventually(lambda: len(server.workers()) == 2 and (tmp_path / "site").exists())
+    before = set(server.workers())
+    assert server.get("/error").status == 500
+    (tmp_path / "pyserver.conf.py").write_text("worker_tmp_dirr = '/tmp'\n")  # A warning.
+    server.send_signal(signal.SIGHUP)
+    eventually(lambda: len(server.workers()) == 2 and not before & set(server.workers()))
+    assert server.get("/").content == b"hello"
+    assert server.stop() == 0
