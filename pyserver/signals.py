@@ -6,6 +6,8 @@ import os
 import signal
 from typing import TYPE_CHECKING, NamedTuple
 
+from pyserver._signals import Sender, catch, note, open_notes, take
+
 if TYPE_CHECKING:
     from types import FrameType
 
@@ -42,31 +44,48 @@ class Noted(NamedTuple):
 
     number: signal.Signals
     verb: str
-    times: int = 1
-    sender: int = 0  # process id of the last one who sent it; 0: not known, or the kernel
+    times: int = 1  # without those that the kernel merged before they were delivered
+    sender: int = Sender.UNKNOWN  # the process that sent it, the last one of several
+
+    def __str__(self) -> str:
+        """For the log: `hup (from pid 4711)`."""
+        name = self.number.name.removeprefix("SIG").lower()
+        if self.sender == Sender.UNKNOWN:
+            origin = "from an unknown process"
+        elif self.sender == Sender.KERNEL:
+            # What ends, stops or resizes comes from the kernel only on behalf of the terminal.
+            origin = "from the terminal"
+        else:
+            origin = f"from pid {self.sender}"
+        return f"{name} ({origin})" if self.times == 1 else f"{name} ({self.times} times, the last {origin})"
+
+
+# The kernel sends these to everything in a terminal: when its size changes, and to who uses it in the background.
+_OF_TERMINALS = frozenset((signal.SIGWINCH, signal.SIGTTIN, signal.SIGTTOU))
 
 
 class SignalInbox:
     """The signals that have come and were not looked at yet.
 
     Handlers only note; the descriptor becomes readable, so that a wait in `poll` or `epoll_wait` ends. It also does
-    when the signal came just before the wait. A signal that came twice is taken once.
+    when the signal came just before the wait. The handlers are C, so a signal is noted whatever Python is doing; an
+    application that sets a handler of its own with `signal.signal` has it instead.
     Only one inbox can be open in a process, in its main thread.
     """
 
     def __init__(self, verbs: dict[signal.Signals, str]) -> None:
         """Take the handlers of the signals in `verbs`."""
         self._verbs = verbs
-        self._noted: dict[int, int] = {}
         self._read_end, self._write_end = os.pipe()
         os.set_blocking(self._read_end, False)
         os.set_blocking(self._write_end, False)
+        # For handlers in Python, which run only when the wait has ended.
         signal.set_wakeup_fd(self._write_end, warn_on_full_buffer=False)
+        open_notes(self._write_end)
         for number in verbs:
-            signal.signal(number, self._note)
-
-    def _note(self, number: int, _frame: FrameType | None) -> None:
-        self._noted[number] = self._noted.get(number, 0) + 1
+            # Two: who asks Python for the handler, to call it from one of his own, gets one that can be called.
+            signal.signal(number, _note_in_python)
+            catch(number)
 
     def fileno(self) -> int:
         """Readable while signals wait to be taken."""
@@ -80,14 +99,22 @@ class SignalInbox:
                 pass
         except BlockingIOError:
             pass
-        noted, self._noted = self._noted, {}
-        return [Noted(number, verb, noted[number]) for number, verb in self._verbs.items() if number in noted]
+        found = []
+        for number, verb in self._verbs.items():
+            by_processes, by_kernel, sender = take(number)
+            if number in _OF_TERMINALS:
+                by_kernel = 0
+            if by_processes or by_kernel:
+                last = sender if by_processes else Sender.KERNEL
+                found.append(Noted(number, verb, by_processes + by_kernel, last))
+        return found
 
     def close(self) -> None:
         """Note nothing any more: the signals have the system's default actions again."""
         signal.set_wakeup_fd(-1)
         for number in self._verbs:
             signal.signal(number, signal.SIG_DFL)
+        open_notes(-1)
         os.close(self._read_end)
         os.close(self._write_end)
 
@@ -105,3 +132,7 @@ def worker_verbs() -> dict[signal.Signals, str]:
 def worker_signal(verb: str) -> signal.Signals:
     """The signal with which a worker is told to do this."""
     return next(row.number for row in SIGNALS if row.worker == verb)
+
+
+def _note_in_python(number: int, _frame: FrameType | None) -> None:
+    note(number)

@@ -168,6 +168,10 @@ class Server:
         """The pids of the arbiter and its workers that are alive."""
         return [pid for pid, group, state in _all_processes() if group == self.pid and state != "Z"]
 
+    def zombies(self) -> list[int]:
+        """The pids of the workers that have died and were not reaped."""
+        return [pid for pid, group, state in _all_processes() if group == self.pid and state == "Z" and pid != group]
+
     def workers(self) -> list[int]:
         """The pids of the workers that are alive."""
         return [pid for pid in self.processes() if pid != self.pid]

@@ -1,4 +1,4 @@
-"""Whether the code that touches every byte is C alone: no line of it talks to Python."""
+"""Whether the code that touches every byte, or runs in signal handlers, is C alone: no line of it talks to Python."""
 
 from __future__ import annotations
 
@@ -45,6 +45,7 @@ FREE_OF_PYTHON = {
     ],
     "_response": ["decide_framing", "is_hop_by_hop"],
     "_connection": ["enlist", "delist", "drop_after_head", "next_content"],
+    "_signals": ["_wake_up", "_deliver"],
 }
 _FUNCTION = re.compile(r"c?p?def [^(]*?(\w+)\(")
 _SCORED_LINE = re.compile(r'<pre class="cython line score-(\d+)"[^>]*>.*?<span class="">(\d+)</span>: ')

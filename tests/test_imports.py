@@ -27,8 +27,8 @@ LAYERS = [
     {"_http"},
 ]
 LEAVES = {
-    "_version", "errors", "refusals", "signals", "_scoreboard", "sockets", "log", "_access", "_spool", "_system",
-    "identity",
+    "_version", "errors", "refusals", "signals", "_scoreboard", "_signals", "sockets", "log", "_access", "_spool",
+    "_system", "identity",
 }  # fmt: skip
 # `__init__` offers names of any layer, so nothing but a user imports it; the demo is an application.
 OUTSIDE = {"__init__", "demo"}

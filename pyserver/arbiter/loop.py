@@ -166,7 +166,7 @@ class Arbiter:
             if noted.verb == "reap":
                 self._reap(now_ns)
             else:
-                self._log.info("Handling signal: %s", noted.number.name.removeprefix("SIG").lower())
+                self._log.info("Handling signal: %s", noted)
                 self._obey(noted, now_ns)
         for member in self._crew.roster:
             self._hear(member, now_ns)

@@ -97,8 +97,10 @@ def _live(
     """The child, from its first step to its last; never returns into the arbiter's frames."""
     exit_code, has_time = _EXIT_CRASHED, False
     try:
-        _become_worker(seat, not_its_own, name, mask)
+        _become_worker(seat, not_its_own, name)
         worker = worker_class(seat)
+        # It has its handlers now: what was sent to it in the meantime must not end it.
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         exit_code = worker.run()
         has_time = exit_code == EXIT_OK and not worker.is_quitting
     except BaseException:
@@ -108,7 +110,7 @@ def _live(
         _leave(exit_code, has_time)
 
 
-def _become_worker(seat: Seat, not_its_own: Iterable[Closable], name: str, mask: Iterable[int]) -> None:
+def _become_worker(seat: Seat, not_its_own: Iterable[Closable], name: str) -> None:
     """The first steps: give up what is the arbiter's, and be a process of its own.
 
     That the arbiter has died is seen at `seat.lifeline`, once the worker serves. Randomness needs no step: `random`
@@ -117,7 +119,6 @@ def _become_worker(seat: Seat, not_its_own: Iterable[Closable], name: str, mask:
     # The inbox is among it, so the handlers of the arbiter go too.
     for item in not_its_own:
         item.close()
-    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     atexit._clear()
     set_title("worker", name)
     # The arbiter ends a worker that is over its request timeout with ABRT. This writes the Python stack of every

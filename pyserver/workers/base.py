@@ -127,6 +127,8 @@ class Worker:
         self.application: Application
         self._lifeline = seat.lifeline
         self._channel = seat.channel
+        # Before the application is loaded: what it does with signals on its own is left to it, as gunicorn does.
+        self._inbox = SignalInbox(worker_verbs())
         self._advance_to(WorkerState.BOOTING)
 
     # What a subclass fills in.
@@ -200,8 +202,6 @@ class Worker:
 
     def run(self) -> int:
         """The whole life of the process; called once, by the arbiter's child. Returns the exit code."""
-        # Before the application is loaded: what it does with signals on its own is left to it, as gunicorn does.
-        self._inbox = SignalInbox(worker_verbs())
         os.environ["PYSERVER_SLOT"] = str(self.number)
         try:
             self.boot()

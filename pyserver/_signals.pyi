@@ -1,0 +1,24 @@
+from enum import IntEnum
+
+class Sender(IntEnum):
+    UNKNOWN = -1
+    KERNEL = 0
+
+def open_notes(wake: int) -> None:
+    """Note the signals of this process from now on, and write a byte to the descriptor `wake` for each.
+
+    It must not block. In a child that is forked later, a caught signal has its default action.
+    """
+
+def catch(number: int) -> None:
+    """Take the handler of a signal, below the one that Python knows; OSError when the system does not allow it."""
+
+def note(number: int) -> None:
+    """Count a signal as if it had come, from nobody known; for a handler in Python that passes it on."""
+
+def take(number: int) -> tuple[int, int, int]:
+    """How often processes and how often the kernel sent the signal since the last call, and the last such process.
+
+    The process is `Sender.UNKNOWN` when it cannot be told.
+    A standard signal that is sent again while it waits to be delivered comes once.
+    """
