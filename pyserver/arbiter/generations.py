@@ -78,6 +78,12 @@ class Generation:
         return FileAccess(self.settings.umask, workers.uid, workers.gid)
 
     @property
+    def pidfile(self) -> str:
+        """The path of the pid file, whatever directory a later load changes to; "" without one."""
+        path = self.settings.pidfile
+        return os.path.realpath(os.path.join(self.surroundings.directory, path)) if path else ""
+
+    @property
     def name(self) -> str:
         """The server's name in process titles."""
         return str(self.settings.proc_name or self.settings.wsgi_app)

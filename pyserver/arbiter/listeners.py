@@ -29,7 +29,7 @@ class Listeners:
         Raises:
             BootError: one cannot be opened; then everything is as before.
         """
-        before = set(self._open)
+        before = self.addresses()
         try:
             for address in addresses:
                 if address not in self._open:
@@ -39,6 +39,10 @@ class Listeners:
             raise
         for address in addresses:
             self._open[address].listen(backlog)
+
+    def addresses(self) -> set[Address]:
+        """Those that are open."""
+        return set(self._open)
 
     def at(self, addresses: Collection[Address]) -> list[socket.socket]:
         """The sockets at these addresses, in their order."""

@@ -90,6 +90,7 @@ class Arbiter:
             # A bug of ours. The workers see the end of the lifeline, finish what they have, and go.
             self._log.exception("The arbiter has failed")
             raise
+        self._reloads.close()
         self._narrator.tell_stopped(self._log)
         self._log.info("Shutting down: Arbiter")
         if self._exit_code != EXIT_OK:
@@ -111,7 +112,7 @@ class Arbiter:
 
     def _start(self) -> None:
         current = self._reloads.current
-        self._reloads.listeners.open(current.addresses, current.settings.backlog)
+        self._reloads.open(current)
         # Before anything is said: who reads that we listen may send a signal at once.
         self._inbox = SignalInbox(arbiter_verbs())
         self._poll.register(self._inbox, select.POLLIN)
@@ -315,8 +316,7 @@ class Arbiter:
 
     def _spawn(self, number: int, now_ns: int) -> None:
         current = self._reloads.current
-        other_listeners = self._reloads.listeners.not_at(current.addresses)
-        foreign: list[Closable] = [self._inbox, *other_listeners, *self._reloads.generations.other_logs()]
+        foreign: list[Closable] = [self._inbox, *self._reloads.not_for_workers()]
         listeners = self._reloads.listeners.at(current.addresses)
         try:
             if not self._crew.spawn(current, number, listeners, foreign):

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pyserver.arbiter.listeners import Listeners
+    from pyserver.arbiter.pidfile import PidFiles
+    from pyserver.arbiter.spawn import Closable
     from pyserver.log import ErrorLog
     from pyserver.settings.model import Settings
 
@@ -18,7 +20,7 @@ _MERGE_NS = 500_000_000  # reloads that are asked for within this time are one
 
 
 class Reloads:
-    """The generations, the listeners they need, and the reload that somebody has asked for.
+    """The generations, the listeners and pid files they need, and the reload that somebody has asked for.
 
     Args:
         first: what the server starts with.
@@ -32,6 +34,7 @@ class Reloads:
     ) -> None:
         self.generations = Generations(first)
         self.listeners = listeners
+        self.pidfiles: PidFiles | None = None  # as long as there is no setting that names one
         self.at_ns: int | None = None  # when the reload that was asked for is due
         self._load = load
         self._most_workers = most_workers
@@ -41,6 +44,31 @@ class Reloads:
     def current(self) -> Generation:
         """What new workers are forked from."""
         return self.generations.current
+
+    def not_for_workers(self) -> list[Closable]:
+        """What is open here and of no use to a worker of the current generation."""
+        pidfiles = [] if self.pidfiles is None else [self.pidfiles]
+        return [*self.listeners.not_at(self.current.addresses), *self.generations.other_logs(), *pidfiles]
+
+    def open(self, generation: Generation) -> None:
+        """Open what a generation needs besides its workers.
+
+        Raises:
+            BootError: something cannot be had; then everything is as before.
+        """
+        before = self.listeners.addresses()
+        self.listeners.open(generation.addresses, generation.settings.backlog)
+        try:
+            self._open_pidfile(generation.pidfile)
+        except BootError:
+            self.listeners.keep(before)
+            raise
+
+    def close(self) -> None:
+        """The server ends."""
+        self.listeners.close()
+        if self.pidfiles is not None:
+            self.pidfiles.keep(())
 
     def ask(self, now_ns: int) -> None:
         """Somebody wants a reload; those that wait are one."""
@@ -100,14 +128,26 @@ class Reloads:
             raise ConfigError(f"workers is {settings.workers}; for more than {most} the server must be restarted")
         generation = load_generation(self.generations.next_number(), settings)
         try:
-            self.listeners.open(generation.addresses, settings.backlog)
+            self.open(generation)
         except BootError:
             generation.log.close()
             raise
         return generation
+
+    def _open_pidfile(self, path: str) -> None:
+        if not path:
+            return
+        if self.pidfiles is None:
+            # Most servers have none, and their workers need not carry the module.
+            from pyserver.arbiter.pidfile import PidFiles
+
+            self.pidfiles = PidFiles()
+        self.pidfiles.open(path)
 
     def _release(self) -> None:
         """Close what belongs to no generation that counts."""
         self.generations.release()
         in_use = {address for one in self.generations.in_use() for address in one.addresses}
         self.listeners.keep(in_use)
+        if self.pidfiles is not None:
+            self.pidfiles.keep([one.pidfile for one in self.generations.in_use()])
