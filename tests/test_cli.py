@@ -106,10 +106,10 @@ def test_a_broken_config_file_is_one_line(command, tmp_path):
 
 
 def test_what_has_no_effect_is_warned_of(command, tmp_path):
-    (tmp_path / "gunicorn.conf.py").write_text("def post_fork(server, worker): ...\n")
+    (tmp_path / "gunicorn.conf.py").write_text("def dirty_post_fork(arbiter, worker): ...\n")
     finished = command("--check-config", "app:application")
     assert finished.returncode == 0
-    assert finished.stderr == "pyserver: warning: gunicorn.conf.py:1: post_fork has no effect in this version\n"
+    assert finished.stderr == "pyserver: warning: gunicorn.conf.py:1: dirty_post_fork has no effect in this version\n"
 
 
 def test_a_check_that_finds_nothing_is_silent(command):

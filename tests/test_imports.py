@@ -35,7 +35,8 @@ OUTSIDE = {"__init__", "demo"}
 
 # Of the layers to its right, a layer named here takes these modules only.
 ONLY = {
-    "arbiter": {"pyserver.workers", "pyserver.workers.base"},  # It knows nothing of HTTP.
+    # It knows nothing of HTTP.
+    "arbiter": {"pyserver.workers", "pyserver.workers.app", "pyserver.workers.base", "pyserver.workers.hooks"},
 }
 # What a leaf takes from a layer; _http imports nothing, so no cycle can come of it.
 ALSO = {

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from pyserver.arbiter.generations import Generation
+    from pyserver.arbiter.hooks import Hooks
     from pyserver.arbiter.spawn import Closable
     from pyserver.workers.base import Report
 
@@ -57,7 +58,12 @@ class Crew:
         self.tally = Tally()
 
     def spawn(
-        self, generation: Generation, number: int, listeners: Sequence[socket.socket], not_its_own: Iterable[Closable]
+        self,
+        generation: Generation,
+        number: int,
+        listeners: Sequence[socket.socket],
+        not_its_own: Iterable[Closable],
+        hooks: Hooks,
     ) -> bool:
         """Fork a worker of the generation; false when no slot is free, until somebody is reaped.
 
@@ -67,6 +73,7 @@ class Crew:
         slot = self.roster.free_slot()
         if slot is None:
             return False
+        worker_hooks = hooks.note_fork(slot, number)
         channel = Channel()
         seat = Seat(
             slot=slot,
@@ -78,6 +85,7 @@ class Crew:
             log=generation.log,
             lifeline=self._lifeline.read_end,
             channel=channel.theirs,
+            hooks=worker_hooks,
         )
         try:
             foreign = (*not_its_own, self._lifeline, *self._channels.values(), channel)

@@ -14,6 +14,7 @@ from pyserver.arbiter.actions import Abort, Ask, Kill, Quit, Reason, Replace, Re
 from pyserver.arbiter.backoff import Backoff
 from pyserver.arbiter.crew import Crew
 from pyserver.arbiter.generations import Verdict, load_generation
+from pyserver.arbiter.hooks import Hooks
 from pyserver.arbiter.listeners import Listeners
 from pyserver.arbiter.narration import Narrator
 from pyserver.arbiter.policy import Stop, Wanted, next_actions, next_deadline_ns
@@ -69,18 +70,27 @@ class Arbiter:
         self._added = 0  # workers, by TTIN and TTOU, since the settings were read
         self._is_dismissed = False  # no workers, until a reload
         self._said_urls = ""
+        self._hooks = Hooks(self._reloads, self._crew.roster, lambda: self.target)
 
     def run(self) -> int:
         """Serve until the server is stopped; returns the exit code of the process.
 
         Raises:
-            BootError: a listener cannot be opened; nothing was started.
+            BootError: a listener cannot be opened, or a hook does not want it; nothing was started.
         """
+        self._hooks.start()
+        try:
+            return self._run()
+        finally:
+            self._hooks.call("on_exit")
+
+    def _run(self) -> int:
         self._start()
         try:
             while True:
                 now_ns = time.monotonic_ns()
                 self._note(now_ns)
+                self._hooks.note_target()
                 for action in next_actions(self._wanted(), self._crew.look(now_ns), now_ns):
                     self._act(action, now_ns)
                 if self._stop is not Stop.NO and not self._crew.roster:
@@ -120,6 +130,7 @@ class Arbiter:
         self._log.info("Starting pyserver %s", __version__)
         self._say_where()
         self._log.info("Using worker: %s", current.settings.worker_class)
+        self._hooks.call("when_ready")
         # What there is now is left alone by the workers' collectors, so its pages stay shared.
         gc.freeze()
 
@@ -233,6 +244,8 @@ class Arbiter:
         self._added = 0
         self._is_dismissed = False
         self._say_where()
+        self._hooks.note_target()
+        self._hooks.call("on_reload")
 
     def _hear(self, member: Member, now_ns: int) -> None:
         for report in self._crew.hear(member):
@@ -255,6 +268,7 @@ class Arbiter:
             elif self._stop is Stop.NO and member.end is not Reason.NOTHING_TO_LOSE:
                 self._note_failed_boot(member, status, now_ns)
             self._crew.bury(member)
+            self._hooks.note_end(member)
 
     def _note_death(self, member: Member, status: int, now_ns: int) -> None:
         if member.end is not None:
@@ -319,7 +333,7 @@ class Arbiter:
         foreign: list[Closable] = [self._inbox, *self._reloads.not_for_workers()]
         listeners = self._reloads.listeners.at(current.addresses)
         try:
-            if not self._crew.spawn(current, number, listeners, foreign):
+            if not self._crew.spawn(current, number, listeners, foreign, self._hooks):
                 self._log.debug("No slot is free for another worker")
         except OSError as error:
             self._log.error("A worker cannot be started: %s", error.strerror)

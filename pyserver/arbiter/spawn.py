@@ -107,6 +107,8 @@ def _live(
         # Nothing may escape: what would go on is a second arbiter.
         seat.log.exception("Worker (pid: %s) crashed", os.getpid())
     finally:
+        if seat.hooks is not None:
+            seat.hooks.note_exit()
         _leave(exit_code, has_time)
 
 
@@ -121,6 +123,8 @@ def _become_worker(seat: Seat, not_its_own: Iterable[Closable], name: str) -> No
         item.close()
     atexit._clear()
     set_title("worker", name)
+    if seat.hooks is not None:
+        seat.hooks.catch_abort()
     # The arbiter ends a worker that is over its request timeout with ABRT. This writes the Python stack of every
     # thread from the signal handler itself, so that it also does when the interpreter lock is held in C.
     faulthandler.enable(seat.log.fileno(), all_threads=True)

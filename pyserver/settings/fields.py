@@ -10,10 +10,11 @@ import contextlib
 import dataclasses
 import math
 from collections.abc import Callable, Mapping
-from types import MappingProxyType
+from types import FunctionType, MappingProxyType
 from typing import Any
 
-Value = str | int | float | bool | None | tuple[str, ...] | Mapping[str, str]
+Hook = Callable[..., object]
+Value = str | int | float | bool | None | tuple[str, ...] | Mapping[str, str] | Hook
 
 _QUOTED_LENGTH = 120
 _TRUE = ("true", "yes", "y", "on", "1")
@@ -78,7 +79,9 @@ class Row:
 
     @property
     def flags(self) -> tuple[str, ...]:
-        """Every spelling of the flag: those declared, then the name with hyphens."""
+        """Every spelling of the flag: those declared, then the name with hyphens; none for a hook."""
+        if self.is_hook:
+            return ()
         derived = "--" + self.name.replace("_", "-")
         return self.facts.flags if derived in self.facts.flags else (*self.facts.flags, derived)
 
@@ -89,13 +92,18 @@ class Row:
 
     @property
     def variable(self) -> str:
-        """The environment variable of this setting."""
-        return "PYSERVER_" + self.name.upper()
+        """The environment variable of this setting; empty for a hook."""
+        return "" if self.is_hook else "PYSERVER_" + self.name.upper()
 
     @property
     def is_switch(self) -> bool:
         """Whether the flag stands alone instead of taking a value."""
         return self.kind == "bool"
+
+    @property
+    def is_hook(self) -> bool:
+        """Whether the value is a function, so that only a file or a keyword can give it."""
+        return self.kind == "Hook | None"
 
     @property
     def takes_empty_text(self) -> bool:
@@ -264,7 +272,8 @@ _READERS: dict[str, Callable[[object], Value]] = {
 def _quoted(raw: object) -> str:
     # A repr may fail (it is the operator's object) or be as long as a file; the line stays readable.
     try:
-        text = " ".join(repr(raw).split())
+        # Where a function lies in memory helps nobody.
+        text = f"the function {raw.__name__}" if isinstance(raw, FunctionType) else " ".join(repr(raw).split())
     except Exception as error:  # Any class: the object is not ours, and the refusal must still be told.
         text = f"an object whose repr raises {type(error).__name__}"
     return text if len(text) <= _QUOTED_LENGTH else text[:_QUOTED_LENGTH] + "…"

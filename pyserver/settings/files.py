@@ -18,6 +18,7 @@ DEFAULT_FILES = ("pyserver.conf.py", "gunicorn.conf.py")
 
 _MODULE_NAME = "__config__"
 _LONGEST_REASON = 300
+_HOOKS = [row.name for row in ROWS.values() if row.is_hook]
 # What people write in a file because the flag or the habit has it so → the setting.
 _OTHER_SPELLINGS = {
     flag.lstrip("-").replace("-", "_"): row.name
@@ -135,8 +136,8 @@ def _contents_of_python(module: ModuleType, path: str, lines: Mapping[str, int])
             given.append(Given(name, value, origin))
         elif name in UNAVAILABLE:
             warnings.append(_no_effect(origin, name))
-        elif not isinstance(value, (ModuleType, FunctionType, type)):
-            meant = _meant(name)
+        elif not isinstance(value, (ModuleType, type)):
+            meant = near_miss(name, _HOOKS) if isinstance(value, FunctionType) else _meant(name)
             # log_file = "…"; errorlog = log_file is not a slip.
             if meant and meant not in names:
                 warnings.append(f"{origin}: {name} is not a setting and has no effect; did you mean {meant}?")
@@ -161,11 +162,13 @@ def _assignments(body: list[ast.stmt]) -> Iterator[tuple[str, int]]:
             if isinstance(node, ast.stmt):
                 yield from _assignments([node])
             else:
-                yield from ((n.id, n.lineno) for n in ast.walk(node) if isinstance(n, ast.Name) and _is_bound(n))
+                yield from _names(node)
 
 
-def _is_bound(name: ast.Name) -> bool:
-    return isinstance(name.ctx, ast.Store)
+def _names(node: ast.AST) -> Iterator[tuple[str, int]]:
+    if isinstance(node, ast.alias):
+        yield node.asname or node.name, node.lineno
+    yield from ((n.id, n.lineno) for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store))
 
 
 def _line_of(error: BaseException, path: str) -> str:

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from pyserver.settings.fields import Row, read_account, read_bits, rows_of, setting
+from pyserver.settings.hooks import Hooks
 from pyserver.sockets import parse_address
 
 # Wider than anyone needs, and small enough that a C integer holds it and that nanoseconds of it fit in 63 bits.
@@ -79,7 +80,7 @@ def _check_root_path(text: str) -> None:
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
+class Settings(Hooks):
     """What the server was told to do. Never changed: a reload makes a new one."""
 
     config: str | None = setting(
@@ -374,4 +375,5 @@ class Settings:
     )
 
 
-ROWS: dict[str, Row] = rows_of(Settings)
+# The fields of a base class come first; what is called is listed after what is looked at.
+ROWS: dict[str, Row] = dict(sorted(rows_of(Settings).items(), key=lambda item: item[1].is_hook))

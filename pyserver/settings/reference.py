@@ -54,7 +54,9 @@ Sizes are bytes, or a number followed by `K`, `M`, `G` or `T`: `64K` is 65536, a
 A boolean has two options, `--name` and `--no-name`, so that the command line can undo what a file says;
 in variables it is `true`, `yes`, `on`, `1` or `false`, `no`, `off`, `0`.
 A list is one text with commas, or a list in a file; an option that may be repeated takes one item each time.
-An empty variable counts as not set where empty text cannot be a value."""
+An empty variable counts as not set where empty text cannot be a value.
+
+Hooks, the settings that are functions, have a [page of their own](hooks.md)."""
 
 _RELOADS = {
     "worker": "A reload gives it to the new workers.",
@@ -87,7 +89,9 @@ def render_settings(loaded: Loaded) -> str:
     """The settings as a Python config file, each with its origin in a comment."""
     lines = []
     for name in ROWS:
-        assignment = f"{name} = {_literal(getattr(loaded.settings, name))}"
+        value = getattr(loaded.settings, name)
+        # A function cannot be written down, and is named in a comment.
+        assignment = f"# {name} = {value!r}" if callable(value) else f"{name} = {_literal(value)}"
         lines.append(f"{assignment.ljust(_ORIGIN_COLUMN)}  # {loaded.origins[name]}\n")
     return "".join(lines)
 
@@ -113,6 +117,8 @@ def _wrapped(text: str, width: int) -> list[str]:
 def _sections() -> dict[str, list[Row]]:
     sections: dict[str, list[Row]] = {}
     for row in ROWS.values():
+        if row.is_hook:
+            continue  # They have a page of their own, docs/hooks.md.
         sections.setdefault(row.facts.section, []).append(row)
     return sections
 

@@ -107,7 +107,9 @@ def _from_variables(environ: Mapping[str, str]) -> tuple[list[Given], tuple[str,
             continue
         name = variable.removeprefix(_PREFIX).lower()
         row = ROWS.get(name)
-        if row is not None:
+        if row is not None and row.is_hook:
+            warnings.append(f"{variable}: {name} is a function, which only a config file can give")
+        elif row is not None:
             if text or row.takes_empty_text:
                 given.append(Given(name, text, variable))
         elif name in UNAVAILABLE:

@@ -6,7 +6,7 @@ server; a flag is an error, because somebody typed it and expects it to do somet
 
 from __future__ import annotations
 
-# Name → flags; a hook has none. A row moves to model.py when the setting is built.
+# Name → flags; what only a config file can give has none. A row moves to model.py when the setting is built.
 UNAVAILABLE: dict[str, tuple[str, ...]] = {
     "control_socket": ("--control-socket",),
     "control_socket_mode": ("--control-socket-mode",),
@@ -49,21 +49,9 @@ UNAVAILABLE: dict[str, tuple[str, ...]] = {
     "suppress_ragged_eofs": ("--suppress-ragged-eofs",),
     "do_handshake_on_connect": ("--do-handshake-on-connect",),
     "ciphers": ("--ciphers",),
-    "on_starting": (),
-    "on_reload": (),
-    "when_ready": (),
-    "pre_fork": (),
-    "post_fork": (),
-    "post_worker_init": (),
-    "worker_int": (),
-    "worker_abort": (),
     "pre_exec": (),
     "pre_request": (),
     "post_request": (),
-    "child_exit": (),
-    "worker_exit": (),
-    "nworkers_changed": (),
-    "on_exit": (),
     "ssl_context": (),
     "reuse_port": ("--reuse-port",),
     "paste": ("--paste", "--paster"),

@@ -34,6 +34,7 @@ from pyserver.workers.app import Application, check_interface, load_application,
 if TYPE_CHECKING:
     from pyserver.log import ErrorLog
     from pyserver.settings.model import Settings
+    from pyserver.workers.hooks import WorkerHooks
 
 
 class WorkerState(enum.IntEnum):
@@ -101,6 +102,7 @@ class Seat:
     log: ErrorLog
     lifeline: int  # the read end of a pipe whose other end only the arbiter holds
     channel: socket.socket  # reports go out, questions come in
+    hooks: WorkerHooks | None = None  # what calls the operator's functions; None without any
 
 
 class Worker:
@@ -127,6 +129,7 @@ class Worker:
         self.application: Application
         self._lifeline = seat.lifeline
         self._channel = seat.channel
+        self._hooks = seat.hooks
         # Before the application is loaded: what it does with signals on its own is left to it, as gunicorn does.
         self._inbox = SignalInbox(worker_verbs())
         self._advance_to(WorkerState.BOOTING)
@@ -204,7 +207,11 @@ class Worker:
         """The whole life of the process; called once, by the arbiter's child. Returns the exit code."""
         os.environ["PYSERVER_SLOT"] = str(self.number)
         try:
+            if self._hooks is not None:
+                self._hooks.note_fork(self)
             self.boot()
+            if self._hooks is not None:
+                self._hooks.note_boot()
         except (BootError, ConfigError) as error:
             return self._failed(error.exit_code, str(error), error.__cause__)
         except BaseException as error:
@@ -230,6 +237,8 @@ class Worker:
                 case "retire":
                     self.retire()
                 case "quit":
+                    if self._hooks is not None:
+                        self._hooks.note_quit()
                     self.quit()
                 case "reopen":
                     self.reopen()

@@ -72,9 +72,9 @@ def test_helper_names_are_ignored(load):
     assert load("-c", "file.py", **{"file.py": source}).warnings == ()
 
 
-def test_a_hook_of_gunicorn_is_one_warning(load):
-    loaded = load("-c", "file.py", **{"file.py": "workers = 2\ndef post_fork(server, worker):\n    workers = 9\n"})
-    assert loaded.warnings == ("file.py:2: post_fork has no effect in this version",)
+def test_a_name_of_gunicorn_that_is_not_there_is_one_warning(load):
+    loaded = load("-c", "file.py", **{"file.py": "workers = 2\ndef dirty_post_fork(a, w):\n    workers = 9\n"})
+    assert loaded.warnings == ("file.py:2: dirty_post_fork has no effect in this version",)
     assert loaded.settings.workers == 2
 
 

@@ -1,0 +1,104 @@
+"""The operator's functions, called in the arbiter: none of them ends it, and a slow one is named in the log."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from pyserver.errors import EXIT_CONFIG, BootError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pyserver.arbiter.reload import Reloads
+    from pyserver.arbiter.roster import Member, Roster
+    from pyserver.arbiter.server import Server
+    from pyserver.settings.model import Settings
+    from pyserver.workers.hooks import WorkerHooks
+
+_SLOW = 1.0  # seconds; while a hook runs, no signal is heard and no timeout is seen
+
+
+class Hooks:
+    """Calls the hooks of the current settings. Without any, nothing is imported and nothing done.
+
+    Args:
+        reloads: the current settings, log and listeners.
+        roster: the workers.
+        target: how many workers there should be.
+    """
+
+    def __init__(self, reloads: Reloads, roster: Roster, target: Callable[[], int]) -> None:
+        self._reloads = reloads
+        self._roster = roster
+        self._target = target
+        self._told_target: int | None = None
+        self._server_object: Server | None = None
+
+    def start(self) -> None:
+        """The server is about to be started.
+
+        Raises:
+            BootError: on_starting raised something; with its traceback.
+        """
+        self.note_target()
+        if self._settings.on_starting is None:
+            return
+        from pyserver.workers.app import own_traceback
+        from pyserver.workers.hooks import booting
+
+        try:
+            with booting("on_starting"):
+                self._settings.on_starting(self._server)
+        except BootError as error:
+            cause = error.__cause__ or error
+            raise BootError(f"{error}\n{own_traceback(cause)}", EXIT_CONFIG) from cause
+
+    def call(self, name: str, *arguments: object) -> None:
+        """Call the hook of that name, if there is one, with the server and these."""
+        hook = getattr(self._settings, name)
+        if hook is None:
+            return
+        # Here, as everywhere in this file: who has no hooks shall not carry what is only for them.
+        from pyserver.workers.hooks import surviving
+
+        server, began = self._server, time.monotonic()
+        with surviving(name, server.log):
+            hook(server, *arguments)
+        took = time.monotonic() - began
+        if took > _SLOW:
+            server.log.warning("The hook %s has held the arbiter up for %.1f s", name, took)
+
+    def note_target(self) -> None:
+        """Another number of workers may be wanted."""
+        target = self._target()
+        if target != self._told_target:
+            old, self._told_target = self._told_target, target
+            self.call("nworkers_changed", target, old)
+
+    def note_fork(self, slot: int, number: int) -> WorkerHooks | None:
+        """A worker is about to be forked; what calls the hooks in it, if there are any."""
+        if not self._settings.has_hooks:
+            return None
+        from pyserver.workers.hooks import WorkerHooks
+
+        worker = self._server.new_worker(slot, number)
+        self.call("pre_fork", worker)
+        return WorkerHooks(self._settings, self._server, worker)
+
+    def note_end(self, member: Member) -> None:
+        """A worker has ended and is off the roster."""
+        if self._server_object is not None or self._settings.child_exit is not None:
+            self.call("child_exit", self._server.forget(member))
+
+    @property
+    def _settings(self) -> Settings:
+        return self._reloads.current.settings
+
+    @property
+    def _server(self) -> Server:
+        if self._server_object is None:
+            from pyserver.arbiter.server import Server
+
+            self._server_object = Server(self._reloads, self._roster, self._target)
+        return self._server_object
