@@ -57,7 +57,7 @@ class Reloads:
             BootError: something cannot be had; then everything is as before.
         """
         before = self.listeners.addresses()
-        self.listeners.open(generation.addresses, generation.settings.backlog)
+        self.listeners.open(generation.addresses, generation.settings.backlog, generation.socket_access)
         try:
             self._open_pidfile(generation.pidfile)
         except BootError:

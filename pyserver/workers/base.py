@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pyserver._scoreboard import Cell, Scoreboard
 from pyserver.errors import EXIT_OK, EXIT_WORKER_BOOT, BootError, ConfigError
+from pyserver.identity import become
 from pyserver.signals import SignalInbox, worker_verbs
 from pyserver.workers.app import Application, check_interface, load_application, own_traceback
 
@@ -209,6 +210,7 @@ class Worker:
         try:
             if self._hooks is not None:
                 self._hooks.note_fork(self)
+            become(self.settings)
             self.boot()
             if self._hooks is not None:
                 self._hooks.note_boot()
