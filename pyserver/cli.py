@@ -14,6 +14,7 @@ from pyserver.log import offer
 from pyserver.settings.command_line import read_arguments
 from pyserver.settings.model import Settings
 from pyserver.settings.sources import Loaded, load_settings
+from pyserver.systemd import Inherited
 from pyserver.workers import load_worker_class
 from pyserver.workers.app import own_traceback
 
@@ -114,13 +115,14 @@ class _Process:
 
 
 def _run(process: _Process) -> int:
+    inherited = Inherited.take(os.environ, os.getpid())
     loaded = process.load()
     settings = loaded.settings
     if settings.print_config:
         _print(_listing(loaded))
     if settings.check_config or settings.print_config:
         return _check(settings)
-    return Arbiter(settings, load=lambda: process.load().settings).run()
+    return Arbiter(settings, load=lambda: process.load().settings, inherited=inherited).run()
 
 
 def _check(settings: Settings) -> int:

@@ -21,19 +21,25 @@ _LONGEST_LOCK = 1.0  # how long another server may be at the same place before w
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Address:
-    """Where to listen: a host and port, the path of a Unix socket, or a descriptor that was inherited."""
+    """Where to listen: a host and port, the path of a Unix socket, or a socket that was inherited."""
 
     host: str = ""
     port: int = 0
     path: str = ""
     descriptor: int = -1
+    name: str = ""  # of a socket that was inherited; its descriptor is known to who was given it
 
     def __str__(self) -> str:
         if self.path:
             return f"unix:{self.path}"
-        if self.descriptor >= 0:
-            return f"fd://{self.descriptor}"
+        if self.is_inherited:
+            return f"fd://{self.descriptor}" if self.descriptor >= 0 else f"systemd:{self.name}"
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def is_inherited(self) -> bool:
+        """Whether somebody else has opened it."""
+        return self.descriptor >= 0 or self.name != ""
 
 
 class FileAccess(NamedTuple):
@@ -48,7 +54,7 @@ ANYBODY = FileAccess()
 
 
 def parse_address(text: str) -> Address:
-    """The address that `text` names: `host:port`, `host`, `:port`, `[v6]:port`, `unix:path` or `fd://N`.
+    """The address that `text` names: `host:port`, `host`, `:port`, `[v6]:port`, `unix:path`, `fd://N`, `systemd:NAME`.
 
     Without a port it is 8000, without a host all IPv4 interfaces, as gunicorn has it.
 
@@ -66,6 +72,10 @@ def parse_address(text: str) -> Address:
         if not path:
             raise ValueError(f"{text!r} does not name a path")
         return Address(path=path)
+    if text.startswith("systemd:"):
+        if text == "systemd:":
+            raise ValueError(f"{text!r} does not name a socket: systemd: is followed by its FileDescriptorName")
+        return Address(name=text.removeprefix("systemd:"))
     name = text.removeprefix("tcp://")
     if "://" in name:
         raise ValueError(f"{text!r} is a URL; write host:port without a scheme")

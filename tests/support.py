@@ -30,6 +30,20 @@ _FIELD_LINE = re.compile(
     rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*((?:[\x21-\x7e\x80-\xff](?:[\t\x20-\xff]*[\x21-\xff])?)?)[ \t]*"
 )
 
+# sd_listen_fds(3): sockets from descriptor 3 on, with their names, for the process of that id.
+_ACTIVATE = """
+import fcntl, os, sys
+copies = [fcntl.fcntl(int(number), fcntl.F_DUPFD, 100) for number in sys.argv[2].split(",")]
+for number, copy in enumerate(copies, 3):
+    os.dup2(copy, number)
+    os.close(copy)
+pid = str(os.getpid())
+os.environ.update(LISTEN_PID=pid, LISTEN_FDS=str(len(copies)), LISTEN_FDNAMES=sys.argv[1])
+if "SYSTEMD_EXEC_PID" in os.environ:
+    os.environ["SYSTEMD_EXEC_PID"] = pid
+os.execv(sys.argv[3], sys.argv[3:])
+"""
+
 
 def eventually(condition: Callable[[], _T], within: float = 5.0) -> _T:
     """The first true value of `condition`.
@@ -68,6 +82,7 @@ class Server:
         env: variables to add to the environment; those that configure a server are not inherited.
         bind: where to listen; port 0 is any free one, and None leaves it to a config file.
         stderr: the standard error, where it is not the log.
+        passed: sockets that the server is started with, as a service manager does; by name.
     """
 
     def __init__(
@@ -78,6 +93,7 @@ class Server:
         env: Mapping[str, str] | None = None,
         bind: str | None = "127.0.0.1:0",
         stderr: int | None = None,
+        passed: Mapping[str, socket.socket] | None = None,
     ) -> None:
         binds = [argument for argument in arguments if argument.startswith(("-b", "--bind"))]
         if bind is not None and not binds:
@@ -87,6 +103,9 @@ class Server:
         self.addresses: list[Address] = []
         self._log_path = _unused_path(directory, "server.log")
         command = [sys.executable, "-m", "pyserver", *arguments, application]
+        numbers = [own.fileno() for own in passed.values()] if passed else []
+        if passed:
+            command = [sys.executable, "-c", _ACTIVATE, ":".join(passed), ",".join(map(str, numbers)), *command]
         with self._log_path.open("wb") as log:
             self._process = subprocess.Popen(
                 command,
@@ -96,6 +115,7 @@ class Server:
                 stdout=log,
                 stderr=log if stderr is None else stderr,
                 start_new_session=True,
+                pass_fds=numbers,
             )
         self.pid = self._process.pid
 

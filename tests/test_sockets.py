@@ -40,6 +40,7 @@ def listen():
         ("unix:///run/a.sock", Address(path="/run/a.sock")),
         ("unix:a.sock", Address(path="a.sock")),
         ("fd://3", Address(descriptor=3)),
+        ("systemd:web", Address(name="web")),
         ("fd://0", Address(descriptor=0)),
     ],
 )
@@ -61,6 +62,7 @@ def test_an_address_is_understood(text, address):
         "[::1]80",
         "unix:",
         "fd://",
+        "systemd:",
         "fd://x",
     ],
 )
@@ -69,7 +71,7 @@ def test_what_is_no_address_is_refused(text):
         parse_address(text)
 
 
-@pytest.mark.parametrize("text", ["127.0.0.1:8000", "[::1]:80", "unix:/run/a.sock", "fd://3"])
+@pytest.mark.parametrize("text", ["127.0.0.1:8000", "[::1]:80", "unix:/run/a.sock", "fd://3", "systemd:web"])
 def test_an_address_is_written_as_it_is_read(text):
     assert str(parse_address(text)) == text
 

@@ -16,6 +16,7 @@ from pyserver.workers import load_worker_class
 if TYPE_CHECKING:
     from pyserver.settings.model import Settings
     from pyserver.sockets import Address
+    from pyserver.systemd import Inherited
     from pyserver.workers.base import Worker
 
 _MOST_FAILED_BOOTS = 3
@@ -60,14 +61,24 @@ class Generation:
     worker_class: type[Worker]
     log: ErrorLog
     surroundings: Surroundings
+    inherited: Inherited
     is_proven: bool = False  # one of its workers has been ready
     failed_boots: int = 0
     last_failure: str = ""  # what the log has already been told in full
 
     @property
     def addresses(self) -> list[Address]:
-        """Where it listens, each once."""
-        return list(dict.fromkeys(map(parse_address, self.settings.bind)))
+        """Where it listens, each once; raises BootError when a socket that `bind` names was not passed to us."""
+        return self.inherited.replace(self._binds)
+
+    @property
+    def ignores_bind(self) -> bool:
+        """Whether it listens on the sockets that were passed to us instead."""
+        return self.inherited.take_the_place_of(self._binds)
+
+    @property
+    def _binds(self) -> list[Address]:
+        return list(map(parse_address, self.settings.bind))
 
     @property
     def socket_access(self) -> FileAccess:
@@ -100,8 +111,13 @@ class Generation:
         return failure.partition("\n")[0] if is_known else failure
 
 
-def load_generation(number: int, settings: Settings) -> Generation:
+def load_generation(number: int, settings: Settings, inherited: Inherited) -> Generation:
     """What the settings name, found and opened, except for the listeners.
+
+    Args:
+        number: that no generation has had.
+        settings: of all its workers.
+        inherited: the sockets that this process was started with.
 
     Raises:
         ConfigError: the worker class cannot be loaded, or cannot serve with the settings.
@@ -110,7 +126,7 @@ def load_generation(number: int, settings: Settings) -> Generation:
     worker_class = load_worker_class(settings.worker_class)
     worker_class.check(settings)
     log = ErrorLog(settings.errorlog, settings.loglevel)
-    generation = Generation(number, settings, worker_class, log, Surroundings.now())
+    generation = Generation(number, settings, worker_class, log, Surroundings.now(), inherited)
     generation.hand_over_logs()
     return generation
 

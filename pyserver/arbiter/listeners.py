@@ -11,7 +11,7 @@ from pyserver.sockets import ANYBODY, open_listener
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterable
 
     from pyserver.sockets import Address, FileAccess
 
@@ -54,13 +54,17 @@ class Listeners:
 
     def keep(self, addresses: Collection[Address]) -> None:
         """Close the sockets at all other addresses; workers that have them go on accepting."""
-        for address in [address for address in self._open if address not in addresses]:
-            self._remove_file(address)
-            self._open.pop(address).close()
+        # What was inherited stays, for a later reload may want it, and nobody could open it again.
+        self._close([address for address in self._open if address not in addresses and not address.is_inherited])
 
     def close(self) -> None:
         """Close all."""
-        self.keep(())
+        self._close(list(self._open))
+
+    def _close(self, addresses: Iterable[Address]) -> None:
+        for address in addresses:
+            self._remove_file(address)
+            self._open.pop(address).close()
 
     def _add(self, address: Address, listener: socket.socket) -> None:
         self._open[address] = listener

@@ -24,6 +24,7 @@ from pyserver.arbiter.spawn import set_title
 from pyserver.errors import EXIT_OK, EXIT_WORKER_BOOT
 from pyserver.signals import STACKS_SIGNAL, SignalInbox, arbiter_verbs, worker_signal
 from pyserver.sockets import listener_url
+from pyserver.systemd import Condition, Notifier
 from pyserver.workers.base import ReportKind
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from pyserver.log import ErrorLog
     from pyserver.settings.model import Settings
     from pyserver.signals import Noted
+    from pyserver.systemd import Inherited
 
 _SECOND_NS = 1_000_000_000
 _TICK_NS = _SECOND_NS  # how often the requests under way are looked at, at least
@@ -49,16 +51,20 @@ class Arbiter:
     Args:
         settings: what the server was told to do.
         load: reads the settings again, for a reload; raises ConfigError, and then has changed nothing.
+        inherited: the sockets that this process was started with.
 
     Raises:
         ConfigError: the worker class cannot be loaded.
         BootError: the error log cannot be opened.
     """
 
-    def __init__(self, settings: Settings, *, load: Callable[[], Settings]) -> None:
+    def __init__(self, settings: Settings, *, load: Callable[[], Settings], inherited: Inherited) -> None:
+        # First of all: what comes after keeps the environment for the workers.
+        self._notifier = Notifier(os.environ, os.getpid())
         # Room for two generations, and for workers of older ones that still have requests to finish.
         slots = max(64, 4 * settings.workers)
-        self._reloads = Reloads(load_generation(1, settings), Listeners(), load, slots // 2)
+        first = load_generation(1, settings, inherited)
+        self._reloads = Reloads(first, Listeners(), load, slots // 2, self._notifier)
         self._poll = select.poll()
         self._crew = Crew(slots, self._poll)
         self._narrator = Narrator(self._crew)
@@ -95,6 +101,8 @@ class Arbiter:
                     self._act(action, now_ns)
                 if self._stop is not Stop.NO and not self._crew.roster:
                     break
+                if self._notifier:
+                    self._notifier.turned(now_ns, self._condition())
                 self._wait(now_ns)
         except Exception:
             # A bug of ours. The workers see the end of the lifeline, finish what they have, and go.
@@ -128,6 +136,8 @@ class Arbiter:
         self._poll.register(self._inbox, select.POLLIN)
         set_title("arbiter", current.name)
         self._log.info("Starting pyserver %s", __version__)
+        if current.ignores_bind:
+            self._log.info("Sockets that were passed to us take the place of bind: %s", current.inherited)
         self._say_where()
         self._log.info("Using worker: %s", current.settings.worker_class)
         self._hooks.call("when_ready")
@@ -145,6 +155,7 @@ class Arbiter:
     def _wait(self, now_ns: int) -> None:
         wanted = self._wanted()
         instants = [next_deadline_ns(wanted, list(self._crew.roster), now_ns), self._reloads.at_ns, self._stop_at_ns]
+        instants.append(self._notifier.next_turn_ns(now_ns))
         limits = [limit_ns for limit_ns in (wanted.timeout_ns, wanted.slow_ns) if limit_ns]
         if limits or wanted.memory_bytes:
             # A request begins, and a worker grows, without our being told.
@@ -213,15 +224,18 @@ class Arbiter:
         if self._stop_at_ns is None and delay_ns:
             self._stop_at_ns = now_ns + delay_ns
             self._reloads.forget()
+            self._notifier.stop_began("serves on for a while, and stops then")
             self._log.info("Serving on for the drain_delay of %g s", self._settings.drain_delay)
         else:
             self._begin_stop(Stop.GRACEFUL)
 
-    def _begin_stop(self, stop: Stop) -> None:
+    def _begin_stop(self, stop: Stop, why: str = "") -> None:
         self._stop = stop
         self._stop_at_ns = None
         self._reloads.forget()
-        self._crew.announce_stop()
+        self._notifier.stop_began(why or "stops")
+        if not self._reloads.current.inherited.keeps(self._reloads.current.addresses):
+            self._crew.announce_stop()
         # Ours first: the workers' are the last ones then, and each empties the queue before it closes.
         self._reloads.listeners.close()
 
@@ -257,6 +271,19 @@ class Arbiter:
                 self._note_ready(member.generation)
             elif report.kind is ReportKind.REPLACE_ME and member.spent is not None:
                 self._log.info("Worker (pid:%s) %s and is replaced", member.pid, member.spent.value)
+
+    def _condition(self) -> Condition:
+        """How the server is, for the service manager."""
+        current = self._reloads.current
+        serving = [member.generation for member in self._crew.roster if member.serves]
+        outdated = len(serving) - serving.count(current.number)
+        return Condition(
+            generation=current.number,
+            is_proven=current.is_proven,
+            serving=len(serving),
+            outdated=outdated,
+            is_well=bool(serving) or not self.target,
+        )
 
     def _note_ready(self, generation: int) -> None:
         if self._reloads.note_ready(generation) and generation > 1:
@@ -294,7 +321,8 @@ class Arbiter:
         verdict = self._reloads.note_failed_boot(member.generation)
         if verdict is Verdict.HALT:
             self._exit_code = failure.exit_code if failure is not None else EXIT_WORKER_BOOT
-            self._begin_stop(Stop.QUICK)
+            reason = generation.last_failure.partition("\n")[0]
+            self._begin_stop(Stop.QUICK, f"generation {generation.number} does not boot: {reason}")
         elif verdict is Verdict.TRY_AGAIN and generation.is_proven:
             self._strike(now_ns)
 

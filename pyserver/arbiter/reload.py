@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pyserver.arbiter.spawn import Closable
     from pyserver.log import ErrorLog
     from pyserver.settings.model import Settings
+    from pyserver.systemd import Notifier
 
 _MERGE_NS = 500_000_000  # reloads that are asked for within this time are one
 
@@ -27,10 +28,16 @@ class Reloads:
         listeners: opened and closed as the generations need them.
         load: reads the settings again; raises ConfigError, and then has changed nothing.
         most_workers: that there can be while the server runs.
+        notifier: of the service manager.
     """
 
     def __init__(
-        self, first: Generation, listeners: Listeners, load: Callable[[], Settings], most_workers: int
+        self,
+        first: Generation,
+        listeners: Listeners,
+        load: Callable[[], Settings],
+        most_workers: int,
+        notifier: Notifier,
     ) -> None:
         self.generations = Generations(first)
         self.listeners = listeners
@@ -38,6 +45,7 @@ class Reloads:
         self.at_ns: int | None = None  # when the reload that was asked for is due
         self._load = load
         self._most_workers = most_workers
+        self._notifier = notifier
         self._not_before_ns = 0
 
     @property
@@ -86,16 +94,19 @@ class Reloads:
         # With what hooks have done since: a variable that one has set is not the doing of the reload that is given up.
         before.surroundings = Surroundings.now()
         self._log.info("Hang up: Arbiter")
+        self._notifier.reload_began()
         try:
             generation = self._prepared(self._load())
         except (ConfigError, BootError) as error:
             before.surroundings.restore()
             self._log.error("The reload is refused and nothing has changed: %s", error)
+            self._note_failure(f"the reload is refused: {error}")
             return False
-        except Exception:
+        except Exception as error:
             # The config file is a program, and whatever it raises must not end the server.
             before.surroundings.restore()
             self._log.exception("The reload has failed and nothing has changed")
+            self._note_failure(f"the reload has failed: {error!r}")
             return False
         self.generations.propose(generation)
         self._release()
@@ -117,7 +128,12 @@ class Reloads:
             self.generations.drop()
             self._release()
             self._log.error("The workers of generation %s serve on", self.current.number)
+            reason = dropped.last_failure.partition("\n")[0]
+            self._note_failure(f"generation {dropped.number} does not boot: {reason}")
         return verdict
+
+    def _note_failure(self, why: str) -> None:
+        self._notifier.reload_failed(f"{why}; generation {self.current.number} serves on")
 
     @property
     def _log(self) -> ErrorLog:
@@ -128,7 +144,7 @@ class Reloads:
         if settings.workers > self._most_workers:
             most = self._most_workers
             raise ConfigError(f"workers is {settings.workers}; for more than {most} the server must be restarted")
-        generation = load_generation(self.generations.next_number(), settings)
+        generation = load_generation(self.generations.next_number(), settings, self.current.inherited)
         try:
             self.open(generation)
         except BootError:

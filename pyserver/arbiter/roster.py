@@ -43,6 +43,11 @@ class Member:
         """Whether we have told it to go without finishing what it has."""
         return bool(self.quit_at_ns or self.aborted_at_ns or self.killed_at_ns)
 
+    @property
+    def serves(self) -> bool:
+        """Whether it accepts connections."""
+        return self.state is WorkerState.READY and not self.is_dying
+
     def note_told(self, action: Action, now_ns: int) -> None:
         """Remember what the worker has been told, and when."""
         match action:

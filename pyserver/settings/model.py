@@ -112,8 +112,8 @@ class Settings(Hooks):
     bind: tuple[str, ...] = setting(
         ("127.0.0.1:8000",), section=_SOCKET, flags=("-b",), metavar="ADDRESS", repeatable=True, reload="listener",
         source="gunicorn", environment=("PORT", "0.0.0.0:{}"), check=parse_address, required=True,
-        help="Where to listen: HOST:PORT, :PORT, [IPV6]:PORT, unix:PATH or fd://N; may be given several times. "
-        "Platforms that set PORT get 0.0.0.0:$PORT without any option.",
+        help="Where to listen: HOST:PORT, :PORT, [IPV6]:PORT, unix:PATH, fd://N or systemd:NAME; may be given several "
+        "times. Platforms that set PORT get 0.0.0.0:$PORT without any option.",
     )
     backlog: int = setting(
         2048, section=_SOCKET, minimum=1, maximum=_MOST, reload="listener", source="listen(2)",

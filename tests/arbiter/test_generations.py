@@ -8,12 +8,13 @@ import pytest
 from pyserver.arbiter.generations import Generation, Generations, Surroundings, Verdict
 from pyserver.log import ErrorLog
 from pyserver.settings.model import Settings
+from pyserver.systemd import Inherited
 from pyserver.workers.base import Worker
 
 
 def generation(number):
     settings = Settings(wsgi_app="shop:app", bind=("127.0.0.1:8000", "127.0.0.1:8001", "127.0.0.1:8000"))
-    return Generation(number, settings, Worker, ErrorLog("-"), Surroundings.now())
+    return Generation(number, settings, Worker, ErrorLog("-"), Surroundings.now(), Inherited({}))
 
 
 @pytest.fixture
