@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from pyserver._version import __version__
 from pyserver.arbiter.loop import Arbiter
+from pyserver.daemon import detach
 from pyserver.errors import EXIT_CONFIG, EXIT_OK, BootError, ConfigError
 from pyserver.identity import IdentityError, ask_as_worker, become
 from pyserver.log import offer
@@ -122,7 +123,25 @@ def _run(process: _Process) -> int:
         _print(_listing(loaded))
     if settings.check_config or settings.print_config:
         return _check(settings)
+    if settings.daemon:
+        return _run_detached(process, settings, inherited)
     return Arbiter(settings, load=lambda: process.load().settings, inherited=inherited).run()
+
+
+def _run_detached(process: _Process, settings: Settings, inherited: Inherited) -> int:
+    """The life of a daemon; whoever started it is told how the start has ended."""
+    starter = detach(keeps_output=settings.enable_stdio_inheritance)
+    exit_code, reason = EXIT_CONFIG, "the server has failed before it was ready"
+    try:
+        arbiter = Arbiter(settings, load=lambda: process.load().settings, inherited=inherited, starter=starter)
+        exit_code = arbiter.run()
+        reason = arbiter.failure or "the server was stopped before it was ready"
+    except (ConfigError, BootError) as error:
+        exit_code, reason = error.exit_code, str(error)
+    finally:
+        # It is nothing new for a starter that was told already.
+        starter.tell(exit_code or EXIT_CONFIG, reason)
+    return exit_code
 
 
 def _check(settings: Settings) -> int:
@@ -162,6 +181,8 @@ def _unheeded(loaded: Loaded) -> Iterator[str]:
     settings, origins = loaded.settings, loaded.origins
     if settings.worker_tmp_dir is not None:
         yield f"{origins['worker_tmp_dir']}: worker_tmp_dir has no effect, because there are no heartbeat files"
+    if settings.daemon and settings.errorlog == "-" and (not settings.enable_stdio_inheritance or os.isatty(2)):
+        yield f"{origins['daemon']}: a daemon has no standard error, so nothing is logged; name a file with errorlog"
 
 
 def _help() -> str:

@@ -186,7 +186,7 @@ class Server:
 
     def processes(self) -> list[int]:
         """The pids of the arbiter and its workers that are alive."""
-        return [pid for pid, group, state in _all_processes() if group == self.pid and state != "Z"]
+        return living(self.pid)
 
     def zombies(self) -> list[int]:
         """The pids of the workers that have died and were not reaped."""
@@ -214,6 +214,11 @@ def _environment(added: Mapping[str, str]) -> dict[str, str]:
     path = [str(Path(pyserver.__file__).parents[1]), *filter(None, [kept.get("PYTHONPATH")])]
     # No .pyc: a module rewritten within a second at the same size would be taken for the old one.
     return {**kept, "PYTHONPATH": os.pathsep.join(path), "PYTHONDONTWRITEBYTECODE": "1", **added}
+
+
+def living(group: int) -> list[int]:
+    """The pids of a process group that are alive."""
+    return [pid for pid, its_group, state in _all_processes() if its_group == group and state != "Z"]
 
 
 def _all_processes() -> Iterator[tuple[int, int, str]]:

@@ -21,6 +21,7 @@ from pyserver.arbiter.policy import Stop, Wanted, next_actions, next_deadline_ns
 from pyserver.arbiter.reload import Reloads
 from pyserver.arbiter.reports import describe_exit, is_told_to_stop
 from pyserver.arbiter.spawn import set_title
+from pyserver.daemon import Starter
 from pyserver.errors import EXIT_OK, EXIT_WORKER_BOOT
 from pyserver.signals import STACKS_SIGNAL, SignalInbox, arbiter_verbs, worker_signal
 from pyserver.sockets import listener_url
@@ -52,13 +53,24 @@ class Arbiter:
         settings: what the server was told to do.
         load: reads the settings again, for a reload; raises ConfigError, and then has changed nothing.
         inherited: the sockets that this process was started with.
+        starter: of a daemon, which waits to be told that the server serves.
+
+    Attributes:
+        failure: why the server has ended without ever having served, in one line.
 
     Raises:
         ConfigError: the worker class cannot be loaded.
         BootError: the error log cannot be opened.
     """
 
-    def __init__(self, settings: Settings, *, load: Callable[[], Settings], inherited: Inherited) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        load: Callable[[], Settings],
+        inherited: Inherited,
+        starter: Starter | None = None,
+    ) -> None:
         # First of all: what comes after keeps the environment for the workers.
         self._notifier = Notifier(os.environ, os.getpid())
         # Room for two generations, and for workers of older ones that still have requests to finish.
@@ -72,6 +84,8 @@ class Arbiter:
         self._stop = Stop.NO
         self._stop_at_ns: int | None = None  # when a stop that was asked for begins, after drain_delay
         self._exit_code = EXIT_OK
+        self.failure = ""
+        self._starter = starter or Starter()
         self._clock_ns = 0
         self._added = 0  # workers, by TTIN and TTOU, since the settings were read
         self._is_dismissed = False  # no workers, until a reload
@@ -286,7 +300,10 @@ class Arbiter:
         )
 
     def _note_ready(self, generation: int) -> None:
-        if self._reloads.note_ready(generation) and generation > 1:
+        if not self._reloads.note_ready(generation):
+            return
+        self._starter.tell(EXIT_OK)
+        if generation > 1:
             self._log.info("Generation %s is ready: the workers before it retire", generation)
 
     def _reap(self, now_ns: int) -> None:
@@ -322,6 +339,7 @@ class Arbiter:
         if verdict is Verdict.HALT:
             self._exit_code = failure.exit_code if failure is not None else EXIT_WORKER_BOOT
             reason = generation.last_failure.partition("\n")[0]
+            self.failure = f"the server cannot start: {reason}"
             self._begin_stop(Stop.QUICK, f"generation {generation.number} does not boot: {reason}")
         elif verdict is Verdict.TRY_AGAIN and generation.is_proven:
             self._strike(now_ns)
@@ -360,7 +378,7 @@ class Arbiter:
 
     def _spawn(self, number: int, now_ns: int) -> None:
         current = self._reloads.current
-        foreign: list[Closable] = [self._inbox, *self._reloads.not_for_workers()]
+        foreign: list[Closable] = [self._inbox, self._starter, *self._reloads.not_for_workers()]
         listeners = self._reloads.listeners.at(current.addresses)
         try:
             if not self._crew.spawn(current, number, listeners, foreign, self._hooks):
