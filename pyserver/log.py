@@ -169,8 +169,8 @@ def _way_to_write(descriptor: int) -> tuple[Callable[[int, bytes], int], int]:
 
 def _send_now(descriptor: int, data: bytes) -> int:
     # Of the module below `socket`: gevent replaces the class there, and its own would make the descriptor non-blocking
-    # for others too. Family and type do not matter to send(2); to ask for them would be two system calls more.
-    channel = _socket.socket(-1, _socket.SOCK_STREAM, 0, descriptor)
+    # for others too.
+    channel = _socket.socket(fileno=descriptor)
     try:
         return channel.send(data, _socket.MSG_DONTWAIT)
     finally:

@@ -135,7 +135,8 @@ def listener_url(listener: socket.socket) -> str:
     """How a client reaches it, for the log: `http://127.0.0.1:8000`, `http://[::1]:8000` or `unix:/run/a.sock`."""
     name = listener.getsockname()
     if listener.family == socket.AF_UNIX:
-        return f"unix:{os.fsdecode(name)}"
+        # An abstract name begins with a zero byte, and is written as systemd writes it.
+        return f"unix:{os.fsdecode(name)}".replace("\0", "@")
     return f"http://{Address(host=name[0], port=name[1])}"
 
 

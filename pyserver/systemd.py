@@ -16,6 +16,7 @@ from pyserver.sockets import Address
 _FIRST_DESCRIPTOR = 3  # SD_LISTEN_FDS_START
 _UNNAMED = "unknown"  # what sd_listen_fds_with_names calls a socket without a name
 _LISTEN = ("LISTEN_PID", "LISTEN_PIDFDID", "LISTEN_FDS", "LISTEN_FDNAMES")
+_OF_A_PROCESS = ("LISTEN_PID", "SYSTEMD_EXEC_PID", "WATCHDOG_PID")
 _NOTIFY = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
 
 _RETRY_NS = 100_000_000  # a manager that took no message is asked again so much later
@@ -36,7 +37,7 @@ class Inherited:
     """
 
     def __init__(self, names: Mapping[int, str], *, is_kept: bool = False) -> None:
-        self._addresses = [Address(descriptor=number, name=name) for number, name in names.items()]
+        self._names = {Address(descriptor=number): name for number, name in names.items()}
         self._is_kept = is_kept
 
     @classmethod
@@ -66,11 +67,16 @@ class Inherited:
         return cls(dict(zip(descriptors, names, strict=True)), is_kept=is_kept)
 
     def __bool__(self) -> bool:
-        return bool(self._addresses)
+        return bool(self._names)
 
     def __str__(self) -> str:
         """What the log says: `fd://3 (web), fd://4 (admin)`."""
-        return ", ".join(f"{address} ({address.name})" for address in self._addresses)
+        return ", ".join(f"{address} ({name})" for address, name in self._names.items())
+
+    @property
+    def descriptors(self) -> list[int]:
+        """Of all of them, from the first on."""
+        return [address.descriptor for address in self._names]
 
     def replace(self, binds: Iterable[Address]) -> list[Address]:
         """Where to listen, each address once.
@@ -83,7 +89,7 @@ class Inherited:
         """
         wanted = list(binds)
         if self.take_the_place_of(wanted):
-            return list(self._addresses)
+            return list(self._names)
         return list(dict.fromkeys(found for address in wanted for found in self._picked(address)))
 
     def take_the_place_of(self, binds: Iterable[Address]) -> bool:
@@ -92,26 +98,30 @@ class Inherited:
 
     def keeps(self, addresses: Iterable[Address]) -> bool:
         """Whether somebody else will serve what waits in the queues of all these when this server has stopped."""
-        return self._is_kept and all(address in self._addresses for address in addresses)
-
-    def environ(self, pid: int) -> dict[str, str]:
-        """The variables that pass the sockets on to another server, whose process id is `pid`."""
-        if not self._addresses:
-            return {}
-        names = ":".join(address.name for address in self._addresses)
-        passed = {"LISTEN_PID": str(pid), "LISTEN_FDS": str(len(self._addresses)), "LISTEN_FDNAMES": names}
-        return {**passed, "SYSTEMD_EXEC_PID": str(pid)} if self._is_kept else passed
+        return self._is_kept and all(address in self._names for address in addresses)
 
     def _picked(self, address: Address) -> list[Address]:
-        if not address.is_inherited:
+        if not address.name:
             return [address]
-        if address.descriptor >= 0:
-            return [one for one in self._addresses if one.descriptor == address.descriptor] or [address]
-        found = [one for one in self._addresses if one.name == address.name]
+        found = [one for one, name in self._names.items() if name == address.name]
         if not found:
             there = f"there are {self}" if self else "none were passed at all"
             raise BootError(f"cannot listen on {address}: no socket of that name was passed; {there}", EXIT_CONFIG)
         return found
+
+
+def for_successor(environ: Mapping[str, str], pid: int, successor: int) -> dict[str, str]:
+    """What the manager has said to a process at its start, said to the process that follows it.
+
+    Args:
+        environ: as the manager has left it.
+        pid: of the process that it was meant for.
+        successor: the process id of the other, which must have all the descriptors that were passed.
+    """
+    return {
+        name: str(successor) if name in _OF_A_PROCESS and value == str(pid) else value
+        for name, value in environ.items()
+    }
 
 
 class Condition(NamedTuple):
@@ -135,7 +145,6 @@ class Notifier:
     def __init__(self, environ: MutableMapping[str, str], pid: int) -> None:
         taken = {name: environ.pop(name, "") for name in _NOTIFY}
         self._address = _socket_address(taken["NOTIFY_SOCKET"])
-        self._taken = taken
         self._interval_ns = 0
         if taken["WATCHDOG_USEC"].isdecimal() and taken["WATCHDOG_PID"] in ("", str(pid)):
             # Half of it, as sd_watchdog_enabled(3) recommends.
@@ -152,12 +161,6 @@ class Notifier:
     def __bool__(self) -> bool:
         """Whether anybody listens."""
         return bool(self._address)
-
-    @property
-    def environ(self) -> dict[str, str]:
-        """The variables with which another server can take over."""
-        # The process id is of this one.
-        return {name: value for name, value in self._taken.items() if value and name != "WATCHDOG_PID"}
 
     def reload_began(self) -> None:
         """The settings are read again; until `turned` says that it has come to an end, the manager waits."""

@@ -136,6 +136,13 @@ def test_an_inherited_descriptor_is_listened_on(listen):
         assert not listener.getblocking()
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has abstract addresses")
+def test_the_log_names_an_abstract_address_without_its_zero_byte():
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(f"\0pyserver-test-{os.getpid()}")
+        assert listener_url(listener) == f"unix:@pyserver-test-{os.getpid()}"
+
+
 def test_a_unix_socket_is_listened_on_by_its_path(listen, tmp_path):
     path = str(tmp_path / "a.sock")
     assert listener_url(listen(f"unix:{path}")) == f"unix:{path}"

@@ -8,7 +8,7 @@ import pytest
 
 from pyserver.errors import BootError, ConfigError
 from pyserver.sockets import parse_address
-from pyserver.systemd import Condition, Inherited, Notifier
+from pyserver.systemd import Condition, Inherited, Notifier, for_successor
 
 PID = 4711
 SECOND_NS = 1_000_000_000
@@ -99,11 +99,16 @@ def test_queues_are_left_to_the_manager_only_where_it_keeps_all_sockets():
 
 
 def test_what_is_passed_on_is_what_was_passed():
-    inherited = Inherited.take(passed(SYSTEMD_EXEC_PID=str(PID)), PID)
-    again = Inherited.take(inherited.environ(99), 99)
-    assert str(again) == str(inherited)
-    assert again.keeps(inherited.replace(()))
-    assert Inherited({}).environ(99) == {}
+    environ = passed(SYSTEMD_EXEC_PID=str(PID), HOME="/root")
+    again = Inherited.take(for_successor(environ, PID, 99), 99)
+    assert str(again) == str(Inherited.take(environ, PID))
+    assert again.keeps(again.replace(()))
+    assert again.descriptors == [3, 4]
+
+
+def test_what_was_meant_for_others_is_not_passed_on_as_ours():
+    environ = passed(SYSTEMD_EXEC_PID="1", WATCHDOG_PID="1", HOME=str(PID))
+    assert for_successor(environ, PID, 99) == {**environ, "LISTEN_PID": "99"}
 
 
 # What is told
@@ -172,9 +177,8 @@ def test_an_abstract_address_is_told_too():
 
 def test_the_variables_of_the_manager_are_not_left_to_applications():
     environ = {"NOTIFY_SOCKET": "/run/x", "WATCHDOG_USEC": "10", "WATCHDOG_PID": str(PID), "HOME": "/root"}
-    notifier = Notifier(environ, PID)
+    Notifier(environ, PID)
     assert environ == {"HOME": "/root"}
-    assert notifier.environ == {"NOTIFY_SOCKET": "/run/x", "WATCHDOG_USEC": "10"}
 
 
 @pytest.mark.parametrize("environ", [{}, {"NOTIFY_SOCKET": ""}, {"NOTIFY_SOCKET": "vsock:2:1"}])
@@ -322,6 +326,12 @@ def test_who_has_handed_over_is_silent_until_it_takes_over_again(notifier, manag
     notifier.handed_over(99)
     notifier.stop_began("stops")
     assert manager.heard() == ["MAINPID=99"]
+
+
+def test_a_successor_tells_the_watchdog(path, manager):
+    environ = {"NOTIFY_SOCKET": path, "WATCHDOG_USEC": "2000000", "WATCHDOG_PID": str(PID)}
+    Notifier(for_successor(environ, PID, 99), 99).turned(1, condition())
+    assert pings(manager) == 1
 
 
 def test_who_took_over_says_again_how_it_is(notifier, manager):

@@ -106,7 +106,7 @@ class Reloads:
             # The config file is a program, and whatever it raises must not end the server.
             before.surroundings.restore()
             self._log.exception("The reload has failed and nothing has changed")
-            self._note_failure(f"the reload has failed: {error!r}")
+            self._note_failure(f"the reload has failed: {type(error).__name__}")
             return False
         self.generations.propose(generation)
         self._release()
