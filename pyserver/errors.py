@@ -10,6 +10,7 @@ EXIT_OK = 0
 EXIT_CONFIG = 1
 EXIT_WORKER_BOOT = 3
 EXIT_APP_LOAD = 4
+EXIT_WORKER_CRASHED = 255  # the worker's own code raised while it served
 
 
 class PyserverError(Exception):

@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
+import resource  # noqa: F401 - os.wait4 wants it, and might find no descriptor left to import it with
 import select
 import time
 from typing import TYPE_CHECKING
 
 from pyserver._scoreboard import Cell, Scoreboard
+from pyserver.arbiter.memory import peak_bytes, private_bytes
 from pyserver.arbiter.reports import Channel
 from pyserver.arbiter.roster import Member, Roster
 from pyserver.arbiter.spawn import Lifeline, fork_worker
@@ -23,6 +25,9 @@ if TYPE_CHECKING:
     from pyserver.arbiter.hooks import Hooks
     from pyserver.arbiter.spawn import Closable
     from pyserver.workers.base import Report
+
+_SECOND_NS = 1_000_000_000
+_WEIGHING_NS = _SECOND_NS  # how often the memory of a worker is looked at, at most
 
 
 @dataclasses.dataclass(slots=True)
@@ -129,6 +134,13 @@ class Crew:
         for member in self.roster:
             self._scoreboard.write(member.slot, Cell.STOPS, 1)
 
+    def weigh(self, now_ns: int, most_bytes: int) -> None:
+        """Look how much memory each worker has to itself, exactly for one that may have more than `most_bytes`."""
+        for member in self.roster:
+            if member.pid and member.spent is None and now_ns - member.weighed_at_ns >= _WEIGHING_NS:
+                member.weighed_at_ns = now_ns
+                member.memory_bytes = private_bytes(member.pid, most_bytes) or 0
+
     def tell(self, member: Member, number: int) -> None:
         """Send it a signal."""
         if not member.pid:
@@ -138,10 +150,10 @@ class Crew:
             os.kill(member.pid, number)
 
     def dead(self) -> Iterator[tuple[Member, int]]:
-        """The workers that have died, and their exit status as `os.waitpid` has it; each is to be buried."""
+        """The workers that have died, and their exit status as `os.wait4` has it; each is to be buried."""
         while True:
             try:
-                pid, status = os.waitpid(-1, os.WNOHANG)
+                pid, status, usage = os.wait4(-1, os.WNOHANG)
             except ChildProcessError:
                 return
             if pid == 0:
@@ -149,6 +161,7 @@ class Crew:
             # As process 1 of a container we inherit the orphans of others; they are reaped and forgotten.
             member = self.roster.find(pid)
             if member is not None:
+                member.peak_bytes = peak_bytes(usage.ru_maxrss)
                 yield member, status
 
     def bury(self, member: Member) -> None:
@@ -160,13 +173,14 @@ class Crew:
         self._forget(channel)
         channel.close()
 
-    def request_of(self, member: Member) -> str:
-        """What a worker is doing or did last, as the end of a sentence."""
+    def request_of(self, member: Member, now_ns: int = 0) -> str:
+        """What a worker is doing or did last, as the end of a sentence; with `now_ns` it says for how long."""
         line = self._scoreboard.request_line(member.slot)
         if not line:
             return "it had no request yet"
-        if self._scoreboard.read(member.slot, Cell.BUSY_SINCE_NS):
-            return f"it was running {line}"
+        if since_ns := self._scoreboard.read(member.slot, Cell.BUSY_SINCE_NS):
+            age = f" for {(now_ns - since_ns) / _SECOND_NS:.1f} s" if now_ns else ""
+            return f"it was running {line}{age}"
         return f"its last request was {line}"
 
     def connections_of(self, member: Member) -> int:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from pyserver._version import __version__
 from pyserver.arbiter.actions import Abort, Ask, Kill, Quit, Reason, Replace, ReportSlow, Retire, Spawn
+from pyserver.arbiter.autopsy import how_it_ended, is_told_to_stop
 from pyserver.arbiter.backoff import Backoff
 from pyserver.arbiter.crew import Crew
 from pyserver.arbiter.generations import Verdict, load_generation
@@ -19,7 +20,6 @@ from pyserver.arbiter.listeners import Listeners
 from pyserver.arbiter.narration import Narrator
 from pyserver.arbiter.policy import Stop, Wanted, next_actions, next_deadline_ns
 from pyserver.arbiter.reload import Reloads
-from pyserver.arbiter.reports import describe_exit, is_told_to_stop
 from pyserver.arbiter.spawn import set_title
 from pyserver.daemon import Starter
 from pyserver.errors import EXIT_OK, EXIT_WORKER_BOOT
@@ -207,6 +207,8 @@ class Arbiter:
                 self._obey(noted, now_ns)
         for member in self._crew.roster:
             self._hear(member, now_ns)
+        if self._settings.max_worker_memory:
+            self._crew.weigh(now_ns, self._settings.max_worker_memory)
         if self._stop_at_ns is not None and now_ns >= self._stop_at_ns:
             self._begin_stop(Stop.GRACEFUL)
         if self._reloads.at_ns is not None and now_ns >= self._reloads.at_ns and self._reloads.run(now_ns):
@@ -321,20 +323,20 @@ class Arbiter:
             return  # It was said when it was done.
         if status == 0 and (member.retired_at_ns or member.quit_at_ns or self._stop is not Stop.NO):
             return  # It did as it was told, by us or by the terminal that told us.
-        self._narrator.tell_died(self._log, member, status)
+        self._narrator.tell_died(self._log, member, status, now_ns)
         if not member.retired_at_ns and now_ns - member.ready_at_ns < _YOUNG_NS:
             self._strike(now_ns)
 
     def _note_failed_boot(self, member: Member, status: int, now_ns: int) -> None:
-        how, failure = describe_exit(status), member.failure
+        failure = member.failure
         if failure is None and member.end is None and is_told_to_stop(status):
-            self._log.info("Worker (pid:%s) %s while it booted", member.pid, how)
+            self._log.info("Worker (pid:%s) %s", member.pid, how_it_ended(status, when="while it booted"))
             self._strike(now_ns)
             return
         generation = self._reloads.current
         if member.generation == generation.number:
-            text = failure.text if failure is not None else f"it {how}"
-            self._log.error("Worker (pid:%s) failed to boot: %s", member.pid, generation.told_once(text))
+            text = generation.told_once(self._narrator.failed_boot(member, status, now_ns))
+            self._log.error("Worker (pid:%s) failed to boot: %s", member.pid, text)
         verdict = self._reloads.note_failed_boot(member.generation)
         if verdict is Verdict.HALT:
             self._exit_code = failure.exit_code if failure is not None else EXIT_WORKER_BOOT

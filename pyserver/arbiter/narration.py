@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from typing import TYPE_CHECKING
 
 from pyserver.arbiter.actions import Reason
-from pyserver.arbiter.reports import describe_exit
+from pyserver.arbiter.autopsy import Findings, OutOfMemory, cause_of_death, how_it_ended
+from pyserver.arbiter.memory import OutOfMemoryKills
 
 if TYPE_CHECKING:
     from pyserver.arbiter.crew import Crew
@@ -25,6 +28,7 @@ class Narrator:
 
     def __init__(self, crew: Crew) -> None:
         self._crew = crew
+        self._kills = OutOfMemoryKills()
 
     def tell_aborted(self, log: ErrorLog, member: Member, reason: Reason, settings: Settings, now_ns: int) -> None:
         """Its stacks follow, and its end."""
@@ -69,9 +73,28 @@ class Narrator:
             case _:
                 log.warning("Worker (pid:%s) did not die of its timeout and is killed", member.pid)
 
-    def tell_died(self, log: ErrorLog, member: Member, status: int) -> None:
+    def tell_died(self, log: ErrorLog, member: Member, status: int, now_ns: int) -> None:
         """It ended, and not because it was told to."""
-        log.error("Worker (pid:%s) %s; %s", member.pid, describe_exit(status), self._crew.request_of(member))
+        findings = Findings(
+            status=status,
+            state=member.state,
+            out_of_memory=self._out_of_memory(status, now_ns),
+            request=self._crew.request_of(member, now_ns),
+            peak_bytes=member.peak_bytes,
+            private_bytes=member.memory_bytes,
+        )
+        log.error("Worker (pid:%s) %s", member.pid, cause_of_death(findings))
+
+    def failed_boot(self, member: Member, status: int, now_ns: int) -> str:
+        """Why it could not boot, in its own words if it had any."""
+        if member.failure is not None:
+            return member.failure.text
+        return f"it {how_it_ended(status, self._out_of_memory(status, now_ns))}"
+
+    def _out_of_memory(self, status: int, now_ns: int) -> OutOfMemory:
+        if not os.WIFSIGNALED(status) or os.WTERMSIG(status) != signal.SIGKILL:
+            return OutOfMemory.UNKNOWN  # Nobody has asked.
+        return self._kills.explain_one(now_ns)
 
     def tell_stopped(self, log: ErrorLog) -> None:
         """All have gone: what they did altogether."""

@@ -1,10 +1,8 @@
-"""What workers say on their channels, and what their exit status says."""
+"""What workers say on their channels."""
 
 from __future__ import annotations
 
 import contextlib
-import os
-import signal
 import socket
 
 from pyserver.workers.base import ARE_YOU_THERE, Report, ReportKind
@@ -67,30 +65,3 @@ def decode_reports(data: bytes) -> tuple[list[Report], bytes]:
         reports.append(Report(ReportKind(kind), exit_code, text))
         at = end
     return reports, data[at:]
-
-
-def describe_exit(status: int) -> str:
-    """How a process ended, as the rest of a sentence about it.
-
-    Args:
-        status: as `os.waitpid` returns it.
-    """
-    code = os.waitstatus_to_exitcode(status)
-    if code >= 0:
-        return f"exited with code {code}"
-    if code == -signal.SIGKILL:
-        # gunicorn's words: people search their logs for them.
-        return "was sent SIGKILL! Perhaps out of memory?"
-    return f"was ended by {_signal_name(-code)}"
-
-
-def is_told_to_stop(status: int) -> bool:
-    """Whether a process ended because somebody sent it a signal that asks for that."""
-    return os.WIFSIGNALED(status) and os.WTERMSIG(status) in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"

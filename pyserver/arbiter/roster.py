@@ -34,7 +34,9 @@ class Member:
     aborted_at_ns: int = 0
     killed_at_ns: int = 0
     end: Reason | None = None  # why it was aborted or killed
-    memory_bytes: int = 0  # that it has to itself, when it was looked at last
+    memory_bytes: int = 0  # that it had to itself, when it was looked at last
+    weighed_at_ns: int = 0  # when that was
+    peak_bytes: int = 0  # the most memory it ever had; known once it is dead
     spent: Spent | None = None  # why it is to be replaced
     failure: Report | None = None  # why it could not boot, in its own words
 

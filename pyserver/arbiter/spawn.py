@@ -12,15 +12,13 @@ from importlib.machinery import PathFinder
 from importlib.util import find_spec, module_from_spec
 from typing import TYPE_CHECKING, NoReturn, Protocol
 
-from pyserver.errors import EXIT_OK
+from pyserver.errors import EXIT_OK, EXIT_WORKER_CRASHED
 from pyserver.signals import SIGNALS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from pyserver.workers.base import Seat, Worker
-
-_EXIT_CRASHED = 255  # gunicorn's: the worker's own code raised while it served
 
 
 class Closable(Protocol):
@@ -95,7 +93,7 @@ def _live(
     worker_class: type[Worker], seat: Seat, not_its_own: Iterable[Closable], name: str, mask: Iterable[int]
 ) -> NoReturn:
     """The child, from its first step to its last; never returns into the arbiter's frames."""
-    exit_code, has_time = _EXIT_CRASHED, False
+    exit_code, has_time = EXIT_WORKER_CRASHED, False
     try:
         _become_worker(seat, not_its_own, name)
         worker = worker_class(seat)

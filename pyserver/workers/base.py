@@ -235,12 +235,17 @@ class Worker:
 
     def _obey(self) -> None:
         for noted in self._inbox.take():
+            if noted.sender > 0 and noted.sender != os.getppid():
+                self.log.info("Worker (pid: %s) was sent a signal: %s", os.getpid(), noted)
             match noted.verb:
                 case "retire":
                     self.retire()
                 case "quit":
                     if self._hooks is not None:
                         self._hooks.note_quit()
+                    if not self.is_retiring:
+                        # Whoever said so: that it ends now is no accident.
+                        self._report(Report(ReportKind.RETIRING))
                     self.quit()
                 case "reopen":
                     self.reopen()

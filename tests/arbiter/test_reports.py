@@ -1,10 +1,9 @@
 """What comes through a channel, and what an exit status says."""
 
-import signal
 
 import pytest
 
-from pyserver.arbiter.reports import Channel, decode_reports, describe_exit, is_told_to_stop
+from pyserver.arbiter.reports import Channel, decode_reports
 from pyserver.workers.base import ARE_YOU_THERE, Report, ReportKind
 
 REPORTS = [Report(ReportKind.LOADED), Report(ReportKind.FAILED, 4, "Zürich\nis missing"), Report(ReportKind.RETIRING)]
@@ -58,26 +57,3 @@ def test_questions_that_nobody_reads_never_wait(channel):
     channel.close_theirs()
     channel.ask()
     assert channel.read() == ([], True)
-
-
-@pytest.mark.parametrize(
-    ("status", "text"),
-    [
-        (0, "exited with code 0"),
-        (3 << 8, "exited with code 3"),
-        (signal.SIGKILL, "was sent SIGKILL! Perhaps out of memory?"),
-        (signal.SIGSEGV, "was ended by SIGSEGV"),
-        (signal.SIGSEGV | 0x80, "was ended by SIGSEGV"),  # with a core dump
-        (50, "was ended by signal 50"),
-    ],
-)
-def test_an_exit_is_told_in_words(status, text):
-    assert describe_exit(status) == text
-
-
-@pytest.mark.parametrize(
-    ("status", "told"),
-    [(0, False), (3 << 8, False), (signal.SIGKILL, False), (signal.SIGTERM, True), (signal.SIGINT, True)],
-)
-def test_a_worker_that_was_told_to_stop_is_known_from_one_that_crashed(status, told):
-    assert is_told_to_stop(status) is told

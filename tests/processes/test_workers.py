@@ -42,7 +42,7 @@ def title(pid):
 
 @pytest.mark.parametrize(
     ("number", "how"),
-    [(signal.SIGKILL, "was sent SIGKILL! Perhaps out of memory?"), (signal.SIGSEGV, "was ended by SIGSEGV")],
+    [(signal.SIGKILL, "was ended by SIGKILL"), (signal.SIGSEGV, "crashed with SIGSEGV")],
 )
 def test_a_worker_that_is_killed_is_replaced_and_its_death_explained(server, number, how):
     (pid,) = server.workers()
@@ -56,7 +56,8 @@ def test_the_death_of_a_worker_names_the_request_it_was_running(server):
     with server.client() as client:
         client.send(b"GET /exit HTTP/1.1\r\nHost: a\r\n\r\n")
         assert is_replaced(server, pid)
-    assert f"Worker (pid:{pid}) exited with code 9; it was running GET /exit" in server.log()
+    (line,) = [line for line in server.log().splitlines() if f"Worker (pid:{pid}) exited with code 9" in line]
+    assert "it was running GET /exit for" in line
 
 
 def test_a_crash_writes_the_stack_of_the_application(server):
