@@ -274,3 +274,23 @@ def test_standard_error_that_nobody_reads_neither_holds_the_writer_nor_changes_f
     finally:
         os.close(reading)
         os.close(writing)
+
+
+TRACES = """
+import os
+from pyserver.log import ErrorLog
+log = ErrorLog("-")
+for _ in range(100):
+    log.error("trace%s", f"\\n{os.getpid()} line of a trace" * 400)
+"""
+
+
+def test_processes_that_share_a_pipe_do_not_mix_their_lines():
+    reading, writing = os.pipe()
+    processes = [subprocess.Popen([sys.executable, "-c", TRACES], stderr=writing, env=ENVIRON) for _ in range(2)]
+    os.close(writing)
+    with open(reading, "rb") as pipe_end:
+        lines = pipe_end.read().decode().splitlines()
+    assert [process.wait(10) for process in processes] == [0, 0]
+    assert not [line for line in lines if not re.fullmatch(r"\d+ line of a trace", line) and not LINE.fullmatch(line)]
+    assert len({line for line in lines if line.endswith("line of a trace")}) == 2
