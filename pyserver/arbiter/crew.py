@@ -7,15 +7,18 @@ import dataclasses
 import os
 import resource  # noqa: F401 - os.wait4 wants it, and might find no descriptor left to import it with
 import select
+import signal
 import time
 from typing import TYPE_CHECKING
 
 from pyserver._scoreboard import Cell, Scoreboard
 from pyserver.arbiter.memory import peak_bytes, private_bytes
+from pyserver.arbiter.molds import EventKind, Molds
 from pyserver.arbiter.reports import Channel
 from pyserver.arbiter.roster import Member, Roster
 from pyserver.arbiter.spawn import Lifeline, fork_worker
-from pyserver.workers.base import ReportKind, Seat
+from pyserver.errors import EXIT_WORKER_BOOT
+from pyserver.workers.base import Report, ReportKind, Seat
 
 if TYPE_CHECKING:
     import socket
@@ -24,7 +27,7 @@ if TYPE_CHECKING:
     from pyserver.arbiter.generations import Generation
     from pyserver.arbiter.hooks import Hooks
     from pyserver.arbiter.spawn import Closable
-    from pyserver.workers.base import Report
+    from pyserver.log import ErrorLog
 
 _SECOND_NS = 1_000_000_000
 _WEIGHING_NS = _SECOND_NS  # how often the memory of a worker is looked at, at most
@@ -61,6 +64,9 @@ class Crew:
         self._channels: dict[int, Channel] = {}  # by slot
         self._poll = poll
         self.tally = Tally()
+        self.molds = Molds(poll)
+        self._is_subreaper: bool | None = None  # None: nobody has asked for a mold
+        self._strangers: dict[int, tuple[int, int]] = {}  # as `_reaped` has the dead, who may not be known yet
 
     def spawn(
         self,
@@ -70,7 +76,10 @@ class Crew:
         not_its_own: Iterable[Closable],
         hooks: Hooks,
     ) -> bool:
-        """Fork a worker of the generation; false when no slot is free, until somebody is reaped.
+        """Fork a worker of the generation, or have its mold fork it as soon as there is one.
+
+        Returns:
+            False when no slot is free, until somebody is reaped.
 
         Raises:
             OSError: the system has no room for another process, or no descriptor for its channel.
@@ -78,7 +87,6 @@ class Crew:
         slot = self.roster.free_slot()
         if slot is None:
             return False
-        worker_hooks = hooks.note_fork(slot, number)
         channel = Channel()
         seat = Seat(
             slot=slot,
@@ -90,16 +98,18 @@ class Crew:
             log=generation.log,
             lifeline=self._lifeline.read_end,
             channel=channel.theirs,
-            hooks=worker_hooks,
         )
         try:
-            foreign = (*not_its_own, self._lifeline, *self._channels.values(), channel)
-            pid = fork_worker(generation.worker_class, seat, foreign, generation.name)
+            foreign = (*not_its_own, self._lifeline, *self._channels.values(), *self.molds, channel)
+            pid = self._started(generation, seat, foreign, hooks)
         except OSError:
             channel.close()
             raise
         finally:
             channel.close_theirs()
+        if pid is None:
+            channel.close()
+            return True
         self._channels[slot] = channel
         self._poll.register(channel, select.POLLIN)
         now_ns = time.monotonic_ns()
@@ -115,6 +125,8 @@ class Crew:
 
     def hear(self, member: Member) -> list[Report]:
         """What the worker has said since the last time."""
+        if not member.pid:
+            return []  # Its mold says first who it is, or it could not be told anything.
         channel = self._channels[member.slot]
         reports, is_at_end = channel.read()
         if is_at_end:
@@ -149,23 +161,31 @@ class Crew:
         with contextlib.suppress(ProcessLookupError):
             os.kill(member.pid, number)
 
-    def dead(self) -> Iterator[tuple[Member, int]]:
+    def dead(self, now_ns: int) -> Iterator[tuple[Member, int]]:
         """The workers that have died, and their exit status as `os.wait4` has it; each is to be buried."""
-        while True:
-            try:
-                pid, status, usage = os.wait4(-1, os.WNOHANG)
-            except ChildProcessError:
-                return
-            if pid == 0:
-                return
-            # As process 1 of a container we inherit the orphans of others; they are reaped and forgotten.
+        # A worker may be dead before its mold has said who it was; and as process 1 of a container we inherit the
+        # orphans of others.
+        self._strangers.update(_reaped())
+        self._hear_molds()
+        for pid, (status, peak) in tuple(self._strangers.items()):
             member = self.roster.find(pid)
             if member is not None:
-                member.peak_bytes = peak_bytes(usage.ru_maxrss)
+                member.peak_bytes = peak
                 yield member, status
+            if member is not None or self.molds.note_dead(pid, status, now_ns):
+                del self._strangers[pid]
+        if not self.molds.are_asked():
+            self._strangers.clear()
+
+    def lost(self) -> list[Member]:
+        """The workers that nobody will fork any more; each is to be buried."""
+        missing = [member for member in self.roster if not member.pid]
+        return [member for member in missing if member.is_dying or not self.molds.are_asked_for(member.slot)]
 
     def bury(self, member: Member) -> None:
         """Give free what a dead worker had."""
+        if not member.pid:
+            self.molds.give_up(member.slot)
         self.roster.remove(member)
         self.tally.add(self._scoreboard, member)
         self._scoreboard.clear(member.slot)
@@ -187,6 +207,60 @@ class Crew:
         """How many connections it has open."""
         return self._scoreboard.read(member.slot, Cell.CONNECTIONS)
 
+    def _started(
+        self, generation: Generation, seat: Seat, not_its_own: Sequence[Closable], hooks: Hooks
+    ) -> int | None:
+        """The process id of the worker; 0 when a mold was asked for it, None when there is no mold to ask yet."""
+        if not (generation.settings.preload_app and self._can_adopt(generation.log)):
+            hooked = dataclasses.replace(seat, hooks=hooks.note_fork(seat.slot, seat.number))
+            return fork_worker(generation.worker_class, hooked, not_its_own, generation.name)
+        mold = self.molds.of(generation.number)
+        if mold is None:
+            # Imported by those who need it.
+            from pyserver.arbiter.mold import fork_mold
+
+            name, worker_class = generation.name, generation.worker_class
+            self.molds.add(fork_mold(worker_class, seat, not_its_own, name, hooks.of_worker))
+            return None
+        if not mold.loaded_at_ns:
+            return None
+        hooks.note_fork(seat.slot, seat.number)
+        return 0 if mold.ask(seat.slot, seat.number, seat.channel) else None
+
+    def _can_adopt(self, log: ErrorLog) -> bool:
+        """Whether the children of a mold can become ours."""
+        if self._is_subreaper is None:
+            # As above.
+            from pyserver._process import become_subreaper
+
+            self._is_subreaper = become_subreaper()
+            if not self._is_subreaper:
+                log.warning("preload_app needs a subreaper, which this system has not: each worker imports on its own")
+        return self._is_subreaper
+
+    def _hear_molds(self) -> None:
+        for event in self.molds.hear():
+            member = self.roster.at(event.slot)
+            if event.kind is EventKind.REFUSED:
+                member.failure = Report(ReportKind.FAILED, EXIT_WORKER_BOOT, os.strerror(event.number))
+                continue
+            member.pid = event.number
+            if member.is_dying:
+                # It was told to go before it was there.
+                self.tell(member, signal.SIGKILL)
+
     def _forget(self, channel: Channel) -> None:
         with contextlib.suppress(KeyError):
             self._poll.unregister(channel)
+
+
+def _reaped() -> Iterator[tuple[int, tuple[int, int]]]:
+    """The children that have died since the last time: process id, status, and the most memory it had in bytes."""
+    while True:
+        try:
+            pid, status, usage = os.wait4(-1, os.WNOHANG)
+        except ChildProcessError:
+            return
+        if pid == 0:
+            return
+        yield pid, (status, peak_bytes(usage.ru_maxrss))

@@ -78,13 +78,18 @@ class Hooks:
 
     def note_fork(self, slot: int, number: int) -> WorkerHooks | None:
         """A worker is about to be forked; what calls the hooks in it, if there are any."""
+        hooks = self.of_worker(slot, number)
+        if hooks is not None:
+            self.call("pre_fork", self._server.worker_in(slot))
+        return hooks
+
+    def of_worker(self, slot: int, number: int) -> WorkerHooks | None:
+        """What calls the hooks in a worker, if there are any."""
         if not self._settings.has_hooks:
             return None
         from pyserver.workers.hooks import WorkerHooks
 
-        worker = self._server.new_worker(slot, number)
-        self.call("pre_fork", worker)
-        return WorkerHooks(self._settings, self._server, worker)
+        return WorkerHooks(self._settings, self._server, self._server.new_worker(slot, number))
 
     def note_end(self, member: Member) -> None:
         """A worker has ended and is off the roster."""

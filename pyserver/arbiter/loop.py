@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pyserver.arbiter.actions import Action
+    from pyserver.arbiter.molds import Mold
     from pyserver.arbiter.roster import Member
     from pyserver.arbiter.spawn import Closable
     from pyserver.log import ErrorLog
@@ -170,6 +171,7 @@ class Arbiter:
         wanted = self._wanted()
         instants = [next_deadline_ns(wanted, list(self._crew.roster), now_ns), self._reloads.at_ns, self._stop_at_ns]
         instants.append(self._notifier.next_turn_ns(now_ns))
+        instants.append(self._crew.molds.deadline_ns(wanted.boot_ns, self._clock_ns))
         limits = [limit_ns for limit_ns in (wanted.timeout_ns, wanted.slow_ns) if limit_ns]
         if limits or wanted.memory_bytes:
             # A request begins, and a worker grows, without our being told.
@@ -205,6 +207,9 @@ class Arbiter:
             else:
                 self._log.info("Handling signal: %s", noted)
                 self._obey(noted, now_ns)
+        if any(self._crew.molds):
+            # What a mold says may be about a worker that has died before.
+            self._reap(now_ns)
         for member in self._crew.roster:
             self._hear(member, now_ns)
         if self._settings.max_worker_memory:
@@ -213,6 +218,7 @@ class Arbiter:
             self._begin_stop(Stop.GRACEFUL)
         if self._reloads.at_ns is not None and now_ns >= self._reloads.at_ns and self._reloads.run(now_ns):
             self._note_reload()
+        self._tend_molds(now_ns)
 
     def _obey(self, noted: Noted, now_ns: int) -> None:
         match noted.verb:
@@ -262,6 +268,8 @@ class Arbiter:
             generation.hand_over_logs()
         for member in self._crew.roster:
             self._crew.tell(member, worker_signal("reopen"))
+        for mold in self._crew.molds:
+            mold.reopen()
 
     def _add(self, count: int) -> None:
         """So many workers more, or fewer: at least one, and no more than there is room for."""
@@ -309,7 +317,7 @@ class Arbiter:
             self._log.info("Generation %s is ready: the workers before it retire", generation)
 
     def _reap(self, now_ns: int) -> None:
-        for member, status in self._crew.dead():
+        for member, status in self._crew.dead(now_ns):
             self._hear(member, now_ns)
             if member.ready_at_ns:
                 self._note_death(member, status, now_ns)
@@ -317,6 +325,33 @@ class Arbiter:
                 self._note_failed_boot(member, status, now_ns)
             self._crew.bury(member)
             self._hooks.note_end(member)
+        for mold in self._crew.molds.dead(now_ns):
+            self._note_mold_death(mold, now_ns)
+        for member in self._crew.lost():
+            if member.failure is not None:
+                self._log.error("A worker cannot be started: %s", member.failure.text)
+                self._strike(now_ns)
+            elif member.end is Reason.BOOT:
+                self._note_failed_boot(member, 0, now_ns)
+            self._crew.bury(member)
+            self._hooks.note_end(member)
+
+    def _note_mold_death(self, mold: Mold, now_ns: int) -> None:
+        if mold.end is Reason.NOTHING_TO_LOSE or self._stop is not Stop.NO:
+            return
+        if not mold.loaded_at_ns:
+            self._note_failed_boot(mold, mold.status, now_ns)
+            return
+        self._narrator.tell_mold_died(self._log, mold, now_ns)
+        if now_ns - mold.loaded_at_ns < _YOUNG_NS:
+            self._strike(now_ns)
+
+    def _tend_molds(self, now_ns: int) -> None:
+        """End those that nothing comes of."""
+        for mold in self._crew.molds.end_overdue(self._wanted().boot_ns, self._clock_ns, now_ns):
+            self._narrator.tell_mold_aborted(self._log, mold.pid, self._settings)
+        in_use = [] if self._stop is not Stop.NO else self._reloads.generations.in_use()
+        self._crew.molds.keep([generation.number for generation in in_use])
 
     def _note_death(self, member: Member, status: int, now_ns: int) -> None:
         if member.end is not None:
@@ -327,16 +362,16 @@ class Arbiter:
         if not member.retired_at_ns and now_ns - member.ready_at_ns < _YOUNG_NS:
             self._strike(now_ns)
 
-    def _note_failed_boot(self, member: Member, status: int, now_ns: int) -> None:
-        failure = member.failure
+    def _note_failed_boot(self, member: Member | Mold, status: int, now_ns: int) -> None:
+        failure, role = member.failure, type(member).role
         if failure is None and member.end is None and is_told_to_stop(status):
-            self._log.info("Worker (pid:%s) %s", member.pid, how_it_ended(status, when="while it booted"))
+            self._log.info("%s (pid:%s) %s", role, member.pid, how_it_ended(status, when="while it booted"))
             self._strike(now_ns)
             return
         generation = self._reloads.current
         if member.generation == generation.number:
             text = generation.told_once(self._narrator.failed_boot(member, status, now_ns))
-            self._log.error("Worker (pid:%s) failed to boot: %s", member.pid, text)
+            self._log.error("%s (pid:%s) failed to boot: %s", role, member.pid, text)
         verdict = self._reloads.note_failed_boot(member.generation)
         if verdict is Verdict.HALT:
             self._exit_code = failure.exit_code if failure is not None else EXIT_WORKER_BOOT

@@ -12,6 +12,7 @@ from pyserver.arbiter.memory import OutOfMemoryKills
 
 if TYPE_CHECKING:
     from pyserver.arbiter.crew import Crew
+    from pyserver.arbiter.molds import Mold
     from pyserver.arbiter.roster import Member
     from pyserver.log import ErrorLog
     from pyserver.settings.model import Settings
@@ -49,6 +50,13 @@ class Narrator:
                     member.pid, _age(member, now_ns), settings.timeout, self._crew.request_of(member),
                 )  # fmt: skip
 
+    def tell_mold_aborted(self, log: ErrorLog, pid: int, settings: Settings) -> None:
+        """Its stack follows, and its end."""
+        log.critical(
+            "MOLD BOOT TIMEOUT (pid:%s): it has not loaded the application within the boot_timeout of %g s",
+            pid, settings.boot_timeout,
+        )  # fmt: skip
+
     def tell_slow(self, log: ErrorLog, member: Member, now_ns: int) -> None:
         """Its stacks follow, and it goes on."""
         log.warning(
@@ -85,7 +93,12 @@ class Narrator:
         )
         log.error("Worker (pid:%s) %s", member.pid, cause_of_death(findings))
 
-    def failed_boot(self, member: Member, status: int, now_ns: int) -> str:
+    def tell_mold_died(self, log: ErrorLog, mold: Mold, now_ns: int) -> None:
+        """It ended, and its workers go on."""
+        how = how_it_ended(mold.status, self._out_of_memory(mold.status, now_ns))
+        log.error("Mold (pid:%s) %s; another is made when a worker is needed", mold.pid, how)
+
+    def failed_boot(self, member: Member | Mold, status: int, now_ns: int) -> str:
         """Why it could not boot, in its own words if it had any."""
         if member.failure is not None:
             return member.failure.text

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from pyserver.arbiter.actions import Abort, Ask, Kill, Quit, Reason, Replace, ReportSlow, Retire, Spent
 from pyserver.workers.base import NEXT_STATE, Report, ReportKind, WorkerState
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 @dataclasses.dataclass(slots=True)
 class Member:
     """One worker, as the arbiter knows it. Instants are monotonic nanoseconds; 0 means "not yet"."""
+
+    role: ClassVar[str] = "Worker"
 
     slot: int  # its row on the scoreboard
     pid: int  # 0 while it is being forked by somebody else

@@ -90,6 +90,10 @@ class Server:
         self._workers[slot] = worker
         return worker
 
+    def worker_in(self, slot: int) -> HookedWorker:
+        """The worker that was or will be forked for the slot."""
+        return self._workers[slot]
+
     def worker_of(self, member: Member) -> HookedWorker:
         """What hooks get for this worker; always the same object."""
         # One that was forked before there were hooks is met here for the first time.

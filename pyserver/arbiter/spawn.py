@@ -76,6 +76,15 @@ def fork_worker(worker_class: type[Worker], seat: Seat, not_its_own: Iterable[Cl
     Raises:
         OSError: the system has no room for another process.
     """
+    return fork_process(lambda mask: live_as_worker(worker_class, seat, not_its_own, name, mask))
+
+
+def fork_process(live: Callable[[Iterable[int]], NoReturn]) -> int:
+    """Fork, and have the child do nothing but `live`, which gets the signal mask that it sets when it is ready for it.
+
+    Raises:
+        OSError: the system has no room for another process.
+    """
     # What is still in a buffer would be written twice.
     _flush()
     # A signal that comes before the child has handlers of its own must not end up in a copy of ours.
@@ -83,19 +92,19 @@ def fork_worker(worker_class: type[Worker], seat: Seat, not_its_own: Iterable[Cl
     try:
         pid = os.fork()
         if pid == 0:
-            _live(worker_class, seat, not_its_own, name, mask)
+            live(mask)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     return pid
 
 
-def _live(
+def live_as_worker(
     worker_class: type[Worker], seat: Seat, not_its_own: Iterable[Closable], name: str, mask: Iterable[int]
 ) -> NoReturn:
-    """The child, from its first step to its last; never returns into the arbiter's frames."""
+    """The child, from its first step to its last; never returns into the frames of the process that forked it."""
     exit_code, has_time = EXIT_WORKER_CRASHED, False
     try:
-        _become_worker(seat, not_its_own, name)
+        take_first_steps("worker", seat, not_its_own, name)
         worker = worker_class(seat)
         # It has its handlers now: what was sent to it in the meantime must not end it.
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
@@ -110,8 +119,8 @@ def _live(
         _leave(exit_code, has_time)
 
 
-def _become_worker(seat: Seat, not_its_own: Iterable[Closable], name: str) -> None:
-    """The first steps: give up what is the arbiter's, and be a process of its own.
+def take_first_steps(role: str, seat: Seat, not_its_own: Iterable[Closable], name: str) -> None:
+    """Give up what is the arbiter's, and be a process of its own.
 
     That the arbiter has died is seen at `seat.lifeline`, once the worker serves. Randomness needs no step: `random`
     and `ssl` seed themselves anew in a forked child.
@@ -119,14 +128,16 @@ def _become_worker(seat: Seat, not_its_own: Iterable[Closable], name: str) -> No
     # The inbox is among it, so the handlers of the arbiter go too.
     for item in not_its_own:
         item.close()
-    atexit._clear()
-    set_title("worker", name)
+    if seat.application is None:
+        # Those of the arbiter. With an application from a mold they are the application's.
+        atexit._clear()
+    set_title(role, name)
     if seat.hooks is not None:
         seat.hooks.catch_abort()
     # The arbiter ends a worker that is over its request timeout with ABRT. This writes the Python stack of every
     # thread from the signal handler itself, so that it also does when the interpreter lock is held in C.
     faulthandler.enable(seat.log.fileno(), all_threads=True)
-    seat.log.info("Booting worker with pid: %s", os.getpid())
+    seat.log.info("Booting %s with pid: %s", role, os.getpid())
 
 
 def _leave(exit_code: int, has_time: bool) -> NoReturn:

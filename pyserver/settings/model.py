@@ -138,8 +138,9 @@ class Settings(Hooks):
     )
     preload_app: bool = setting(
         False, section=_WORKERS, flags=("--preload",), reload="worker", source="gunicorn",
-        help="Import the application once, in a process that workers are forked from, so that they share its memory. "
-        "A reload imports it anew.",
+        help="Import the application once, in a process that workers are forked from, so that they share its memory "
+        "and start at once. A reload imports it anew. Where the system has no subreapers, which Linux has, each worker "
+        "imports the application.",
     )
 
     max_requests: int = setting(

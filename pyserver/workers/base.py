@@ -90,6 +90,15 @@ class Report:
         return self.HEAD.pack(self.kind, self.exit_code, len(text)) + text
 
 
+def failure_of(error: BaseException) -> Report:
+    """What the arbiter is told when the application could not be loaded, or not be served with."""
+    expected = isinstance(error, (BootError, ConfigError))
+    reason = str(error) if expected else f"{type(error).__name__}: {error}"
+    cause = error.__cause__ if expected else error
+    exit_code = error.exit_code if isinstance(error, (BootError, ConfigError)) else EXIT_WORKER_BOOT
+    return Report(ReportKind.FAILED, exit_code, f"{reason}\n{own_traceback(cause)}" if cause is not None else reason)
+
+
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Seat:
     """What the arbiter gives a worker."""
@@ -104,6 +113,7 @@ class Seat:
     lifeline: int  # the read end of a pipe whose other end only the arbiter holds
     channel: socket.socket  # reports go out, questions come in
     hooks: WorkerHooks | None = None  # what calls the operator's functions; None without any
+    application: Application | None = None  # when the process that forked this one has loaded it
 
 
 class Worker:
@@ -131,6 +141,7 @@ class Worker:
         self._lifeline = seat.lifeline
         self._channel = seat.channel
         self._hooks = seat.hooks
+        self._preloaded = seat.application
         # Before the application is loaded: what it does with signals on its own is left to it, as gunicorn does.
         self._inbox = SignalInbox(worker_verbs())
         self._advance_to(WorkerState.BOOTING)
@@ -143,7 +154,8 @@ class Worker:
         Raises:
             BootError, ConfigError: what failed, in one line, and the exit code.
         """
-        self.application = self.load(str(self.settings.wsgi_app))
+        preloaded = self._preloaded
+        self.application = self.load(str(self.settings.wsgi_app)) if preloaded is None else preloaded
 
     def watch(self, fd: int, callback: Callable[[], None]) -> None:
         """Have `callback` called in `serve`, by the main thread, whenever `fd` can be read or its peer has closed."""
@@ -214,11 +226,11 @@ class Worker:
             self.boot()
             if self._hooks is not None:
                 self._hooks.note_boot()
-        except (BootError, ConfigError) as error:
-            return self._failed(error.exit_code, str(error), error.__cause__)
         except BaseException as error:
             # Whatever it was, the arbiter is told, and decides.
-            return self._failed(EXIT_WORKER_BOOT, f"{type(error).__name__}: {error}", error)
+            failure = failure_of(error)
+            self._report(failure)
+            return failure.exit_code
         self.watch(self._inbox.fileno(), self._obey)
         self.watch(self._lifeline, self._orphaned)
         self.watch(self._channel.fileno(), self._hear)
@@ -227,11 +239,6 @@ class Worker:
         self.serve()
         self.log.info("Worker exiting (pid: %s)", os.getpid())
         return EXIT_OK
-
-    def _failed(self, exit_code: int, reason: str, cause: BaseException | None) -> int:
-        text = f"{reason}\n{own_traceback(cause)}" if cause is not None else reason
-        self._report(Report(ReportKind.FAILED, exit_code, text))
-        return exit_code
 
     def _obey(self) -> None:
         for noted in self._inbox.take():
@@ -261,8 +268,9 @@ class Worker:
         if ARE_YOU_THERE in said:
             self._report(Report(ReportKind.ALIVE))
         elif not said:
-            # The arbiter has gone; what follows from it is the lifeline's.
+            # The arbiter has given this worker up, or has gone; what else follows from that is the lifeline's.
             self.unwatch(self._channel.fileno())
+            self.retire()
 
     def _orphaned(self) -> None:
         """The arbiter died: nobody will replace, reload or stop this worker, so it goes, and frees the port."""

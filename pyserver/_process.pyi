@@ -1,0 +1,11 @@
+def become_subreaper() -> bool:
+    """Have orphaned descendants become children of this process; false where the system cannot do that."""
+
+def die_with_parent() -> bool:
+    """Have the kernel kill this process when its parent dies; false where the system cannot do that.
+
+    A child that it forks starts without. A parent that has died already is not noticed: look at `os.getppid`.
+    """
+
+def trim_malloc() -> bool:
+    """Give the free memory at the end and in the middle of the C heap back; whether there was any."""

@@ -1,0 +1,41 @@
+"""What a process asks of its kernel and its C library, and Python does not offer."""
+cdef extern from *:
+    """
+    #include <signal.h>
+    #include <stdlib.h> /* __GLIBC__ */
+    #ifdef __linux__
+    #include <sys/prctl.h>
+    static int pyserver_become_subreaper(void) { return prctl(PR_SET_CHILD_SUBREAPER, 1L, 0L, 0L, 0L) == 0; }
+    static int pyserver_die_with_parent(void) { return prctl(PR_SET_PDEATHSIG, (unsigned long) SIGKILL, 0L, 0L, 0L) == 0; }
+    #else
+    static int pyserver_become_subreaper(void) { return 0; }
+    static int pyserver_die_with_parent(void) { return 0; }
+    #endif
+    #ifdef __GLIBC__
+    #include <malloc.h>
+    static int pyserver_trim_malloc(void) { return malloc_trim(0); }
+    #else
+    static int pyserver_trim_malloc(void) { return 0; }
+    #endif
+    """
+    int pyserver_become_subreaper() nogil
+    int pyserver_die_with_parent() nogil
+    int pyserver_trim_malloc() nogil
+
+
+def become_subreaper() -> bool:
+    """Have orphaned descendants become children of this process; false where the system cannot do that."""
+    return pyserver_become_subreaper() != 0
+
+
+def die_with_parent() -> bool:
+    """Have the kernel kill this process when its parent dies; false where the system cannot do that.
+
+    A child that it forks starts without. A parent that has died already is not noticed: look at `os.getppid`.
+    """
+    return pyserver_die_with_parent() != 0
+
+
+def trim_malloc() -> bool:
+    """Give the free memory at the end and in the middle of the C heap back; whether there was any."""
+    return pyserver_trim_malloc() != 0

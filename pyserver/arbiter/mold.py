@@ -1,0 +1,184 @@
+"""The process that imports the application once and is the image of the workers: its own side.
+
+It forks twice and the process in between exits, so that the worker becomes a child of the arbiter, which is a
+subreaper; `pyserver.arbiter.molds` is the arbiter's side.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import errno
+import gc
+import os
+import signal
+import socket
+from typing import TYPE_CHECKING, NoReturn
+
+from pyserver._process import die_with_parent, trim_malloc
+from pyserver.arbiter.leftovers import leftovers, open_descriptors
+from pyserver.arbiter.molds import DESCRIPTOR, ORDER, REOPEN, Event, EventKind, Mold
+from pyserver.arbiter.spawn import fork_process, live_as_worker, take_first_steps
+from pyserver.errors import EXIT_OK
+from pyserver.identity import become
+from pyserver.signals import SIGNALS
+from pyserver.workers.base import failure_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from pyserver.arbiter.spawn import Closable
+    from pyserver.workers.base import Seat, Worker
+    from pyserver.workers.hooks import WorkerHooks
+
+# A program that a worker starts must not have the channel of another one.
+_FLAGS = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
+
+
+def fork_mold(
+    worker_class: type[Worker],
+    seat: Seat,
+    not_its_own: Iterable[Closable],
+    name: str,
+    hooks_of: Callable[[int, int], WorkerHooks | None],
+) -> Mold:
+    """Start a mold.
+
+    Args:
+        worker_class: of the workers.
+        seat: what each worker is given, but for its slot, its number, its channel, its hooks and the application.
+        not_its_own: what this process has open, and neither the mold nor a worker must have.
+        name: the server's name, for the titles.
+        hooks_of: what calls the hooks in the worker of this slot and number.
+
+    Raises:
+        OSError: the system has no room for another process, or no descriptor for its channel.
+    """
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    try:
+        life = _Life(worker_class, seat, name, theirs, hooks_of)
+        pid = fork_process(lambda mask: life.begin((*not_its_own, ours, seat.channel), mask))
+    except OSError:
+        ours.close()
+        raise
+    finally:
+        theirs.close()
+    return Mold(pid, seat.generation, ours)
+
+
+class _Life:
+    """The mold's own side."""
+
+    def __init__(
+        self,
+        worker_class: type[Worker],
+        seat: Seat,
+        name: str,
+        channel: socket.socket,
+        hooks_of: Callable[[int, int], WorkerHooks | None],
+    ) -> None:
+        self._hooks_of = hooks_of
+        self._worker_class = worker_class
+        self._seat = seat
+        self._name = name
+        self._channel = channel
+
+    def begin(self, not_its_own: Iterable[Closable], mask: Iterable[int]) -> NoReturn:
+        """The whole life of the process, from its first step to its last."""
+        exit_code = EXIT_OK
+        try:
+            take_first_steps("mold", self._seat, not_its_own, self._name)
+            # No terminal and no service manager that signals everybody may take it from the workers to come.
+            for row in SIGNALS:
+                if row.number != signal.SIGCHLD:
+                    signal.signal(row.number, _ignore)
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+            exit_code = self._load()
+            if exit_code == EXIT_OK:
+                self._settle()
+                self._obey()
+        except BaseException:
+            # Nothing may escape: what would go on is a second arbiter.
+            self._seat.log.exception("The mold (pid: %s) crashed", os.getpid())
+        finally:
+            # Without what the application wants to be called at its end: that is for the workers.
+            os._exit(exit_code)
+
+    def _load(self) -> int:
+        before = open_descriptors()
+        try:
+            become(self._seat.settings)
+            # Becoming somebody else takes it back.
+            die_with_parent()
+            application = self._worker_class.load(str(self._seat.settings.wsgi_app))
+        except BaseException as error:
+            # Whatever it was, the arbiter is told, and decides.
+            failure = failure_of(error)
+            self._tell(Event(EventKind.FAILED, number=failure.exit_code, text=failure.text))
+            return failure.exit_code
+        self._seat = dataclasses.replace(self._seat, application=application)
+        self._seat.log.info("Mold (pid: %s) has loaded the application", os.getpid())
+        for one in leftovers(before):
+            self._seat.log.warning("Preload: %s", one)
+        return EXIT_OK
+
+    def _settle(self) -> None:
+        """Leave as little as can be that a worker would write to: each page it writes to becomes its own."""
+        gc.collect()
+        # The collector writes to the head of every object it looks at.
+        gc.freeze()
+        trim_malloc()
+
+    def _obey(self) -> None:
+        # A worker must not run a handler of ours before it has its own.
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, [row.number for row in SIGNALS])
+        self._tell(Event(EventKind.LOADED))
+        while True:
+            data, ancillary, _, _ = self._channel.recvmsg(ORDER.size, socket.CMSG_SPACE(DESCRIPTOR.size), _FLAGS)
+            if not data:
+                return
+            what, slot, number = ORDER.unpack(data)
+            if what == REOPEN:
+                self._seat.log.reopen()
+                continue
+            (descriptor,) = DESCRIPTOR.unpack(ancillary[0][2])
+            with socket.socket(fileno=descriptor) as channel:
+                hooks = self._hooks_of(slot, number)
+                seat = dataclasses.replace(self._seat, slot=slot, number=number, channel=channel, hooks=hooks)
+                self._fork(seat, mask)
+
+    def _fork(self, seat: Seat, mask: Iterable[int]) -> None:
+        try:
+            pid = os.fork()
+            if pid == 0:
+                self._fork_again(seat, mask)
+        except OSError as error:
+            self._tell(Event(EventKind.REFUSED, seat.slot, error.errno or 0))
+            return
+        # An application that ignores the signal has the kernel reap it.
+        with contextlib.suppress(ChildProcessError):
+            if os.waitpid(pid, 0)[1]:
+                self._tell(Event(EventKind.REFUSED, seat.slot, errno.ECHILD))
+
+    def _fork_again(self, seat: Seat, mask: Iterable[int]) -> NoReturn:
+        """In the process between the mold and the worker: its end makes the worker the arbiter's child."""
+        pid = -1
+        try:
+            pid = os.fork()
+            if pid == 0:
+                for row in SIGNALS:
+                    if signal.getsignal(row.number) is _ignore:
+                        signal.signal(row.number, signal.SIG_DFL)
+                live_as_worker(self._worker_class, seat, [self._channel], self._name, mask)
+            self._tell(Event(EventKind.FORKED, seat.slot, pid))
+        except OSError as error:
+            self._tell(Event(EventKind.REFUSED, seat.slot, error.errno or 0))
+        finally:
+            os._exit(EXIT_OK)
+
+    def _tell(self, event: Event) -> None:
+        self._channel.send(event.encoded())
+
+
+def _ignore(number: int, frame: object) -> None:
+    """A handler and not SIG_IGN, which the programs that the application starts would inherit."""
