@@ -4,6 +4,7 @@ from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from pyserver._http cimport Bounds, Chunks, Head, Outcome, Span
 
+from pyserver._system cimport sockaddr_storage
 
 cdef enum SourceKind:
     # What an event of the poller is about.
@@ -119,6 +120,7 @@ cdef struct DeadlineList:
 
 cdef Connection *new_connection(int fd) except NULL
 cdef void free_connection(Connection *connection) noexcept
+cdef void note_peer(Connection *connection, const sockaddr_storage *address) noexcept nogil
 cdef str peer_host(const Connection *connection)
 
 cdef void enlist(DeadlineList *lists, Connection *connection, int reason, int64_t now_ns) noexcept nogil

@@ -23,7 +23,7 @@ from pyserver._http cimport (
     decode_chunks,
     free_head,
 )
-from pyserver._system cimport AF_INET, AF_INET6, inet_ntop
+from pyserver._system cimport AF_INET, AF_INET6, inet_ntop, ntohs, sockaddr_in, sockaddr_in6, sockaddr_storage
 
 cdef extern from "Python.h":
     int _PyBytes_Resize(PyObject **bytes, Py_ssize_t length) except -1
@@ -53,6 +53,18 @@ cdef void free_connection(Connection *connection) noexcept:
     if connection.output != NULL:
         free_output(connection.output)
     free(connection)
+
+
+cdef void note_peer(Connection *connection, const sockaddr_storage *address) noexcept nogil:
+    """Keep who is at the other end; nothing for a Unix socket."""
+    if address.ss_family == AF_INET:
+        connection.family = 4
+        connection.port = ntohs((<sockaddr_in *> address).sin_port)
+        memcpy(connection.address, &(<sockaddr_in *> address).sin_addr, 4)
+    elif address.ss_family == AF_INET6:
+        connection.family = 6
+        connection.port = ntohs((<sockaddr_in6 *> address).sin6_port)
+        memcpy(connection.address, &(<sockaddr_in6 *> address).sin6_addr, 16)
 
 
 cdef str peer_host(const Connection *connection):

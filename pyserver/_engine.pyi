@@ -85,6 +85,11 @@ class Engine(Transport):
         """Call `callback` from the loop whenever `fd` is readable or its other end is closed."""
     def unwatch(self, fd: int) -> None:
         """Call back no more; KeyError if it was not watched."""
+    def guard_listeners(self) -> int:
+        """The address of the C function that closes the listeners in a signal handler, if the application runs then.
+
+        Only where the whole server stops: else others serve the accept queues, and there is no hurry.
+        """
     def retire(self, idle_grace: float = 1.0, takes_queue: bool = True) -> None:
         """Empty the accept queues, then accept no more; answer with `Connection: close` from now on.
 

@@ -7,7 +7,7 @@ the worker.
 from cpython.bytes cimport PyBytes_AS_STRING
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.object cimport PyObject
-from libc.errno cimport EAGAIN, ECONNABORTED, EINTR, EMFILE, ENFILE, ENOMEM, errno
+from libc.errno cimport EAGAIN, ECONNABORTED, EINTR, EMFILE, ENFILE, ENOMEM, ENOTSOCK, errno
 from libc.stdint cimport INT64_MAX, int64_t, uint8_t, uint64_t
 from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcmp, memcpy, memmove, memset, strerror
@@ -18,8 +18,9 @@ from pyserver._connection cimport (
     AWAIT_CLOSE, AWAIT_CONTENT, AWAIT_FIRST_BYTE, AWAIT_HEAD, AWAIT_NEXT_REQUEST, AWAIT_WRITE, BORROWED, COPIED,
     FROM_FILE, LISTENER_SOURCE, RUNNING, SPOOLED, WATCH_SOURCE, Output, Segment, add_borrowed, add_copy, add_range,
     delist, detach, drop_after_head, drop_first, enlist, free_connection, free_content, free_output, free_reader,
-    keep_in_memory, make_room, new_connection, new_content, new_output, next_content, peer_host, take_memory,
+    keep_in_memory, make_room, new_connection, new_content, new_output, next_content, note_peer, peer_host, take_memory,
 )
+from pyserver._doors cimport Taken, add_door, closer, guard_doors, next_taken, take_doors
 from pyserver._http cimport (
     COMPLETE, EXPECTS_CONTINUE, HAS_CHUNKED, NEED_MORE, REFUSED, Fault, append, free_head, head_persists,
     is_begun, parse_head, reset_head,
@@ -32,11 +33,10 @@ from pyserver._response cimport (
 from pyserver._scoreboard cimport Cell
 from pyserver._spool cimport open_spool, write_spool
 from pyserver._system cimport (
-    AF_INET, AF_INET6, ENOBUFS, EPROTO, EWOULDBLOCK, IPPROTO_TCP, MSG_MORE, MSG_NOSIGNAL, POLLIN, POLLOUT, SHUT_RDWR,
-    SHUT_WR, SOL_SOCKET, SO_LINGER, TCP_NODELAY, iovec, linger, msghdr, ntohs, poll, pollfd,
-    pyserver_accept, pyserver_coarse_now_ns, pyserver_descriptor_limit, pyserver_dup, pyserver_now_ns,
-    pyserver_sendfile, pyserver_unix_time_ns, pyserver_unread, pyserver_unsent, recv, send, sendmsg, setsockopt,
-    shutdown, sockaddr_in, sockaddr_in6, sockaddr_storage, socklen_t,
+    ENOBUFS, EPROTO, EWOULDBLOCK, IPPROTO_TCP, MSG_MORE, MSG_NOSIGNAL, POLLIN, POLLOUT, SHUT_RDWR, SHUT_WR, SOL_SOCKET,
+    SO_LINGER, TCP_NODELAY, iovec, linger, msghdr, poll, pollfd, pyserver_accept, pyserver_coarse_now_ns,
+    pyserver_descriptor_limit, pyserver_dup, pyserver_now_ns, pyserver_sendfile, pyserver_unix_time_ns,
+    pyserver_unread, pyserver_unsent, recv, send, sendmsg, setsockopt, shutdown, sockaddr_storage, socklen_t,
 )
 
 from pyserver.refusals import REASONS as _REASONS, REFUSALS as _REFUSALS
@@ -388,7 +388,8 @@ cdef class Engine(Transport):
                 if errno in (EMFILE, ENFILE, ENOBUFS, ENOMEM):
                     self._pause_accepting(errno)
                     return 1
-                if errno not in (EAGAIN, EWOULDBLOCK):
+                # ENOTSOCK: the signal handler has closed it, and the verb will follow.
+                if errno not in (EAGAIN, EWOULDBLOCK, ENOTSOCK):
                     self.log.error("cannot accept connections: %s", strerror(errno).decode())
                     self._pause_accepting(0)
                 return 1
@@ -405,14 +406,7 @@ cdef class Engine(Transport):
     cdef int _adopt(self, int fd, const sockaddr_storage *address, int listener, bint serves) except -1:
         cdef Connection *connection = new_connection(fd)
         connection.listener = <uint8_t> listener
-        if address.ss_family == AF_INET:
-            connection.family = 4
-            connection.port = ntohs((<sockaddr_in *> address).sin_port)
-            memcpy(connection.address, &(<sockaddr_in *> address).sin_addr, 4)
-        elif address.ss_family == AF_INET6:
-            connection.family = 6
-            connection.port = ntohs((<sockaddr_in6 *> address).sin6_port)
-            memcpy(connection.address, &(<sockaddr_in6 *> address).sin6_addr, 16)
+        note_peer(connection, address)
         self.connections += 1
         self.slot.cells[<int> Cell.ACCEPTED] += 1
         self.slot.cells[<int> Cell.CONNECTIONS] = self.connections
@@ -449,6 +443,16 @@ cdef class Engine(Transport):
                 self._poller.add(&self._listeners[at].source, READABLE | EXCLUSIVE)
         return 0
 
+    def guard_listeners(self) -> int:
+        """The address of a C function for a signal handler; see _engine.pyi."""
+        cdef int64_t *cells = self.slot.cells
+        # Only the poller with a descriptor of its own would go on watching a listener that was closed.
+        cdef int at = self._poller.fileno() if self._poller.is_edge_triggered else -1
+        guard_doors(at, &cells[<int> Cell.BUSY_SINCE_NS], &cells[<int> Cell.STOPS])
+        for at in range(self._listener_count):
+            add_door(self._listeners[at].source.fd)
+        return closer()
+
     def retire(self, double idle_grace=1.0, bint takes_queue=True) -> None:
         """Accept no more, and answer with `Connection: close` from now on.
 
@@ -461,13 +465,16 @@ cdef class Engine(Transport):
                 else will: closing the last descriptor of a listener resets them. They are served later, for the
                 sooner the listener is closed, the sooner are new clients refused.
         """
-        cdef int at
-        cdef int reason
+        cdef int at, reason
         cdef Connection *connection
         cdef int64_t latest
+        cdef Taken taken
         if self.is_retiring:
             return
         self.is_retiring = True
+        take_doors()
+        while next_taken(&taken):
+            self._adopt(taken.fd, &taken.peer, taken.door, False)
         for at in range(self._listener_count):
             while takes_queue and not self._accept(&self._listeners[at], False):
                 pass

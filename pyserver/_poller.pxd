@@ -30,3 +30,4 @@ cdef class Poller:
 
 
 cdef Poller new_poller(str name)
+cdef void unwatch_natively(int epoll, int fd) noexcept nogil

@@ -229,3 +229,10 @@ cdef Poller new_poller(str name):
     if name in ("auto", "poll"):
         return PollPoller()
     raise ValueError(f"there is no poller {name!r} on this system")
+
+
+cdef void unwatch_natively(int epoll, int fd) noexcept nogil:
+    """Have an epoll descriptor watch `fd` no more; -1 where there is none. For signal handlers."""
+    cdef epoll_event event
+    if epoll >= 0:
+        epoll_ctl(epoll, EPOLL_CTL_DEL, fd, &event)

@@ -11,6 +11,9 @@ cpdef enum Sender:
     KERNEL = 0
 
 
+ctypedef void (*Reaction)() noexcept nogil
+
+
 cdef struct Note:
     # Each word is changed by atomic operations only.
     int64_t by_processes    # how often a process has sent it since it was last taken

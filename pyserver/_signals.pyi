@@ -13,6 +13,13 @@ def open_notes(wake: int) -> None:
 def catch(number: int) -> None:
     """Take the handler of a signal, below the one that Python knows; OSError when the system does not allow it."""
 
+def react(number: int, function: int) -> None:
+    """Have the handler call a C function, `void function(void)`, which must be async-signal-safe.
+
+    Args:
+        function: its address.
+    """
+
 def note(number: int) -> None:
     """Count a signal as if it had come, from nobody known; for a handler in Python that passes it on."""
 

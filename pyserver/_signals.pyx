@@ -42,6 +42,10 @@ cdef int _wake = -1         # the descriptor that is written to
 cdef int _owner = 0         # the process whose notes these are
 
 
+# Done by the handler itself, before anybody is woken.
+cdef Reaction _reactions[NUMBERS]
+
+
 cdef void _wake_up() noexcept nogil:
     cdef int before = errno
     # A full pipe is readable already, which is all that is wanted.
@@ -61,6 +65,8 @@ cdef void _deliver(int number, siginfo_t *info, void *context) noexcept nogil:
     else:
         __atomic_store_n(&note.sender, info.si_pid if info.si_pid > 0 else <int> Sender.UNKNOWN, ATOMICALLY)
         __atomic_add_fetch(&note.by_processes, 1, ATOMICALLY)
+    if _reactions[number] != NULL:
+        _reactions[number]()
     _wake_up()
 
 
@@ -69,6 +75,7 @@ def open_notes(int wake) -> None:
     cdef int number
     for number in range(NUMBERS):
         take(number)
+        _reactions[number] = NULL
     _wake = wake
     _owner = getpid()
 
@@ -83,6 +90,11 @@ def catch(int number) -> None:
     sigemptyset(&action.sa_mask)
     if sigaction(number, &action, NULL) < 0:
         raise OSError(errno, "sigaction")
+
+
+def react(int number, size_t function) -> None:
+    _check(number)
+    _reactions[number] = <Reaction> function
 
 
 def note(int number) -> None:

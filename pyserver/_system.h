@@ -47,6 +47,11 @@ static inline int pyserver_accept(int listener, struct sockaddr_storage *address
 #endif
 }
 
+static inline int pyserver_peer(int fd, struct sockaddr_storage *address) {
+    socklen_t size = sizeof *address;
+    return getpeername(fd, (struct sockaddr *) address, &size);
+}
+
 static inline ssize_t pyserver_sendfile(int to, int file, off_t offset, size_t length) {
 #if defined(__linux__)
     return sendfile(to, file, &offset, length < 0x7ffff000 ? length : 0x7ffff000);

@@ -36,6 +36,7 @@ cdef extern from "_system.h":
     int poll(pollfd *fds, unsigned long count, int timeout) nogil
     uint16_t ntohs(uint16_t value) nogil
     Py_ssize_t recv(int fd, void *data, size_t length, int flags) nogil
+    int pyserver_peer(int fd, sockaddr_storage *address) nogil
     Py_ssize_t send(int fd, const void *data, size_t length, int flags) nogil
     Py_ssize_t sendmsg(int fd, const msghdr *message, int flags) nogil
     int shutdown(int fd, int how) nogil

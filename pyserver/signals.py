@@ -6,7 +6,7 @@ import os
 import signal
 from typing import TYPE_CHECKING, NamedTuple
 
-from pyserver._signals import Sender, catch, note, open_notes, take
+from pyserver._signals import Sender, catch, note, open_notes, react, take
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -108,6 +108,12 @@ class SignalInbox:
                 last = sender if by_processes else Sender.KERNEL
                 found.append(Noted(number, verb, by_processes + by_kernel, last))
         return found
+
+    def react(self, verb: str, function: int) -> None:
+        """Have the handlers of the signals with this verb call the C function at that address themselves."""
+        for number, carried in self._verbs.items():
+            if carried == verb:
+                react(number, function)
 
     def close(self) -> None:
         """Note nothing any more: the signals have the system's default actions again."""

@@ -21,6 +21,7 @@ LAYERS = [
     {"_wsgi"},
     {"_engine"},
     {"_exchange"},
+    {"_doors"},
     {"_poller"},
     {"_connection"},
     {"_response"},

@@ -208,6 +208,10 @@ class Worker:
         """Verb: open the log files anew, after they were renamed; a subclass adds its own."""
         self.log.reopen()
 
+    def react(self, verb: str, function: int) -> None:
+        """Have the signal handler of a verb call the C function at that address, whatever the main thread does."""
+        self._inbox.react(verb, function)
+
     def ask_for_replacement(self) -> None:
         """Tell the arbiter to start a successor; it retires this worker when that one is ready."""
         self._report(Report(ReportKind.REPLACE_ME))

@@ -31,6 +31,7 @@ class SyncWorker(Worker):
         super().boot()
         self._access = open_access_log(self)
         self._engine = build_engine(self, self._access, multithread=False)
+        self.react("retire", self._engine.guard_listeners())
         if self.settings.max_requests:
             # Workers that were started together are not to be replaced together.
             jitter = int.from_bytes(os.urandom(8), "big") % (self.settings.max_requests_jitter + 1)

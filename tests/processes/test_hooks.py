@@ -275,6 +275,7 @@ def test_what_a_hook_puts_into_the_environment_survives_a_refused_reload(site):
     site.configure(source, "workers = 0")
     server.send_signal(signal.SIGHUP)
     site.says("The reload is refused")
+    server.get("/")
     (before,) = server.workers()
     os.kill(before, signal.SIGKILL)
     eventually(lambda: server.workers() not in ([], [before]))

@@ -76,6 +76,64 @@ def test_term_refuses_new_connections_as_soon_as_nothing_runs(serve, gate):
     assert server.wait() == 0
 
 
+@pytest.mark.parametrize("poller", ["epoll", "poll"])
+def test_term_refuses_new_connections_while_every_worker_runs_a_request(serve, gate, poller):
+    server = serve(GATED, "--poller", poller)
+    with begin_waiting(server) as client:
+        server.send_signal(signal.SIGTERM)
+        eventually(lambda: refuses(server))
+        gate()
+        assert client.receive_response().content == b"hello"
+    assert server.wait() == 0
+
+
+@pytest.mark.parametrize("poller", ["epoll", "poll"])
+def test_term_answers_those_that_wait_behind_a_request(serve, gate, poller):
+    server = serve(GATED, "--poller", poller)
+    with begin_waiting(server) as client:
+        behind = [server.client() for _ in range(20)]
+        for one in behind:
+            one.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        server.send_signal(signal.SIGTERM)
+        eventually(lambda: refuses(server))
+        gate()
+        assert client.receive_response().content == b"hello"
+        assert [one.receive_response().content for one in behind] == [b"hello"] * 20
+        for one in behind:
+            one.close()
+    assert server.wait() == 0
+
+
+def test_a_file_that_the_application_opens_while_the_server_stops_is_its_own(serve, gate):
+    server = serve("""
+        import os
+
+        os.path.exists("gate") or os.mkfifo("gate")
+
+        def application(environ, start_response):
+            start_response("200 OK", [("Content-Type", "text/plain")])
+            yield b"begun "
+            with open("gate") as gate:
+                gate.read()
+            kept.append(open("kept", "w"))
+            yield str(kept[0].fileno()).encode()
+            import atexit
+            atexit.register(lambda: (kept[0].write("still open"), kept[0].close()))
+
+        kept = []
+    """)
+    with server.client() as client:
+        client.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        received = b""
+        while b"begun" not in received:
+            received += client.receive(1)
+        server.send_signal(signal.SIGTERM)
+        eventually(lambda: refuses(server))
+        gate()
+        assert server.wait() == 0
+    assert (server.directory / "kept").read_text() == "still open"
+
+
 def test_term_does_not_wait_beyond_the_graceful_timeout(serve):
     server = serve(GATED, "--graceful-timeout", "0.2")
     with begin_waiting(server):
