@@ -101,3 +101,9 @@ class WSGIGateway(Gateway):
         trusts: Callable[[str], bool] | None = None,
         variables: Mapping[str, object] | None = None,
     ) -> None: ...
+
+class WatchedGateway(WSGIGateway):
+    """A gateway that tells its application when a response is complete; its arguments are those of WSGIGateway.
+
+    The application has a method note_end(status, sent): the status code, and how many bytes the content has.
+    """

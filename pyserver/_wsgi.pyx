@@ -619,6 +619,19 @@ cdef class WSGIGateway(Gateway):
         return exchange.fail()
 
 
+cdef class WatchedGateway(WSGIGateway):
+    """A gateway that tells its application when a response is complete; its arguments are those of WSGIGateway.
+
+    The application has a method note_end(status, sent): the status code, and how many bytes the content has.
+    """
+
+    cdef int run(self, Exchange exchange) except -1:
+        """Serve the request, and tell."""
+        WSGIGateway.run(self, exchange)
+        self._application.note_end(exchange.response.status, exchange.response.sent)
+        return self._leave_if_child(None)
+
+
 cdef bint is_plain_file(object file) except -1:
     """Whether read() gives what the descriptor gives: not so with gzip.GzipFile, nor with text.
 

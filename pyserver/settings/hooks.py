@@ -104,6 +104,14 @@ class Hooks:
         None, **_called_with("worker"),
         help="In the worker, when the application is loaded. When it raises, the worker has failed to boot.",
     )
+    pre_request: Hook | None = setting(
+        None, **_called_with("worker", "req"),
+        help="In the worker, before the application is called. When it raises, the answer is 500.",
+    )
+    post_request: Hook | None = setting(
+        None, **_called_with("worker", "req", "environ", "resp", fewest=2),
+        help="In the worker, when the response is complete. It may take the first two, three or all four.",
+    )
     worker_int: Hook | None = setting(
         None, **_called_with("worker"),
         help="In the worker, when INT or QUIT tells it to leave at once.",

@@ -50,8 +50,6 @@ UNAVAILABLE: dict[str, tuple[str, ...]] = {
     "do_handshake_on_connect": ("--do-handshake-on-connect",),
     "ciphers": ("--ciphers",),
     "pre_exec": (),
-    "pre_request": (),
-    "post_request": (),
     "ssl_context": (),
     "reuse_port": ("--reuse-port",),
     "paste": ("--paste", "--paster"),

@@ -140,7 +140,7 @@ class Worker:
         self.application: Application
         self._lifeline = seat.lifeline
         self._channel = seat.channel
-        self._hooks = seat.hooks
+        self.hooks = seat.hooks
         self._preloaded = seat.application
         # Before the application is loaded: what it does with signals on its own is left to it, as gunicorn does.
         self._inbox = SignalInbox(worker_verbs())
@@ -224,12 +224,12 @@ class Worker:
         """The whole life of the process; called once, by the arbiter's child. Returns the exit code."""
         os.environ["PYSERVER_SLOT"] = str(self.number)
         try:
-            if self._hooks is not None:
-                self._hooks.note_fork(self)
+            if self.hooks is not None:
+                self.hooks.note_fork(self)
             become(self.settings)
             self.boot()
-            if self._hooks is not None:
-                self._hooks.note_boot()
+            if self.hooks is not None:
+                self.hooks.note_boot()
         except BaseException as error:
             # Whatever it was, the arbiter is told, and decides.
             failure = failure_of(error)
@@ -252,8 +252,8 @@ class Worker:
                 case "retire":
                     self.retire()
                 case "quit":
-                    if self._hooks is not None:
-                        self._hooks.note_quit()
+                    if self.hooks is not None:
+                        self.hooks.note_quit()
                     if not self.is_retiring:
                         # Whoever said so: that it ends now is no accident.
                         self._report(Report(ReportKind.RETIRING))

@@ -10,7 +10,7 @@ from pyserver._access import AccessLog, check_access_log
 from pyserver._connection import Durations
 from pyserver._engine import Buffers, Engine
 from pyserver._http import Limits
-from pyserver._wsgi import WSGIGateway
+from pyserver._wsgi import WatchedGateway, WSGIGateway
 from pyserver.workers.peers import TrustedPeers
 
 if TYPE_CHECKING:
@@ -82,8 +82,10 @@ def _limits(settings: Settings) -> Limits:
 
 def _gateway(worker: Worker, multithread: bool) -> WSGIGateway:
     settings = worker.settings
-    return WSGIGateway(
-        worker.application,
+    watched = worker.hooks.watch_requests(worker.application) if worker.hooks is not None else None
+    make = WSGIGateway if watched is None else WatchedGateway
+    return make(
+        watched or worker.application,
         [_server(listener) for listener in worker.listeners],
         log=worker.log,
         software=_SOFTWARE,

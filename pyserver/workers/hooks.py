@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from pyserver.settings.model import Settings
     from pyserver.workers.app import Application
     from pyserver.workers.base import Worker
+    from pyserver.workers.requests import WatchedApplication
 
 
 class Configuration:
@@ -150,6 +151,15 @@ class WorkerHooks:
         if self._settings.post_worker_init is not None:
             with booting("post_worker_init"):
                 self._settings.post_worker_init(self._worker)
+
+    def watch_requests(self, application: Application) -> WatchedApplication | None:
+        """The application with the hooks of requests around it; None without any."""
+        before, after = self._settings.pre_request, self._settings.post_request
+        if before is None and after is None:
+            return None
+        from pyserver.workers.requests import WatchedApplication
+
+        return WatchedApplication(application, self._worker, before, after)
 
     def note_quit(self) -> None:
         """It was told to leave at once."""

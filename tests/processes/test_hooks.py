@@ -54,6 +54,11 @@ class Site:
         self.server = self._start(APPLICATION, *arguments)
         return self.server
 
+    def serve_until_ready(self, *arguments):
+        self.serve(*arguments)
+        assert self.server.get().status == 200
+        return self.server
+
     def record(self):
         path = self.directory / "record"
         return path.read_text().splitlines() if path.exists() else []
@@ -188,7 +193,7 @@ def test_a_hook_of_the_worker_that_raises_is_a_failed_boot(site, hook, raised):
 )
 def test_a_hook_of_the_arbiter_that_raises_is_logged_and_the_server_goes_on(site, hook, raised):
     site.configure(f"def {hook}:\n    raise {raised}('no luck')")
-    assert site.serve().get().status == 200
+    site.serve_until_ready()
     name = hook.partition("(")[0]
     site.says(f"The hook {name} raised {raised}: no luck\nTraceback")
 
@@ -206,7 +211,7 @@ def test_hooks_that_raise_do_not_hinder_a_reload_or_a_stop(site):
             )
         )
     )
-    server = site.serve()
+    server = site.serve_until_ready()
     before = server.workers()
     server.send_signal(signal.SIGHUP)
     eventually(lambda: server.workers() and not set(before) & set(server.workers()), 10)
@@ -271,7 +276,7 @@ def test_hooks_that_come_with_a_reload_know_the_workers_before_it(site):
 def test_what_a_hook_puts_into_the_environment_survives_a_refused_reload(site):
     source = "import os\ndef when_ready(server):\n    os.environ['FROM_A_HOOK'] = 'kept'\n"
     site.configure(source)
-    server = site.serve()
+    server = site.serve_until_ready()
     site.configure(source, "workers = 0")
     server.send_signal(signal.SIGHUP)
     site.says("The reload is refused")
@@ -314,8 +319,7 @@ def test_worker_int_can_print_the_stacks_of_all_threads(site):
             worker.log.info("\\n".join(code))
         """
     )
-    server = site.serve()
-    server.get()
+    server = site.serve_until_ready()
     assert server.stop(signal.SIGINT) == 0
     assert "worker received INT or QUIT signal" in server.log()
     assert "# Thread: MainThread(" in server.log()
@@ -335,7 +339,7 @@ def test_worker_abort_runs_in_a_worker_whose_request_is_over_its_time(site):
             record("child_exit", worker.pid)
         """,
     )
-    server = site.serve()
+    server = site.serve_until_ready()
     (before,) = server.workers()
     with server.client() as client:
         client.send(b"GET /hang HTTP/1.1\r\nHost: a\r\n\r\n")
@@ -361,7 +365,7 @@ def test_child_exit_runs_for_a_worker_that_was_killed(site):
             multiprocess.mark_process_dead(worker.pid)
         """
     )
-    server = site.serve()
+    server = site.serve_until_ready()
     (before,) = server.workers()
     gauge = site.directory / f"gauge_live_{before}.db"
     eventually(gauge.exists)
@@ -407,6 +411,55 @@ def test_worker_ids_that_are_handed_out_by_hooks(site):
     site.says("Generation 2 is ready")
     eventually(lambda: ids() == {b"1", b"2"}, 10)
     assert "raised" not in server.log()
+
+
+REQUEST_HOOKS = """
+    def pre_request(worker, req):
+        record("pre", worker.nr, req.method, req.uri, req.path, req.query, req.version, dict(req.headers).get("X-A"))
+        assert req.path != "/refused", "no"
+    def post_request(worker, req, environ, resp):
+        record("post", req.path, environ["PATH_INFO"], resp.status, resp.status_code, resp.sent, len(resp.headers))
+    """
+
+
+def test_hooks_of_a_request_see_it_and_its_response(site):
+    site.configure(RECORDER, REQUEST_HOOKS)
+    server = site.serve()
+    with server.client() as client:
+        assert client.request("GET", "/a%20b?c=d", [("X-A", "1")]).status == 200
+        assert client.request("HEAD", "/PYSERVER_SLOT").status == 200
+    eventually(lambda: len(site.record()) == 4)
+    assert site.record() == [
+        "pre 0 GET /a%20b?c=d /a%20b c=d (1, 1) 1",
+        "post /a%20b /a b 200 OK 200 4 1",
+        "pre 1 HEAD /PYSERVER_SLOT /PYSERVER_SLOT  (1, 1) None",
+        "post /PYSERVER_SLOT /PYSERVER_SLOT 200 OK 200 0 1",
+    ]
+
+
+def test_pre_request_that_raises_is_answered_with_500(site):
+    site.configure(RECORDER, REQUEST_HOOKS)
+    server = site.serve()
+    assert server.get("/refused").status == 500
+    assert server.get().status == 200
+    assert "AssertionError: no" in server.log()
+    assert "post /refused /refused 500 500 22 0" in site.record()
+
+
+def test_post_request_that_raises_is_logged_after_the_response(site):
+    site.configure("def post_request(worker, req):\n    raise SystemExit(1)")
+    server = site.serve()
+    with server.client() as client:
+        assert [client.request("GET").status for _ in range(3)] == [200, 200, 200]
+    assert server.log().count("The hook post_request raised SystemExit: 1") == 3
+
+
+def test_a_worker_that_is_told_to_be_alive_no_more_is_replaced(site):
+    site.configure("def post_request(worker, req):\n    worker.alive = False")
+    server = site.serve()
+    before = server.workers()
+    assert server.get().status == 200
+    eventually(lambda: server.workers() and not set(before) & set(server.workers()), 10)
 
 
 def test_what_a_hook_sets_on_a_worker_stays_there_and_harms_nothing(site):
@@ -496,4 +549,4 @@ def test_without_hooks_nothing_of_theirs_is_loaded(site):
     site.server = site._serve("what_is_loaded:application")
     modules = site.server.get().content.decode().split()
     assert "pyserver.arbiter.hooks" in modules
-    assert not {"pyserver.arbiter.server", "pyserver.workers.hooks"} & set(modules)
+    assert not {"pyserver.arbiter.server", "pyserver.workers.hooks", "pyserver.workers.requests"} & set(modules)

@@ -41,6 +41,8 @@ def test_the_hooks_are_those_of_gunicorn():
         "pre_fork": "(server, worker)",
         "post_fork": "(server, worker)",
         "post_worker_init": "(worker)",
+        "pre_request": "(worker, req)",
+        "post_request": "(worker, req, environ, resp)",
         "worker_int": "(worker)",
         "worker_abort": "(worker)",
         "worker_exit": "(server, worker)",
@@ -111,6 +113,10 @@ def test_a_hook_is_whatever_can_be_called_with_its_arguments(load, source):
         ),
         ("on_exit = 'os.sep'", "gunicorn.conf.py:1: on_exit is 'os.sep', not a function"),
         (
+            "def f(worker): ...\npost_request = f",
+            "gunicorn.conf.py:2: post_request is the function f, but it is called with (worker, req, environ, resp)",
+        ),
+        (
             "async def on_exit(server): ...",
             "gunicorn.conf.py:1: on_exit is the function on_exit, but it is asynchronous, and a hook is not awaited",
         ),
@@ -122,6 +128,25 @@ def test_a_hook_that_cannot_be_called_is_refused_in_one_line(load, source, messa
 
 def test_a_keyword_that_cannot_be_called_is_refused(load):
     assert refusal(load, "", when_ready=print.__name__).startswith("run(): when_ready is 'print', which cannot")
+
+
+@pytest.mark.parametrize("count", [2, 3, 4])
+def test_post_request_is_given_as_many_arguments_as_it_takes(load, count):
+    names = ", ".join(["worker", "req", "environ", "resp"][:count])
+    hook = load(f"def post_request({names}): return [{names}]").settings.post_request
+    assert hook(1, 2, 3, 4) == [1, 2, 3, 4][:count]
+
+
+@pytest.mark.parametrize(
+    ("source", "count"),
+    [
+        ("post_request = lambda *arguments: arguments", 4),
+        ("post_request = lambda worker, req, environ=None: (worker, req, environ)", 3),
+        ("import functools\npost_request = functools.partial(lambda *arguments: arguments[1:], 0)", 4),
+    ],
+)
+def test_post_request_is_given_all_that_it_can_take(load, source, count):
+    assert load(source).settings.post_request(1, 2, 3, 4) == (1, 2, 3, 4)[:count]
 
 
 def test_settings_know_whether_there_are_hooks(load):
