@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import stat
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
@@ -93,13 +94,23 @@ def ask_as_worker(settings: Settings, question: Callable[[], str]) -> str:
     if identity_of(settings) is None:
         return question()
     read_end, write_end = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        _answer(settings, question, write_end)
-    os.close(write_end)
+    # The child has handlers and pipes of ours: what a terminal sends to both would be noted twice.
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    try:
+        pid = os.fork()
+        if pid == 0:
+            _answer(settings, question, write_end)
+    except OSError:
+        os.close(read_end)
+        raise
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        os.close(write_end)
     with open(read_end, encoding="utf-8") as answer:
-        refused, _, text = answer.read(_ANSWER_LENGTH).partition("\n")
+        refused, is_answered, text = answer.read(_ANSWER_LENGTH).partition("\n")
     os.waitpid(pid, 0)
+    if not is_answered:
+        refused, text = "user", "the process that tried to become what workers will be has ended without an answer"
     if refused:
         raise IdentityError(refused, text)
     return text

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, TypeVar
 import pyserver
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
 _T = TypeVar("_T")
 Address = tuple[str, int] | str
@@ -83,6 +83,7 @@ class Server:
         bind: where to listen; port 0 is any free one, and None leaves it to a config file.
         stderr: the standard error, where it is not the log.
         passed: sockets that the server is started with, as a service manager does; by name.
+        through: a command that runs the server as its child, and that signals go to then.
     """
 
     def __init__(
@@ -94,6 +95,7 @@ class Server:
         bind: str | None = "127.0.0.1:0",
         stderr: int | None = None,
         passed: Mapping[str, socket.socket] | None = None,
+        through: Sequence[str] = (),
     ) -> None:
         binds = [argument for argument in arguments if argument.startswith(("-b", "--bind"))]
         if bind is not None and not binds:
@@ -102,7 +104,7 @@ class Server:
         self.directory = directory
         self.addresses: list[Address] = []
         self._log_path = _unused_path(directory, "server.log")
-        command = [sys.executable, "-m", "pyserver", *arguments, application]
+        command = [*through, sys.executable, "-m", "pyserver", *arguments, application]
         numbers = [own.fileno() for own in passed.values()] if passed else []
         if passed:
             command = [sys.executable, "-c", _ACTIVATE, ":".join(passed), ",".join(map(str, numbers)), *command]

@@ -32,7 +32,11 @@ def open_access_log(worker: Worker) -> AccessLog | None:
         ConfigError: it cannot be opened, or its format is wrong.
     """
     settings = worker.settings
-    return AccessLog(settings.accesslog, settings.access_log_format, worker.log) if settings.accesslog else None
+    if not settings.accesslog:
+        return None
+    # To open the pipe of somebody else, as a container's standard output is, a worker that is not root has no right.
+    path = "-" if settings.accesslog == "/dev/stdout" else settings.accesslog
+    return AccessLog(path, settings.access_log_format, worker.log)
 
 
 def build_engine(worker: Worker, access: AccessLog | None, *, multithread: bool) -> Engine:

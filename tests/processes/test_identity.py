@@ -62,8 +62,9 @@ def answer(server, target="/"):
 
 
 @needs_root
-def test_workers_have_switched_before_the_application_is_imported(serve):
-    server = serve(APPLICATION, "--user", "nobody", env={"HOME": "/root"})
+@pytest.mark.parametrize("arguments", [(), ("--preload",)])
+def test_workers_have_switched_before_the_application_is_imported(serve, arguments):
+    server = serve(APPLICATION, "--user", "nobody", *arguments, env={"HOME": "/root"})
     ids, pid, home = answer(server)
     assert ids == ((NOBODY.pw_uid,) * 3, (NOBODY.pw_gid,) * 3, [])
     assert home == "/root"
@@ -105,6 +106,13 @@ def test_log_files_of_a_directory_of_root_are_written_before_and_after_a_rotatio
     eventually(lambda: all(log.exists() and owner_of(log)[0] == NOBODY.pw_uid for log in logs))
     eventually(lambda: server.get("/after") and "/after" in logs[0].read_text())
     assert "cannot open" not in server.log() + (tmp_path / "error.log.1").read_text()
+
+
+@needs_root
+def test_standard_output_can_be_the_access_log_whoever_opened_it(serve):
+    server = serve(APPLICATION, "-u", "nobody", "--access-logfile", "/dev/stdout")
+    server.get("/seen")
+    eventually(lambda: "GET /seen" in server.log())
 
 
 @needs_root
