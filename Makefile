@@ -21,7 +21,7 @@ SOAK_SECONDS ?= 600
 BIN := .venv/bin
 SOURCES := setup.py pyproject.toml $(wildcard pyserver/*.pyx pyserver/*.pxd pyserver/*.h)
 # The tests of the compiled core that start no server.
-CORE_TESTS := $(wildcard tests/http tests/connection)
+CORE_TESTS := $(wildcard tests/http tests/connection) tests/test_signals.py
 FUZZER := tests/fuzz_http.py
 SOAK := SOAK_SECONDS=$(SOAK_SECONDS) $(BIN)/pytest -s -m soak tests/soak
 PIP_INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check
