@@ -224,8 +224,9 @@ class Crew:
             return None
         if not mold.loaded_at_ns:
             return None
-        hooks.note_fork(seat.slot, seat.number)
-        return 0 if mold.ask(seat.slot, seat.number, seat.channel) else None
+        worker_hooks = hooks.note_fork(seat.slot, seat.number)
+        notes = b"" if worker_hooks is None else worker_hooks.notes()
+        return 0 if mold.ask(seat.slot, seat.number, seat.channel, notes) else None
 
     def _can_adopt(self, log: ErrorLog) -> bool:
         """Whether the children of a mold can become ours."""

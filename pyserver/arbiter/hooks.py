@@ -83,13 +83,13 @@ class Hooks:
             self.call("pre_fork", self._server.worker_in(slot))
         return hooks
 
-    def of_worker(self, slot: int, number: int) -> WorkerHooks | None:
-        """What calls the hooks in a worker, if there are any."""
+    def of_worker(self, slot: int, number: int, notes: bytes = b"") -> WorkerHooks | None:
+        """What calls the hooks in a worker, if there are any; with the notes of the arbiter's in a mold."""
         if not self._settings.has_hooks:
             return None
         from pyserver.workers.hooks import WorkerHooks
 
-        return WorkerHooks(self._settings, self._server, self._server.new_worker(slot, number))
+        return WorkerHooks(self._settings, self._server, self._server.new_worker(slot, number), notes)
 
     def note_end(self, member: Member) -> None:
         """A worker has ended and is off the roster."""

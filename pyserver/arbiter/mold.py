@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from pyserver.workers.base import Seat, Worker
     from pyserver.workers.hooks import WorkerHooks
 
+_LONGEST_ORDER = 65_536
 # A program that a worker starts must not have the channel of another one.
 _FLAGS = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
 
@@ -40,7 +41,7 @@ def fork_mold(
     seat: Seat,
     not_its_own: Iterable[Closable],
     name: str,
-    hooks_of: Callable[[int, int], WorkerHooks | None],
+    hooks_of: Callable[[int, int, bytes], WorkerHooks | None],
 ) -> Mold:
     """Start a mold.
 
@@ -49,7 +50,7 @@ def fork_mold(
         seat: what each worker is given, but for its slot, its number, its channel, its hooks and the application.
         not_its_own: what this process has open, and neither the mold nor a worker must have.
         name: the server's name, for the titles.
-        hooks_of: what calls the hooks in the worker of this slot and number.
+        hooks_of: what calls the hooks in the worker of this slot and number, with their notes.
 
     Raises:
         OSError: the system has no room for another process, or no descriptor for its channel.
@@ -75,7 +76,7 @@ class _Life:
         seat: Seat,
         name: str,
         channel: socket.socket,
-        hooks_of: Callable[[int, int], WorkerHooks | None],
+        hooks_of: Callable[[int, int, bytes], WorkerHooks | None],
     ) -> None:
         self._hooks_of = hooks_of
         self._worker_class = worker_class
@@ -134,16 +135,16 @@ class _Life:
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, [row.number for row in SIGNALS])
         self._tell(Event(EventKind.LOADED))
         while True:
-            data, ancillary, _, _ = self._channel.recvmsg(ORDER.size, socket.CMSG_SPACE(DESCRIPTOR.size), _FLAGS)
+            data, ancillary, _, _ = self._channel.recvmsg(_LONGEST_ORDER, socket.CMSG_SPACE(DESCRIPTOR.size), _FLAGS)
             if not data:
                 return
-            what, slot, number = ORDER.unpack(data)
+            what, slot, number = ORDER.unpack_from(data)
             if what == REOPEN:
                 self._seat.log.reopen()
                 continue
             (descriptor,) = DESCRIPTOR.unpack(ancillary[0][2])
             with socket.socket(fileno=descriptor) as channel:
-                hooks = self._hooks_of(slot, number)
+                hooks = self._hooks_of(slot, number, data[ORDER.size :])
                 seat = dataclasses.replace(self._seat, slot=slot, number=number, channel=channel, hooks=hooks)
                 self._fork(seat, mask)
 

@@ -24,7 +24,7 @@ from pyserver.workers.base import Report, ReportKind
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
-ORDER = struct.Struct("!cII")  # what, slot, number
+ORDER = struct.Struct("!cII")  # what, slot, number; followed by what the hooks have to say to the worker
 FORK = b"f"  # comes with a descriptor
 REOPEN = b"r"
 DESCRIPTOR = struct.Struct("i")
@@ -96,8 +96,8 @@ class Mold:
         """Readable when the mold has said something, or has ended."""
         return self._channel.fileno()
 
-    def ask(self, slot: int, number: int, channel: socket.socket) -> bool:
-        """Have it fork a worker with that end of a channel; it answers FORKED or REFUSED.
+    def ask(self, slot: int, number: int, channel: socket.socket, notes: bytes = b"") -> bool:
+        """Have it fork a worker with that end of a channel, and these notes of hooks; it answers FORKED or REFUSED.
 
         Returns:
             False when it cannot be asked now: it is about to be found dead, or many orders wait.
@@ -107,7 +107,7 @@ class Mold:
         """
         rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, DESCRIPTOR.pack(channel.fileno()))]
         try:
-            self._channel.sendmsg([ORDER.pack(FORK, slot, number)], rights)
+            self._channel.sendmsg([ORDER.pack(FORK, slot, number), notes], rights)
         except (BlockingIOError, ConnectionError):
             return False
         self.ordered.add(slot)

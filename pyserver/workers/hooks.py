@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from pyserver.workers.requests import WatchedApplication
 
 
+_LONGEST_NOTES = 32_768
+
+
 class Configuration:
     """`cfg` in a hook: each setting by its name, lists as lists."""
 
@@ -80,6 +83,11 @@ class HookedWorker:
         self.max_requests = settings.max_requests or sys.maxsize
         self.tmp = _Heartbeat()
         self._life = Life()
+        self._own = frozenset(vars(self))
+
+    def kept(self) -> dict[str, object]:
+        """What hooks have set on it beside what was there."""
+        return {name: value for name, value in vars(self).items() if name not in self._own and name != "_own"}
 
     def lead(self, life: Life) -> None:
         """Show this life from now on."""
@@ -132,16 +140,38 @@ class WorkerHooks:
         settings: that the worker was forked with.
         server: what a hook gets as `server`.
         worker: what it gets as `worker`.
+        notes: what hooks have set on `worker` in the arbiter, where the process is no copy of the arbiter.
     """
 
-    def __init__(self, settings: Settings, server: object, worker: HookedWorker) -> None:
+    def __init__(self, settings: Settings, server: object, worker: HookedWorker, notes: bytes = b"") -> None:
         self._settings = settings
         self._server = server
         self._worker = worker
+        self._notes = notes
+
+    def notes(self) -> bytes:
+        """What hooks have set on `worker`, for a worker that is forked by somebody else."""
+        kept = self._worker.kept()
+        if not kept:
+            return b""
+        import pickle
+
+        try:
+            notes = pickle.dumps(kept)
+            if len(notes) > _LONGEST_NOTES:
+                raise ValueError(f"it takes {len(notes)} bytes, more than {_LONGEST_NOTES}")
+        except Exception as error:  # Any class: what a hook has set there may be anything.
+            self._worker.log.error("What hooks have set on a worker cannot be given to it: %s", error)
+            return b""
+        return notes
 
     def note_fork(self, worker: Worker) -> None:
         """The process is there; raises BootError when post_fork does."""
         self._worker.lead(_Served(worker))
+        if self._notes:
+            import pickle
+
+            vars(self._worker).update(pickle.loads(self._notes))
         if self._settings.post_fork is not None:
             with booting("post_fork"):
                 self._settings.post_fork(self._server, self._worker)

@@ -72,7 +72,8 @@ def site(serve, start, tmp_path):
     return Site(serve, start, tmp_path)
 
 
-def test_each_hook_runs_in_its_process_and_in_the_order_of_gunicorn(site):
+@pytest.mark.parametrize("preload", ["--preload", "--no-preload-app"])
+def test_each_hook_runs_in_its_process_and_in_the_order_of_gunicorn(site, preload):
     site.configure(
         RECORDER,
         """
@@ -96,7 +97,7 @@ def test_each_hook_runs_in_its_process_and_in_the_order_of_gunicorn(site):
             record("on_exit", where(server))
         """,
     )
-    server = site.serve()
+    server = site.serve(preload)
     assert server.get().status == 200
     assert server.stop() == 0
     assert site.record() == [
@@ -376,7 +377,8 @@ def test_child_exit_runs_for_a_worker_that_was_killed(site):
     eventually((site.directory / f"gauge_live_{after}.db").exists)
 
 
-def test_worker_ids_that_are_handed_out_by_hooks(site):
+@pytest.mark.parametrize("preload", ["--preload", "--no-preload-app"])
+def test_worker_ids_that_are_handed_out_by_hooks(site, preload):
     # A recipe that many have copied, unchanged.
     site.configure(
         """
@@ -399,7 +401,7 @@ def test_worker_ids_that_are_handed_out_by_hooks(site):
             os.environ["APP_WORKER_ID"] = str(worker._worker_id)
         """
     )
-    server = site.serve("-w", "2", "--max-requests", "3")
+    server = site.serve(preload, "-w", "2", "--max-requests", "3")
 
     def ids():
         return {server.get("/APP_WORKER_ID").content for _ in range(8)}
@@ -478,6 +480,19 @@ def test_what_a_hook_sets_on_a_worker_stays_there_and_harms_nothing(site):
     assert server.get("/PYSERVER_SLOT").content == b"0"
     server.stop()
     assert site.record() == ["a b c d", "a b c d"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a mold needs a subreaper")
+def test_what_cannot_be_given_to_a_preloaded_worker_is_named(site):
+    site.configure(
+        """
+        import threading
+        def pre_fork(server, worker):
+            worker.lock = threading.Lock()
+        """
+    )
+    assert site.serve("--preload").get().status == 200
+    site.says("What hooks have set on a worker cannot be given to it: cannot pickle")
 
 
 def test_when_ready_can_start_a_thread(site):
