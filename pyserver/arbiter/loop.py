@@ -145,6 +145,7 @@ class Arbiter:
 
     def _start(self) -> None:
         current = self._reloads.current
+        self._reloads.watch(self._poll)
         self._reloads.open(current)
         # Before anything is said: who reads that we listen may send a signal at once.
         self._inbox = SignalInbox(arbiter_verbs())
@@ -214,6 +215,7 @@ class Arbiter:
             self._hear(member, now_ns)
         if self._settings.max_worker_memory:
             self._crew.weigh(now_ns, self._settings.max_worker_memory)
+        self._reloads.note_changes(now_ns)
         if self._stop_at_ns is not None and now_ns >= self._stop_at_ns:
             self._begin_stop(Stop.GRACEFUL)
         if self._reloads.at_ns is not None and now_ns >= self._reloads.at_ns and self._reloads.run(now_ns):
@@ -293,6 +295,10 @@ class Arbiter:
             if report.kind is ReportKind.LOADED:
                 self._log.debug("Worker (pid:%s) is ready", member.pid)
                 self._note_ready(member.generation)
+                if report.text:
+                    self._reloads.note_explained(member.generation, report.text)
+            elif report.kind is ReportKind.SOURCES:
+                self._reloads.note_sources(report.text)
             elif report.kind is ReportKind.REPLACE_ME and member.spent is not None:
                 self._log.info("Worker (pid:%s) %s and is replaced", member.pid, member.spent.value)
 

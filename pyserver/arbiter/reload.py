@@ -8,11 +8,13 @@ from pyserver.arbiter.generations import Generation, Generations, Surroundings, 
 from pyserver.errors import BootError, ConfigError
 
 if TYPE_CHECKING:
+    import select
     from collections.abc import Callable
 
     from pyserver.arbiter.listeners import Listeners
     from pyserver.arbiter.pidfile import PidFiles
     from pyserver.arbiter.spawn import Closable
+    from pyserver.arbiter.watch import Watcher
     from pyserver.log import ErrorLog
     from pyserver.settings.model import Settings
     from pyserver.systemd import Notifier
@@ -43,6 +45,7 @@ class Reloads:
         self.listeners = listeners
         self.pidfiles: PidFiles | None = None  # as long as there is no setting that names one
         self.at_ns: int | None = None  # when the reload that was asked for is due
+        self.watcher: Watcher | None = None  # for development
         self._load = load
         self._most_workers = most_workers
         self._notifier = notifier
@@ -55,8 +58,8 @@ class Reloads:
 
     def not_for_workers(self) -> list[Closable]:
         """What is open here and of no use to a worker of the current generation."""
-        pidfiles = [] if self.pidfiles is None else [self.pidfiles]
-        return [*self.listeners.not_at(self.current.addresses), *self.generations.other_logs(), *pidfiles]
+        mine: list[Closable] = [one for one in (self.pidfiles, self.watcher) if one is not None]
+        return [*self.listeners.not_at(self.current.addresses), *self.generations.other_logs(), *mine]
 
     def open(self, generation: Generation) -> None:
         """Open what a generation needs besides its workers.
@@ -85,6 +88,29 @@ class Reloads:
     def forget(self) -> None:
         """The server stops: nothing is reloaded any more."""
         self.at_ns = None
+        if self.watcher is not None:
+            self.watcher.close()
+
+    def watch(self, poll: select.poll) -> None:
+        """Have a reload whenever a source file changes, if that is wanted; raises ConfigError when it cannot be had."""
+        if self.current.settings.reload:
+            # Only for development.
+            from pyserver.arbiter.watch import Watcher
+
+            self.watcher = Watcher(self.current.settings, self.current.name, poll)
+
+    def note_changes(self, now_ns: int) -> None:
+        """Ask for a reload when a source file has changed."""
+        changed = self.watcher.changed(self._log) if self.watcher is not None else []
+        if changed:
+            self._log.info("%s: reloading", describe_changes(changed))
+            self.ask(now_ns)
+
+    def note_sources(self, text: str) -> None:
+        """A worker has said where the application's source files lie."""
+        if self.watcher is not None:
+            packages, _, directories = text.partition("\0\0")
+            self.watcher.watch(filter(None, packages.split("\0")), filter(None, directories.split("\0")))
 
     def run(self, now_ns: int) -> bool:
         """Read the settings, and propose a new generation; false when everything stays as it is."""
@@ -109,6 +135,8 @@ class Reloads:
             self._note_failure(f"the reload has failed: {type(error).__name__}")
             return False
         self.generations.propose(generation)
+        if self.watcher is not None:
+            self.watcher.watch_sources_of(generation.settings)
         self._release()
         return True
 
@@ -118,6 +146,12 @@ class Reloads:
             return False
         self._release()
         return True
+
+    def note_explained(self, number: int, failure: str) -> None:
+        """A worker of that generation serves a page that says why it could not load the application."""
+        if number == self.current.number and not self.current.last_failure:
+            self.current.last_failure = failure
+            self._log.error("The application does not load; a page says so until a change repairs it: %s", failure)
 
     def note_failed_boot(self, number: int) -> Verdict | None:
         """A worker of that generation could not boot; None when the generation no longer matters."""
@@ -169,3 +203,11 @@ class Reloads:
         self.listeners.keep(in_use)
         if self.pidfiles is not None:
             self.pidfiles.keep([one.pidfile for one in self.generations.in_use()])
+
+
+def describe_changes(paths: list[str]) -> str:
+    """Which files have changed, as the subject of a sentence, and its verb."""
+    first, others = paths[0], len(set(paths)) - 1
+    if not others:
+        return f"{first} has changed"
+    return f"{first} and {others} more {'file' if others == 1 else 'files'} have changed"

@@ -351,7 +351,8 @@ class Settings(Hooks):
 
     reload: bool = setting(
         False, section=_DEBUGGING, reload="never", source="gunicorn",
-        help="Reload when a source file of the application changes; for development. Needs pyserver[reload].",
+        help="Reload when a source file of the application changes, and show the traceback in its place when it cannot "
+        "be loaded; for development. Needs pyserver[reload].",
     )
     reload_engine: str = setting(
         "auto", section=_DEBUGGING, choices=("auto", "poll", "inotify"), reload="never", source="gunicorn",
@@ -360,7 +361,8 @@ class Settings(Hooks):
     reload_extra_files: tuple[str, ...] = setting(
         (), section=_DEBUGGING, flags=("--reload-extra-file",), metavar="FILE", repeatable=True, reload="never",
         source="gunicorn",
-        help="Another file, directory or pattern to watch; may be given several times.",
+        help="Another file, directory or pattern to watch, in which ** stands for any directories; "
+        "may be given several times.",
     )
     poller: str = setting(
         "auto", section=_DEBUGGING, choices=("auto", "epoll", "poll"),

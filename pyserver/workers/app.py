@@ -86,7 +86,7 @@ def own_traceback(error: BaseException) -> str:
     # Needed only when something failed.
     import traceback
 
-    return "".join(traceback.format_exception(type(error), error, _own_frames(error))).rstrip()
+    return "".join(traceback.format_exception(type(error), error, own_frames(error))).rstrip()
 
 
 def _parse(spec: str) -> _Spec:
@@ -129,7 +129,7 @@ def _module(spec: _Spec) -> ModuleType:
         return sys.modules[spec.module]
     except ModuleNotFoundError as error:
         missing = error.name or ""
-        if _own_frames(error) is None and (spec.module == missing or spec.module.startswith(missing + ".")):
+        if own_frames(error) is None and (spec.module == missing or spec.module.startswith(missing + ".")):
             raise _failure(_not_found(spec, missing)) from None
         raise _raised(f"module {spec.module!r} cannot be imported", error) from error
     except BaseException as error:
@@ -169,7 +169,7 @@ def _built(spec: _Spec, factory: Any) -> Any:
         return factory(*positional, **keywords)
     except BaseException as error:
         # As when a module is imported.
-        if isinstance(error, TypeError) and _own_frames(error) is None:
+        if isinstance(error, TypeError) and own_frames(error) is None:
             raise _failure(f"{spec.text!r} cannot be called so: {error}") from None
         raise _raised(f"{spec.text!r} cannot be called", error) from error
 
@@ -182,7 +182,7 @@ def _function(application: Application) -> object:
     return getattr(type(application), "__call__", application)
 
 
-def _own_frames(error: BaseException) -> TracebackType | None:
+def own_frames(error: BaseException) -> TracebackType | None:
     """The traceback from the first frame of the application's code on; None when that code was not reached."""
     frames = error.__traceback__
     while frames is not None and frames.tb_frame.f_code.co_filename.startswith(_PACKAGE):

@@ -23,6 +23,7 @@ import os
 import signal
 import socket
 import struct
+import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
@@ -35,6 +36,7 @@ from pyserver.workers.app import Application, check_interface, load_application,
 if TYPE_CHECKING:
     from pyserver.log import ErrorLog
     from pyserver.settings.model import Settings
+    from pyserver.workers.broken import Page
     from pyserver.workers.hooks import WorkerHooks
 
 
@@ -60,12 +62,13 @@ NEXT_STATE = {
 class ReportKind(enum.IntEnum):
     """What a worker tells the arbiter."""
 
-    LOADED = 1  # the application is there; connections are accepted from now on
+    LOADED = 1  # the application is there; connections are accepted from now on. `text`: why a page is in its place
     FAILED = 2  # it could not boot; with the exit code and the reason
     RETIRING = 3  # it retires, whoever said so
     REPLACE_ME = 4  # it has served enough; it goes on until its replacement is ready
     ALIVE = 5  # it was asked whether it is there
     ABANDONED = 6  # it quits, and cuts off as many requests as `text` says
+    SOURCES = 7  # where the application's source files lie, for development
 
 
 ARE_YOU_THERE = b"p"
@@ -138,6 +141,7 @@ class Worker:
         self.is_quitting = False
         self._is_orphan = False
         self.application: Application
+        self._explanation = ""  # why a page is served in the application's place
         self._lifeline = seat.lifeline
         self._channel = seat.channel
         self.hooks = seat.hooks
@@ -154,8 +158,9 @@ class Worker:
         Raises:
             BootError, ConfigError: what failed, in one line, and the exit code.
         """
+        load = self._load_or_explain if self.settings.reload else self.load
         preloaded = self._preloaded
-        self.application = self.load(str(self.settings.wsgi_app)) if preloaded is None else preloaded
+        self.application = load(str(self.settings.wsgi_app)) if preloaded is None else preloaded
 
     def watch(self, fd: int, callback: Callable[[], None]) -> None:
         """Have `callback` called in `serve`, by the main thread, whenever `fd` can be read or its peer has closed."""
@@ -184,6 +189,13 @@ class Worker:
         application = load_application(spec)
         check_interface(application, spec, cls.interfaces, cls.__name__)
         return application
+
+    @classmethod
+    def stand_in(cls, page: Page) -> Application:
+        """What answers every request with a page, for `reload`; a class that does not serve WSGI has its own."""
+        from pyserver.workers.broken import wsgi_application
+
+        return wsgi_application(page)
 
     def retire(self) -> None:
         """Verb: accept no more connections and leave when nothing is left."""
@@ -239,10 +251,31 @@ class Worker:
         self.watch(self._lifeline, self._orphaned)
         self.watch(self._channel.fileno(), self._hear)
         self._advance("loaded")
-        self._report(Report(ReportKind.LOADED))
+        self._report(Report(ReportKind.LOADED, text=self._explanation))
         self.serve()
         self.log.info("Worker exiting (pid: %s)", os.getpid())
         return EXIT_OK
+
+    def _load_or_explain(self, spec: str) -> Application:
+        """For `reload`: the application, or a page that says why it cannot be loaded."""
+        # Needed only in development.
+        from pyserver.workers.sources import source_places
+
+        if self.generation > 1:
+            # Python takes a .pyc for that of a file which was saved again within the second, at the same size.
+            sys.dont_write_bytecode = True
+        failure = None
+        try:
+            application = self.load(spec)
+        except BootError as error:
+            from pyserver.workers.broken import describe_failure
+
+            failure = error
+            self._explanation = failure_of(error).text
+            application = self.stand_in(describe_failure(error))
+        packages, directories = source_places(failure)
+        self._report(Report(ReportKind.SOURCES, text="\0".join(packages) + "\0\0" + "\0".join(directories)))
+        return application
 
     def _obey(self) -> None:
         for noted in self._inbox.take():
