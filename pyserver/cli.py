@@ -130,7 +130,10 @@ def _run(process: _Process) -> int:
 
 def _run_detached(process: _Process, settings: Settings, inherited: Inherited) -> int:
     """The life of a daemon; whoever started it is told how the start has ended."""
-    starter = detach(keeps_output=settings.enable_stdio_inheritance)
+    try:
+        starter = detach(keeps_output=settings.enable_stdio_inheritance)
+    except OSError as error:
+        raise BootError(f"cannot go into the background: {error.strerror}") from None
     exit_code, reason = EXIT_CONFIG, "the server has failed before it was ready"
     try:
         arbiter = Arbiter(settings, load=lambda: process.load().settings, inherited=inherited, starter=starter)

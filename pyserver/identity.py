@@ -100,9 +100,9 @@ def ask_as_worker(settings: Settings, question: Callable[[], str]) -> str:
         pid = os.fork()
         if pid == 0:
             _answer(settings, question, write_end)
-    except OSError:
+    except OSError as error:
         os.close(read_end)
-        raise
+        raise IdentityError("user", f"a process that tries to become it cannot be started: {error.strerror}") from None
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         os.close(write_end)
