@@ -12,6 +12,7 @@ import time
 from typing import TYPE_CHECKING
 
 from pyserver._scoreboard import Cell, Scoreboard
+from pyserver.arbiter.actions import Reason
 from pyserver.arbiter.memory import peak_bytes, private_bytes
 from pyserver.arbiter.molds import EventKind, Molds
 from pyserver.arbiter.reports import Channel
@@ -180,7 +181,11 @@ class Crew:
     def lost(self) -> list[Member]:
         """The workers that nobody will fork any more; each is to be buried."""
         missing = [member for member in self.roster if not member.pid]
-        return [member for member in missing if member.is_dying or not self.molds.are_asked_for(member.slot)]
+        lost = [member for member in missing if member.is_dying or not self.molds.are_asked_for(member.slot)]
+        for member in lost:
+            if member.end is Reason.BOOT:
+                member.failure = Report(ReportKind.FAILED, EXIT_WORKER_BOOT, "its mold has not forked it")
+        return lost
 
     def bury(self, member: Member) -> None:
         """Give free what a dead worker had."""

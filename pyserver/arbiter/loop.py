@@ -334,11 +334,11 @@ class Arbiter:
         for mold in self._crew.molds.dead(now_ns):
             self._note_mold_death(mold, now_ns)
         for member in self._crew.lost():
-            if member.failure is not None:
+            if member.end is Reason.BOOT:
+                self._note_failed_boot(member, 0, now_ns)
+            elif member.failure is not None:
                 self._log.error("A worker cannot be started: %s", member.failure.text)
                 self._strike(now_ns)
-            elif member.end is Reason.BOOT:
-                self._note_failed_boot(member, 0, now_ns)
             self._crew.bury(member)
             self._hooks.note_end(member)
 

@@ -131,8 +131,6 @@ class _Life:
         trim_malloc()
 
     def _obey(self) -> None:
-        # A worker must not run a handler of ours before it has its own.
-        mask = signal.pthread_sigmask(signal.SIG_BLOCK, [row.number for row in SIGNALS])
         self._tell(Event(EventKind.LOADED))
         while True:
             data, ancillary, _, _ = self._channel.recvmsg(_LONGEST_ORDER, socket.CMSG_SPACE(DESCRIPTOR.size), _FLAGS)
@@ -146,13 +144,11 @@ class _Life:
             with socket.socket(fileno=descriptor) as channel:
                 hooks = self._hooks_of(slot, number, data[ORDER.size :])
                 seat = dataclasses.replace(self._seat, slot=slot, number=number, channel=channel, hooks=hooks)
-                self._fork(seat, mask)
+                self._fork(seat)
 
-    def _fork(self, seat: Seat, mask: Iterable[int]) -> None:
+    def _fork(self, seat: Seat) -> None:
         try:
-            pid = os.fork()
-            if pid == 0:
-                self._fork_again(seat, mask)
+            pid = fork_process(lambda mask: self._fork_again(seat, mask))
         except OSError as error:
             self._tell(Event(EventKind.REFUSED, seat.slot, error.errno or 0))
             return
@@ -163,19 +159,19 @@ class _Life:
 
     def _fork_again(self, seat: Seat, mask: Iterable[int]) -> NoReturn:
         """In the process between the mold and the worker: its end makes the worker the arbiter's child."""
-        pid = -1
         try:
-            pid = os.fork()
-            if pid == 0:
-                for row in SIGNALS:
-                    if signal.getsignal(row.number) is _ignore:
-                        signal.signal(row.number, signal.SIG_DFL)
-                live_as_worker(self._worker_class, seat, [self._channel], self._name, mask)
+            pid = fork_process(lambda _: self._become_worker(seat, mask))
             self._tell(Event(EventKind.FORKED, seat.slot, pid))
         except OSError as error:
             self._tell(Event(EventKind.REFUSED, seat.slot, error.errno or 0))
         finally:
             os._exit(EXIT_OK)
+
+    def _become_worker(self, seat: Seat, mask: Iterable[int]) -> NoReturn:
+        for row in SIGNALS:
+            if signal.getsignal(row.number) is _ignore:
+                signal.signal(row.number, signal.SIG_DFL)
+        live_as_worker(self._worker_class, seat, [self._channel], self._name, mask)
 
     def _tell(self, event: Event) -> None:
         self._channel.send(event.encoded())

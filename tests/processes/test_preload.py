@@ -253,6 +253,24 @@ def test_a_worker_that_dies_before_anybody_knows_it_is_missed(site):
     assert site.content() == "old"
 
 
+def test_a_mold_that_does_not_fork_is_replaced(site):
+    # Stopped, it takes orders and does not answer: the worker is missed when its time to boot is over.
+    server = site.start("--boot-timeout", "1", workers=2)
+    old = site.mold()
+    os.kill(old, signal.SIGSTOP)
+    site.kill(site.workers()[0])
+    site.says("failed to boot: its mold has not forked it")
+    site.is_ready(3)
+    assert site.mold() != old
+    eventually(lambda: old not in server.processes())
+
+
+def test_what_the_import_prints_is_printed_once(site):
+    server = site.start(code="print('imported', end='')\n" + CODE, workers=2)
+    assert server.stop() == 0
+    assert server.log().count("imported") == 1
+
+
 def test_what_the_application_does_at_its_end_is_done_by_workers_only(site):
     server = site.start(
         code="import atexit, os\natexit.register(lambda: open(f'ended-{os.getpid()}', 'w').close())\n" + CODE, workers=2
