@@ -305,13 +305,15 @@ class Worker:
         if ARE_YOU_THERE in said:
             self._report(Report(ReportKind.ALIVE))
         elif not said:
-            # The arbiter has given this worker up, or has gone; what else follows from that is the lifeline's.
-            self.unwatch(self._channel.fileno())
-            self.retire()
+            # The arbiter has gone, or has given this worker up, which comes to the same.
+            self._orphaned()
 
     def _orphaned(self) -> None:
         """The arbiter died: nobody will replace, reload or stop this worker, so it goes, and frees the port."""
+        if self._is_orphan:
+            return  # Both ends are seen at once.
         self.unwatch(self._lifeline)
+        self.unwatch(self._channel.fileno())
         self._is_orphan = True
         self.log.error("The arbiter is gone; worker (pid: %s) stops", os.getpid())
         # With nobody left to end a worker that hangs, the kernel does: the alarm's default action needs no Python.
