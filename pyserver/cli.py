@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from pyserver._version import __version__
 from pyserver.arbiter.loop import Arbiter
-from pyserver.daemon import detach
+from pyserver.daemon import Starter, detach
 from pyserver.errors import EXIT_CONFIG, EXIT_OK, BootError, ConfigError
 from pyserver.identity import IdentityError, ask_as_worker, become
 from pyserver.log import offer
@@ -18,6 +19,9 @@ from pyserver.settings.sources import Loaded, load_settings
 from pyserver.systemd import Inherited
 from pyserver.workers import load_worker_class
 from pyserver.workers.app import own_traceback
+
+if TYPE_CHECKING:
+    from pyserver.arbiter.succession import Inheritance, Launch
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -61,11 +65,10 @@ class _Process:
     def __init__(self, arguments: Sequence[str], keywords: Mapping[str, object]) -> None:
         self._arguments = tuple(arguments)
         self._keywords = keywords
+        self.inheritance = _inheritance()
         self._environ = dict(os.environ)
-        try:
-            self._directory = os.getcwd()
-        except OSError as error:
-            raise ConfigError(f"the start directory cannot be read: {error.strerror}") from None
+        self._pid = os.getpid()
+        self._directory = _start_directory()
         # What any load has replaced or added so far, and not the last one only: a reload that is given up later puts
         # the surroundings of the one before back.
         self._replaced: dict[str, str | None] = {}
@@ -96,6 +99,13 @@ class _Process:
         self._warned.update(warnings)
         return loaded
 
+    def launch(self) -> Launch:
+        """How it was started, for an upgrade."""
+        # Most arbiters are never upgraded.
+        from pyserver.arbiter.succession import Launch
+
+        return Launch(self._directory, self._environ, self._pid)
+
     def _set_environ(self, settings: Settings) -> None:
         # Only what we set ourselves is taken back: config files put variables for the application there, too.
         for name, value in self._replaced.items():
@@ -123,9 +133,20 @@ def _run(process: _Process) -> int:
         _print(_listing(loaded))
     if settings.check_config or settings.print_config:
         return _check(settings)
-    if settings.daemon:
+    if settings.daemon and process.inheritance is None:
         return _run_detached(process, settings, inherited)
-    return Arbiter(settings, load=lambda: process.load().settings, inherited=inherited).run()
+    return _arbiter(process, settings, inherited).run()
+
+
+def _arbiter(process: _Process, settings: Settings, inherited: Inherited, starter: Starter | None = None) -> Arbiter:
+    return Arbiter(
+        settings,
+        load=lambda: process.load().settings,
+        inherited=inherited,
+        launch=process.launch,
+        inheritance=process.inheritance,
+        starter=starter,
+    )
 
 
 def _run_detached(process: _Process, settings: Settings, inherited: Inherited) -> int:
@@ -136,7 +157,7 @@ def _run_detached(process: _Process, settings: Settings, inherited: Inherited) -
         raise BootError(f"cannot go into the background: {error.strerror}") from None
     exit_code, reason = EXIT_CONFIG, "the server has failed before it was ready"
     try:
-        arbiter = Arbiter(settings, load=lambda: process.load().settings, inherited=inherited, starter=starter)
+        arbiter = _arbiter(process, settings, inherited, starter)
         exit_code = arbiter.run()
         reason = arbiter.failure or "the server was stopped before it was ready"
     except (ConfigError, BootError) as error:
@@ -145,6 +166,28 @@ def _run_detached(process: _Process, settings: Settings, inherited: Inherited) -
         # It is nothing new for a starter that was told already.
         starter.tell(exit_code or EXIT_CONFIG, reason)
     return exit_code
+
+
+def _inheritance() -> Inheritance | None:
+    if "PYSERVER_UPGRADE_OF" not in os.environ:
+        return None
+    # As in _Process.launch.
+    from pyserver.arbiter.succession import take_inheritance
+
+    return take_inheritance(os.environ)
+
+
+def _start_directory() -> str:
+    """By the name that the shell has for it, where it has one: a link in it may lead to new code by the next reload."""
+    try:
+        directory = os.getcwd()
+    except OSError as error:
+        raise ConfigError(f"the start directory cannot be read: {error.strerror}") from None
+    name = os.environ.get("PWD", "")
+    try:
+        return name if os.path.isabs(name) and os.path.samefile(name, directory) else directory
+    except OSError:
+        return directory
 
 
 def _check(settings: Settings) -> int:

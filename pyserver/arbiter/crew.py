@@ -23,7 +23,7 @@ from pyserver.workers.base import Report, ReportKind, Seat
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from pyserver.arbiter.generations import Generation
     from pyserver.arbiter.hooks import Hooks
@@ -68,6 +68,7 @@ class Crew:
         self.molds = Molds(poll)
         self._is_subreaper: bool | None = None  # None: nobody has asked for a mold
         self._strangers: dict[int, tuple[int, int]] = {}  # as `_reaped` has the dead, who may not be known yet
+        self.note_stranger: Callable[[int, int], bool] = lambda pid, status: False  # whether somebody knew this one
 
     def spawn(
         self,
@@ -173,7 +174,7 @@ class Crew:
             if member is not None:
                 member.peak_bytes = peak
                 yield member, status
-            if member is not None or self.molds.note_dead(pid, status, now_ns):
+            if member is not None or self.molds.note_dead(pid, status, now_ns) or self.note_stranger(pid, status):
                 del self._strangers[pid]
         if not self.molds.are_asked():
             self._strangers.clear()

@@ -3,17 +3,45 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from pyserver.errors import BootError
-from pyserver.sockets import ANYBODY, open_listener
+from pyserver.sockets import ANYBODY, Address, open_listener
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Collection, Iterable
+    from collections.abc import Collection, Iterable, Mapping
 
-    from pyserver.sockets import Address, FileAccess
+    from pyserver.sockets import FileAccess
+
+
+class _File(NamedTuple):
+    """The file of a Unix socket. Its path is absolute, because a reload may change the directory."""
+
+    path: str
+    device: int
+    inode: int
+
+    @classmethod
+    def at(cls, path: str) -> _File:
+        status = os.stat(path)
+        return cls(os.path.abspath(path), status.st_dev, status.st_ino)
+
+    @property
+    def is_in_place(self) -> bool:
+        """Whether no other server has put its own there in the meantime."""
+        try:
+            return self.at(self.path) == self
+        except OSError:
+            return False
+
+    def remove(self) -> None:
+        """Remove it if it is in its place."""
+        with contextlib.suppress(OSError):
+            if self.is_in_place:
+                os.unlink(self.path)
 
 
 class Listeners:
@@ -21,7 +49,9 @@ class Listeners:
 
     def __init__(self) -> None:
         self._open: dict[Address, socket.socket] = {}
-        self._files: dict[Address, tuple[int, int]] = {}  # device and inode of the file of a Unix socket
+        self._files: dict[Address, _File] = {}
+        self._shared: set[Address] = set()  # those that another arbiter has open, too
+        self._left: list[_File] = []  # of such as were closed here
 
     def open(self, addresses: Collection[Address], backlog: int, access: FileAccess = ANYBODY) -> None:
         """Open those that are not open yet; the others keep their sockets and files, with the new backlog.
@@ -63,20 +93,61 @@ class Listeners:
 
     def _close(self, addresses: Iterable[Address]) -> None:
         for address in addresses:
-            self._remove_file(address)
+            self._drop_file(address)
             self._open.pop(address).close()
+
+    # While an upgrade is under way, two arbiters have the same sockets. The files of those at Unix sockets are
+    # removed by the one that is left.
+
+    def share(self) -> dict[Address, socket.socket]:
+        """Those that another arbiter can adopt, all there are; paths are absolute."""
+        self._shared = set(self._open)
+        return {
+            _absolute(address): listener
+            for address, listener in self._open.items()
+            if address not in self._files or self._files[address].is_in_place
+        }
+
+    def adopt(self, given: Mapping[Address, int], wanted: Collection[Address], backlog: int) -> None:
+        """Take over the descriptors of what another arbiter shares.
+
+        Args:
+            given: as that one's `share` has them.
+            wanted: where this one listens; a relative path there is the same address as an absolute one.
+            backlog: as for `open`.
+
+        Raises:
+            BootError: a descriptor is not a listener.
+        """
+        names = {_absolute(address): address for address in wanted}
+        for address, descriptor in given.items():
+            listener = open_listener(Address(descriptor=descriptor), backlog)
+            self._add(names.get(address, address), listener)
+        self._shared = set(self._open)
+
+    def unshare(self) -> None:
+        """The other arbiter has gone."""
+        self._shared.clear()
+        while self._left:
+            self._left.pop().remove()
 
     def _add(self, address: Address, listener: socket.socket) -> None:
         self._open[address] = listener
         if address.path:
-            status = os.stat(address.path)
-            self._files[address] = status.st_dev, status.st_ino
+            # Removed meanwhile: then there is none to look after.
+            with contextlib.suppress(OSError):
+                self._files[address] = _File.at(address.path)
 
-    def _remove_file(self, address: Address) -> None:
-        """Remove the file of a Unix socket, unless another server has put its own there in the meantime."""
-        if address not in self._files:
+    def _drop_file(self, address: Address) -> None:
+        file = self._files.pop(address, None)
+        if file is None:
             return
-        with contextlib.suppress(OSError):
-            status = os.stat(address.path)
-            if (status.st_dev, status.st_ino) == self._files.pop(address):
-                os.unlink(address.path)
+        if address in self._shared:
+            self._left.append(file)
+        else:
+            # While we still listen, nobody takes it for a stale one.
+            file.remove()
+
+
+def _absolute(address: Address) -> Address:
+    return dataclasses.replace(address, path=os.path.abspath(address.path)) if address.path else address

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from pyserver.arbiter.molds import Mold
     from pyserver.arbiter.roster import Member
     from pyserver.arbiter.spawn import Closable
+    from pyserver.arbiter.succession import Inheritance, Launch
+    from pyserver.arbiter.upgrade import Upgrade
     from pyserver.log import ErrorLog
     from pyserver.settings.model import Settings
     from pyserver.signals import Noted
@@ -55,6 +57,8 @@ class Arbiter:
         load: reads the settings again, for a reload; raises ConfigError, and then has changed nothing.
         inherited: the sockets that this process was started with.
         starter: of a daemon, which waits to be told that the server serves.
+        launch: tells how this process was started, for an upgrade.
+        inheritance: what the arbiter before this one has given it.
 
     Attributes:
         failure: why the server has ended without ever having served, in one line.
@@ -70,6 +74,8 @@ class Arbiter:
         *,
         load: Callable[[], Settings],
         inherited: Inherited,
+        launch: Callable[[], Launch],
+        inheritance: Inheritance | None = None,
         starter: Starter | None = None,
     ) -> None:
         # First of all: what comes after keeps the environment for the workers.
@@ -91,6 +97,9 @@ class Arbiter:
         self._added = 0  # workers, by TTIN and TTOU, since the settings were read
         self._is_dismissed = False  # no workers, until a reload
         self._said_urls = ""
+        self._launch = launch
+        self._inheritance = inheritance
+        self._upgrade: Upgrade | None = None  # while there is another arbiter
         self._hooks = Hooks(self._reloads, self._crew.roster, lambda: self.target)
 
     def run(self) -> int:
@@ -123,6 +132,8 @@ class Arbiter:
             # A bug of ours. The workers see the end of the lifeline, finish what they have, and go.
             self._log.exception("The arbiter has failed")
             raise
+        if self._upgrade is not None:
+            self._upgrade.leave()
         self._reloads.close()
         self._narrator.tell_stopped(self._log)
         self._log.info("Shutting down: Arbiter")
@@ -146,6 +157,11 @@ class Arbiter:
     def _start(self) -> None:
         current = self._reloads.current
         self._reloads.watch(self._poll)
+        if self._inheritance is not None:
+            # Here and below, because most arbiters have no other beside them.
+            from pyserver.arbiter.upgrade import Upgrade
+
+            self._upgrade = Upgrade.join(self._inheritance, self._reloads, self._poll, self._notifier)
         self._reloads.open(current)
         # Before anything is said: who reads that we listen may send a signal at once.
         self._inbox = SignalInbox(arbiter_verbs())
@@ -216,6 +232,7 @@ class Arbiter:
         if self._settings.max_worker_memory:
             self._crew.weigh(now_ns, self._settings.max_worker_memory)
         self._reloads.note_changes(now_ns)
+        self._note_upgrade()
         if self._stop_at_ns is not None and now_ns >= self._stop_at_ns:
             self._begin_stop(Stop.GRACEFUL)
         if self._reloads.at_ns is not None and now_ns >= self._reloads.at_ns and self._reloads.run(now_ns):
@@ -225,7 +242,9 @@ class Arbiter:
     def _obey(self, noted: Noted, now_ns: int) -> None:
         match noted.verb:
             case "quit":
-                self._begin_stop(Stop.QUICK)
+                # Nobody waits for the port while another arbiter serves on it: there is time to finish.
+                has_time = noted.number == signal.SIGQUIT and self._other_serves and self._stop is Stop.NO
+                self._begin_stop(Stop.GRACEFUL if has_time else Stop.QUICK)
             case "retire":
                 self._plan_stop(now_ns)
             case "reopen":
@@ -240,12 +259,14 @@ class Arbiter:
                 self._add(-noted.times)
             case "dismiss":
                 self._is_dismissed = True
+            case "upgrade":
+                self._begin_upgrade()
 
     def _plan_stop(self, now_ns: int) -> None:
         delay_ns = int(self._settings.drain_delay * _SECOND_NS)
         if self._stop is not Stop.NO:
             return
-        if self._stop_at_ns is None and delay_ns:
+        if self._stop_at_ns is None and delay_ns and not self._other_serves:
             self._stop_at_ns = now_ns + delay_ns
             self._reloads.forget()
             self._notifier.stop_began("serves on for a while, and stops then")
@@ -257,11 +278,35 @@ class Arbiter:
         self._stop = stop
         self._stop_at_ns = None
         self._reloads.forget()
-        self._notifier.stop_began(why or "stops")
-        if not self._reloads.current.inherited.keeps(self._reloads.current.addresses):
+        if self._upgrade is None or not self._upgrade.stand_back():
+            self._notifier.stop_began(why or "stops")
+        if not (self._other_serves or self._reloads.current.inherited.keeps(self._reloads.current.addresses)):
             self._crew.announce_stop()
         # Ours first: the workers' are the last ones then, and each empties the queue before it closes.
         self._reloads.listeners.close()
+
+    def _note_upgrade(self) -> None:
+        if self._upgrade is not None:
+            self._upgrade.hear(is_complete=self._crew.roster.count_ready() >= max(1, self.target))
+            if self._upgrade.is_over:
+                self._upgrade = None
+
+    @property
+    def _other_serves(self) -> bool:
+        return self._upgrade is not None and self._upgrade.other_serves
+
+    def _begin_upgrade(self) -> None:
+        if self._upgrade is not None and not self._upgrade.is_over:
+            self._upgrade.refuse_another()
+            return
+        from pyserver.arbiter.upgrade import Upgrade
+
+        try:
+            self._upgrade = Upgrade.begin(self._launch(), self._inbox, self._reloads, self._poll, self._notifier)
+        except OSError as error:
+            self._log.error("A new arbiter cannot be started: %s", error.strerror)
+        else:
+            self._crew.note_stranger = self._upgrade.note_reaped
 
     def _reopen(self) -> None:
         for generation in self._reloads.generations.in_use():
@@ -421,7 +466,8 @@ class Arbiter:
 
     def _spawn(self, number: int, now_ns: int) -> None:
         current = self._reloads.current
-        foreign: list[Closable] = [self._inbox, self._starter, *self._reloads.not_for_workers()]
+        other = [] if self._upgrade is None else [self._upgrade]
+        foreign: list[Closable] = [self._inbox, self._starter, *other, *self._reloads.not_for_workers()]
         listeners = self._reloads.listeners.at(current.addresses)
         try:
             if not self._crew.spawn(current, number, listeners, foreign, self._hooks):

@@ -10,6 +10,7 @@ import contextlib
 import fcntl
 import os
 import stat
+import time
 from typing import TYPE_CHECKING
 
 from pyserver.errors import EXIT_CONFIG, BootError
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 _READ = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 _MOST_TRIES = 16  # others come and go between two looks
+_PAUSE = 0.002  # between two tries to get a lock, seconds
+_SUCCESSOR = ".2"  # gunicorn's: what a successor adds to the path until its predecessor has gone
 _LONGEST = 64  # more than a process id and a newline have
 
 
@@ -72,11 +75,11 @@ class PidFiles:
     """The pid files that the settings name: one as a rule, two until a reload that moves it has proved itself.
 
     Args:
-        suffix: is added to each path, while another arbiter has the path itself.
+        is_successor: the path itself is that of another arbiter, whose place this one will take.
     """
 
-    def __init__(self, suffix: str = "") -> None:
-        self._suffix = suffix
+    def __init__(self, *, is_successor: bool = False) -> None:
+        self._suffix = _SUCCESSOR if is_successor else ""
         self._held: dict[str, PidFile] = {}
 
     def open(self, path: str) -> None:
@@ -97,7 +100,7 @@ class PidFiles:
         for path in [path for path in self._held if path not in paths]:
             self._held.pop(path).remove()
 
-    def drop_suffix(self) -> None:
+    def succeed(self) -> None:
         """The arbiter that had the paths has gone: take them.
 
         Raises:
@@ -107,7 +110,7 @@ class PidFiles:
         for path, held in self._held.items():
             held.move(path)
 
-    def hand_over(self, suffix: str, successor: int) -> None:
+    def hand_over(self, successor: int) -> None:
         """Put the files of the process `successor` in the place of ours.
 
         Systemd reads the file as soon as the process that was in it has ended, and takes the service for ended when
@@ -115,19 +118,19 @@ class PidFiles:
         """
         for path, held in self._held.items():
             with contextlib.suppress(OSError):
-                if held.is_in_place and _content(path + suffix) == b"%d\n" % successor:
-                    os.rename(path + suffix, path)
+                if held.is_in_place and _content(path + _SUCCESSOR) == b"%d\n" % successor:
+                    os.rename(path + _SUCCESSOR, path)
+
+    def clear_successor(self) -> None:
+        """Remove what a successor that was killed has left."""
+        for path in self._held:
+            with contextlib.suppress(OSError, BootError), _left_behind(path + _SUCCESSOR):
+                os.unlink(path + _SUCCESSOR)
 
     def close(self) -> None:
         """For a child: be none of those that have them."""
         for held in self._held.values():
             held.close()
-
-
-def remove_left_behind(path: str) -> None:
-    """Remove the pid file of a server that was killed."""
-    with contextlib.suppress(OSError, BootError), _left_behind(path):
-        os.unlink(path)
 
 
 def _claimed(path: str) -> int:
@@ -175,12 +178,10 @@ def _left_behind(path: str) -> Iterator[None]:
     descriptor = os.open(path, _READ)
     try:
         content = os.read(descriptor, _LONGEST) if stat.S_ISREG(os.fstat(descriptor).st_mode) else b"?"
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not _is_locked(descriptor):
             holder = content.decode("ascii", "replace").strip()
             reason = f"a running server (pid {holder}) has it; stop that one or choose another --pid"
-            raise _refusal(path, reason) from None
+            raise _refusal(path, reason)
         if not _is_at(path, descriptor):
             raise FileNotFoundError(path)
         # Somebody's source file must not go for a slip on the command line.
@@ -189,6 +190,17 @@ def _left_behind(path: str) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def _is_locked(descriptor: int) -> bool:
+    """Whether the lock could be had. A process that is just ending may still have it when its end is seen elsewhere."""
+    for _ in range(_MOST_TRIES):
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            time.sleep(_PAUSE)
+    return False
 
 
 def _is_at(path: str, descriptor: int) -> bool:

@@ -44,6 +44,7 @@ class Reloads:
         self.generations = Generations(first)
         self.listeners = listeners
         self.pidfiles: PidFiles | None = None  # as long as there is no setting that names one
+        self.is_successor = False  # the arbiter before this one is still there
         self.at_ns: int | None = None  # when the reload that was asked for is due
         self.watcher: Watcher | None = None  # for development
         self._load = load
@@ -193,7 +194,7 @@ class Reloads:
             # Most servers have none, and their workers need not carry the module.
             from pyserver.arbiter.pidfile import PidFiles
 
-            self.pidfiles = PidFiles()
+            self.pidfiles = PidFiles(is_successor=self.is_successor)
         self.pidfiles.open(path)
 
     def _release(self) -> None:

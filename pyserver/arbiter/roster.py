@@ -129,6 +129,10 @@ class Roster:
         """The lowest slot that nobody has; None when all are taken."""
         return next((slot for slot in range(self.slots) if slot not in self._by_slot), None)
 
+    def count_ready(self) -> int:
+        """How many serve."""
+        return sum(member.state is WorkerState.READY for member in self)
+
     def add(self, member: Member) -> None:
         """A worker was forked."""
         self._by_slot[member.slot] = member

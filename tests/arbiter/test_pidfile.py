@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from pyserver.arbiter.pidfile import PidFile, PidFiles, remove_left_behind
+from pyserver.arbiter.pidfile import PidFile, PidFiles
 from pyserver.errors import EXIT_CONFIG, BootError
 
 OWN = f"{os.getpid()}\n"
@@ -36,8 +36,8 @@ def several():
     """Several of one arbiter, given up when the test is over."""
     made = []
 
-    def make(suffix=""):
-        made.append(PidFiles(suffix))
+    def make(**options):
+        made.append(PidFiles(**options))
         return made[-1]
 
     yield make
@@ -211,23 +211,23 @@ def test_a_new_one_is_there_before_the_old_one_goes(several, path):
 
 def test_a_successor_takes_the_place_of_one_that_was_killed(several, path):
     path.write_text("1\n")
-    ours = several(".2")
+    ours = several(is_successor=True)
     ours.open(str(path))
     assert (path.read_text(), path.with_name("pid.2").read_text()) == ("1\n", OWN)
-    ours.drop_suffix()
+    ours.succeed()
     assert names(path.parent) == ["pid"]
     assert path.read_text() == OWN
 
 
 def test_a_successor_is_given_the_place_of_one_that_ends(several, path):
-    old, new = several(), several(".2")
+    old, new = several(), several(is_successor=True)
     old.open(str(path))
     new.open(str(path))
     place = path.with_name("pid.2").stat().st_ino
-    old.hand_over(".2", os.getpid())
+    old.hand_over(os.getpid())
     old.keep(())
     assert path.stat().st_ino == place
-    new.drop_suffix()
+    new.succeed()
     assert path.stat().st_ino == place
     new.keep(())
     assert names(path.parent) == []
@@ -237,14 +237,17 @@ def test_nobody_else_is_given_that_place(several, path):
     old = several()
     old.open(str(path))
     path.with_name("pid.2").write_text("1\n")
-    old.hand_over(".2", 2)
+    old.hand_over(2)
     assert path.read_text() == OWN
 
 
-def test_what_a_killed_server_has_left_is_removed_and_what_a_live_one_has_is_not(taken, path):
-    left = path.with_name("left")
-    left.write_text("1\n")
-    taken()
-    for one in (left, path, path.with_name("none")):
-        remove_left_behind(str(one))
+def test_what_a_killed_successor_has_left_is_removed_and_what_a_live_one_has_is_not(several, path):
+    old, new = several(), several(is_successor=True)
+    old.open(str(path))
+    new.open(str(path))
+    old.clear_successor()
+    assert names(path.parent) == ["pid", "pid.2"]
+    new.close()
+    old.clear_successor()
+    old.clear_successor()
     assert names(path.parent) == ["pid"]

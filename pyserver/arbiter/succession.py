@@ -1,0 +1,182 @@
+"""One arbiter starts another over exec: what it hands over, and how the two know of each other.
+
+They are connected by a pair of sockets. The new one says over it that it serves; and each sees the end of the other,
+however that comes, as the end of what can be read.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import sys
+from typing import TYPE_CHECKING, NamedTuple, NoReturn
+
+from pyserver.arbiter.spawn import fork_process
+from pyserver.errors import EXIT_CONFIG
+from pyserver.sockets import Address, parse_address
+from pyserver.systemd import for_successor
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, MutableMapping
+
+    from pyserver.arbiter.spawn import Closable
+    from pyserver.log import ErrorLog
+
+_LISTENERS = "PYSERVER_LISTENERS"  # descriptor=address,descriptor=address
+_OF = "PYSERVER_UPGRADE_OF"  # the process id of the old arbiter
+_CHANNEL = "PYSERVER_UPGRADE_CHANNEL"  # the descriptor of the socket that leads to it
+_READY = b"r"
+
+
+class Launch(NamedTuple):
+    """How this process was started."""
+
+    directory: str
+    environ: Mapping[str, str]
+    pid: int  # that it had then: the one of a daemon is another
+
+    @property
+    def command(self) -> list[str]:
+        """The interpreter, its options, and the script, module or code with its arguments."""
+        return [sys.executable, *sys.orig_argv[1:]]
+
+
+class OtherArbiter:
+    """The one before this one, or the one after it.
+
+    Args:
+        pid: its process.
+        channel: the socket that leads to it.
+        is_ready: whether it serves.
+    """
+
+    def __init__(self, pid: int, channel: socket.socket, *, is_ready: bool) -> None:
+        self.pid = pid
+        self.is_ready = is_ready
+        self.is_gone = False
+        self._channel = channel
+        channel.setblocking(False)
+
+    def fileno(self) -> int:
+        """Readable when it has said something, or has ended."""
+        return self._channel.fileno()
+
+    def hear(self) -> None:
+        """Take note of what it has said."""
+        try:
+            said = self._channel.recv(64)
+        except BlockingIOError:
+            return
+        except OSError:
+            said = b""
+        self.is_ready = self.is_ready or _READY in said
+        self.is_gone = not said
+
+    def say_ready(self) -> None:
+        """Tell it that this one serves."""
+        with contextlib.suppress(OSError):
+            self._channel.send(_READY)
+
+    def close(self) -> None:
+        """It is gone; or, in a child, it is none of its business."""
+        self._channel.close()
+
+
+class Inheritance(NamedTuple):
+    """What the arbiter before this one has given it."""
+
+    predecessor: OtherArbiter
+    listeners: dict[Address, int]
+
+
+def take_inheritance(environ: MutableMapping[str, str]) -> Inheritance | None:
+    """What is inherited, and taken out of `environ`; None in an arbiter that was started in the usual way."""
+    listeners, of, channel = (environ.pop(name, None) for name in (_LISTENERS, _OF, _CHANNEL))
+    if listeners is None or of is None or channel is None:
+        return None
+    try:
+        connection = socket.socket(fileno=int(channel))
+        connection.set_inheritable(False)
+        return Inheritance(OtherArbiter(int(of), connection, is_ready=True), decoded(listeners))
+    except (OSError, ValueError):
+        # Somebody else's variables.
+        return None
+
+
+def start_successor(
+    launch: Launch,
+    listeners: Mapping[Address, socket.socket],
+    passed: Iterable[int],
+    inbox: Closable,
+    log: ErrorLog,
+) -> OtherArbiter:
+    """Start another arbiter as this one was started, with these sockets and nothing else of what is open here.
+
+    Args:
+        launch: how this one was started.
+        listeners: what the new one is given.
+        passed: the descriptors that this one was started with.
+        inbox: that of the signals of this process.
+        log: for what goes wrong in the new process.
+
+    Raises:
+        OSError: the system has no room for another process.
+    """
+    ours, theirs = socket.socketpair()
+    environ = {
+        **launch.environ,
+        _LISTENERS: encoded({address: listener.fileno() for address, listener in listeners.items()}),
+        _OF: str(os.getpid()),
+        _CHANNEL: str(theirs.fileno()),
+    }
+    descriptors = {theirs.fileno(), *passed, *(listener.fileno() for listener in listeners.values())}
+    launch = launch._replace(environ=environ)
+    try:
+        pid = fork_process(lambda mask: _execute(launch, descriptors, inbox, mask, log))
+    except OSError:
+        ours.close()
+        raise
+    finally:
+        theirs.close()
+    return OtherArbiter(pid, ours, is_ready=False)
+
+
+def encoded(listeners: Mapping[Address, int]) -> str:
+    """Descriptors and their addresses, as `decoded` reads them."""
+    return ",".join(f"{descriptor}={_quoted(str(address))}" for address, descriptor in listeners.items())
+
+
+def decoded(text: str) -> dict[Address, int]:
+    """The descriptor at each address; ValueError when the text is not of that form."""
+    pairs = (pair.partition("=") for pair in text.split(",") if pair)
+    return {parse_address(_unquoted(address)): int(descriptor) for descriptor, _, address in pairs}
+
+
+def _execute(
+    launch: Launch, descriptors: Iterable[int], inbox: Closable, mask: Iterable[int], log: ErrorLog
+) -> NoReturn:
+    try:
+        inbox.close()
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        environ = for_successor(launch.environ, launch.pid, os.getpid())
+        os.chdir(launch.directory)
+        for descriptor in descriptors:
+            # One that was said to be passed need not have been.
+            with contextlib.suppress(OSError):
+                os.set_inheritable(descriptor, True)
+        os.execve(launch.command[0], launch.command, environ)
+    except BaseException as error:
+        # Nothing may escape: what would go on is a second arbiter with our workers.
+        log.error("%s cannot be executed: %s", launch.command[0], error)
+    finally:
+        os._exit(EXIT_CONFIG)
+
+
+def _quoted(text: str) -> str:
+    return text.replace("%", "%25").replace(",", "%2C")
+
+
+def _unquoted(text: str) -> str:
+    return text.replace("%2C", ",").replace("%25", "%")
