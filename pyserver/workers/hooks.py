@@ -206,13 +206,19 @@ class WorkerHooks:
     def catch_abort(self) -> None:
         """Have the hooks called when ABRT comes, if the interpreter can run then; who catches it in C goes first."""
         if self._settings.worker_abort is not None or self._settings.worker_exit is not None:
+            self._pid = os.getpid()
             signal.signal(signal.SIGABRT, self._abort)
 
-    def _abort(self, number: int, _frame: FrameType | None) -> NoReturn:
+    def _note_abort(self) -> None:
         if self._settings.worker_abort is not None:
             with surviving("worker_abort", self._worker.log):
                 self._settings.worker_abort(self._worker)
-        self.note_exit()
+
+    def _abort(self, number: int, _frame: FrameType | None) -> NoReturn:
+        # A process that the application forks has the handler too, and is no worker.
+        if os.getpid() == self._pid:
+            self._note_abort()
+            self.note_exit()
         for stream in (sys.stdout, sys.stderr):
             with contextlib.suppress(OSError, ValueError, AttributeError):
                 stream.flush()

@@ -18,6 +18,12 @@ APPLICATION = """
             while True:
                 time.sleep(0.05)
         text = os.environ.get(environ["PATH_INFO"].strip("/"), "none")
+        if environ["PATH_INFO"] == "/fork":
+            pid = os.fork()
+            if pid == 0:
+                os.kill(os.getpid(), 6)
+                time.sleep(60)
+            text = f"ended by {os.waitpid(pid, 0)[1] & 127}"
         start_response("200 OK", [("Content-Type", "text/plain")])
         return [text.encode()]
 """
@@ -350,6 +356,23 @@ def test_worker_abort_runs_in_a_worker_whose_request_is_over_its_time(site):
     # The stack of every thread is there all the same.
     assert "in application" in server.log()
     eventually(lambda: server.get().status == 200)
+
+
+def test_a_process_that_the_application_forks_calls_no_hooks(site):
+    site.configure(
+        RECORDER,
+        """
+        def worker_abort(worker):
+            record("worker_abort")
+        def worker_exit(server, worker):
+            record("worker_exit", os.getpid() == worker.pid)
+        """,
+    )
+    server = site.serve()
+    assert server.get("/fork").content == b"ended by 6"
+    assert server.get("/fork").content == b"ended by 6"
+    server.stop()
+    assert site.record() == ["worker_exit True"]
 
 
 def test_child_exit_runs_for_a_worker_that_was_killed(site):
