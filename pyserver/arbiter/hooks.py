@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from typing import TYPE_CHECKING
 
@@ -33,6 +34,7 @@ class Hooks:
         self._roster = roster
         self._target = target
         self._told_target: int | None = None
+        self._pid = 0
         self._server_object: Server | None = None
 
     def start(self) -> None:
@@ -41,6 +43,7 @@ class Hooks:
         Raises:
             BootError: on_starting raised something; with its traceback.
         """
+        self._pid = os.getpid()
         self.note_target()
         if self._settings.on_starting is None:
             return
@@ -105,5 +108,5 @@ class Hooks:
         if self._server_object is None:
             from pyserver.arbiter.server import Server
 
-            self._server_object = Server(self._reloads, self._roster, self._target)
+            self._server_object = Server(self._pid, self._reloads, self._roster, self._target)
         return self._server_object

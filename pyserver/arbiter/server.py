@@ -5,7 +5,6 @@ Imported when the settings have a hook, and not before.
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 from pyserver.workers.base import WorkerState
@@ -24,13 +23,14 @@ class Server:
     """The whole server. What a hook sets on it stays there, also over reloads, and concerns only hooks.
 
     Args:
+        pid: of the arbiter, whose copy this may be in a process of its own.
         reloads: the current settings, log and listeners.
         roster: the workers.
         target: how many workers there should be.
     """
 
-    def __init__(self, reloads: Reloads, roster: Roster, target: Callable[[], int]) -> None:
-        self.pid = os.getpid()
+    def __init__(self, pid: int, reloads: Reloads, roster: Roster, target: Callable[[], int]) -> None:
+        self.pid = pid
         self._reloads = reloads
         self._roster = roster
         self._target = target

@@ -505,6 +505,54 @@ def test_what_a_hook_sets_on_a_worker_stays_there_and_harms_nothing(site):
     assert site.record() == ["a b c d", "a b c d"]
 
 
+@pytest.mark.parametrize("preload", ["--preload", "--no-preload-app"])
+def test_a_worker_knows_the_arbiter_although_no_hook_has_run_there(site, preload):
+    site.configure(
+        RECORDER,
+        """
+        def post_fork(server, worker):
+            record(server.pid, worker.ppid)
+        """,
+    )
+    server = site.serve(preload)
+    assert server.get().status == 200
+    assert site.record() == [f"{server.pid} {server.pid}"]
+
+
+def test_post_fork_can_open_a_connection_for_the_application(site):
+    site.directory.joinpath("shop.py").write_text(
+        textwrap.dedent(
+            """
+            database = None
+
+            def application(environ, start_response):
+                (count,) = database.execute("SELECT count(*) FROM orders").fetchone()
+                start_response("200 OK", [("Content-Type", "text/plain")])
+                return [str(count).encode()]
+            """
+        )
+    )
+    site.configure(
+        """
+        import os, sqlite3
+        def on_starting(server):
+            os.makedirs("data", exist_ok=True)
+            with sqlite3.connect("data/shop.db") as database:
+                database.execute("CREATE TABLE orders (name)")
+        def post_fork(server, worker):
+            import shop
+            shop.database = sqlite3.connect("data/shop.db")
+        def worker_exit(server, worker):
+            import shop
+            shop.database.close()
+        """
+    )
+    site.server = site._serve("shop:application", "-w", "2")
+    assert site.server.get().content == b"0"
+    assert site.server.stop() == 0
+    assert "raised" not in site.server.log()
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="a mold needs a subreaper")
 def test_what_cannot_be_given_to_a_preloaded_worker_is_named(site):
     site.configure(
