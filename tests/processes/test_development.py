@@ -74,6 +74,12 @@ class Project:
         return set(self.server.workers()) - set(self.workers())
 
 
+def importing_from(directory):
+    """The environment of a server that imports from there, too."""
+    root = Path(pyserver.__file__).parents[1]
+    return {"PYTHONPATH": os.pathsep.join(filter(None, [str(directory), str(root), os.environ.get("PYTHONPATH")]))}
+
+
 @pytest.fixture
 def project(serve, tmp_path):
     return Project(serve, tmp_path)
@@ -204,8 +210,7 @@ def test_a_module_outside_the_start_directory_counts(project, tmp_path_factory):
     text = elsewhere / "a_library" / "text.py"
     text.write_text("TEXT = 'first'\n")
     project.write("a_shop/views.py", "from a_library import TEXT\n")
-    root = Path(pyserver.__file__).parents[1]
-    project.start(env={"PYTHONPATH": os.pathsep.join([str(root), str(elsewhere)])})
+    project.start(env=importing_from(elsewhere))
     assert project.content() == "first"
     text.write_text("def broken(:\n")
     project.explains("SyntaxError")
@@ -238,8 +243,7 @@ def test_without_watchfiles_it_is_told_in_one_line_what_to_install(start, tmp_pa
     hidden = tmp_path / "hidden"
     hidden.mkdir()
     (hidden / "sitecustomize.py").write_text("import sys\nsys.modules['watchfiles'] = None\n")
-    root = Path(pyserver.__file__).parents[1]
-    server = start("pyserver.demo", "--reload", env={"PYTHONPATH": os.pathsep.join([str(hidden), str(root)])})
+    server = start("pyserver.demo", "--reload", env=importing_from(hidden))
     assert server.wait() == 1
     assert re.fullmatch(r"pyserver: .* pip install 'pyserver\[reload\]'\n", server.log())
 
