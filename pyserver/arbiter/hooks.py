@@ -70,7 +70,7 @@ class Hooks:
             hook(server, *arguments)
         took = time.monotonic() - began
         if took > _SLOW:
-            server.log.warning("The hook %s has held the arbiter up for %.1f s", name, took)
+            server.log.warning("The hook %s took %.1f s", name, took)
 
     def note_target(self) -> None:
         """Another number of workers may be wanted."""

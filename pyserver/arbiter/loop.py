@@ -302,7 +302,8 @@ class Arbiter:
         from pyserver.arbiter.upgrade import Upgrade
 
         try:
-            self._upgrade = Upgrade.begin(self._launch(), self._inbox, self._reloads, self._poll, self._notifier)
+            launch = self._launch()._replace(prepare=lambda: self._hooks.call("pre_exec"))
+            self._upgrade = Upgrade.begin(launch, self._inbox, self._reloads, self._poll, self._notifier)
         except OSError as error:
             self._log.error("A new arbiter cannot be started: %s", error.strerror)
         else:

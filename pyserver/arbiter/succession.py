@@ -19,7 +19,7 @@ from pyserver.sockets import Address, parse_address
 from pyserver.systemd import for_successor
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, MutableMapping
+    from collections.abc import Callable, Iterable, Mapping, MutableMapping
 
     from pyserver.arbiter.spawn import Closable
     from pyserver.log import ErrorLog
@@ -31,11 +31,12 @@ _READY = b"r"
 
 
 class Launch(NamedTuple):
-    """How this process was started."""
+    """How this process was started, and what is done before another is started so."""
 
     directory: str
     environ: Mapping[str, str]
     pid: int  # that it had then: the one of a daemon is another
+    prepare: Callable[[], object] | None = None  # called in the new process, which is still a copy of this one
 
     @property
     def command(self) -> list[str]:
@@ -161,6 +162,8 @@ def _execute(
         inbox.close()
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         environ = for_successor(launch.environ, launch.pid, os.getpid())
+        if launch.prepare is not None:
+            launch.prepare()
         os.chdir(launch.directory)
         for descriptor in descriptors:
             # One that was said to be passed need not have been.

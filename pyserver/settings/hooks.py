@@ -128,6 +128,10 @@ class Hooks:
         None, **_called_with("server", "worker"),
         help="In the arbiter, after a worker has ended, however it did.",
     )
+    pre_exec: Hook | None = setting(
+        None, **_called_with("server"), reload="arbiter",
+        help="In the process that USR2 has made, before it becomes the new arbiter.",
+    )
     on_exit: Hook | None = setting(
         None, **_called_with("server"), reload="arbiter",
         help="In the arbiter, as its last step, when on_starting has been called.",

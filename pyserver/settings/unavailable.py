@@ -49,7 +49,6 @@ UNAVAILABLE: dict[str, tuple[str, ...]] = {
     "suppress_ragged_eofs": ("--suppress-ragged-eofs",),
     "do_handshake_on_connect": ("--do-handshake-on-connect",),
     "ciphers": ("--ciphers",),
-    "pre_exec": (),
     "ssl_context": (),
     "reuse_port": ("--reuse-port",),
     "paste": ("--paste", "--paster"),

@@ -1,6 +1,7 @@
 """Hooks of an unchanged gunicorn.conf.py: each runs when and where it does with gunicorn, and none ends the server."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -231,7 +232,7 @@ def test_hooks_that_raise_do_not_hinder_a_reload_or_a_stop(site):
 def test_a_hook_that_holds_the_arbiter_up_is_named(site):
     site.configure("import time\ndef when_ready(server):\n    time.sleep(1.1)")
     site.serve()
-    site.says("The hook when_ready has held the arbiter up for 1.")
+    site.says("The hook when_ready took 1.")
 
 
 def test_on_reload_runs_when_the_new_settings_are_accepted(site):
@@ -576,6 +577,19 @@ def test_when_ready_can_start_a_thread(site):
     )
     assert site.serve().get().status == 200
     eventually((site.directory / "ready").exists)
+
+
+@pytest.mark.parametrize("ending", ["", "raise SystemExit('not today')"])
+def test_pre_exec_runs_in_the_process_that_becomes_the_new_arbiter(site, ending):
+    site.configure(RECORDER, f"def pre_exec(server):\n    record('pre_exec', server.pid, os.getppid())\n    {ending}")
+    server = site.serve_until_ready()
+    server.send_signal(signal.SIGUSR2)
+    site.says(") serves; this one does so, too")
+    assert site.record() == [f"pre_exec {server.pid} {server.pid}"]
+    assert ("The hook pre_exec raised SystemExit: not today" in server.log()) == bool(ending)
+    (new,) = re.findall(r"The new arbiter \(pid: (\d+)\) serves", server.log())
+    os.kill(int(new), signal.SIGTERM)
+    site.says("; this one stays")
 
 
 def test_hooks_see_what_those_of_gunicorn_use(site):
