@@ -5,10 +5,14 @@ import os
 import re
 import signal
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from support import Client, Server, eventually
+
+import pyserver
 
 CODE = """
 import os
@@ -76,6 +80,35 @@ class Site:
 
     def _started(self):
         return [int(pid) for pid in re.findall(r"The new arbiter \(pid: (\d+)\) was started", self.server.log())]
+
+
+class Manager:
+    """A service manager that listens; called, it says what it has heard."""
+
+    def __init__(self, path):
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._socket.bind(path)
+        self._socket.setblocking(False)
+        self._heard = []
+
+    def __call__(self):
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                self._heard += self._socket.recv(4096).decode().split("\n")
+        return self._heard
+
+    def clear(self):
+        self()
+        self._heard.clear()
+
+    def close(self):
+        self._socket.close()
+
+
+@pytest.fixture
+def manager(tmp_path):
+    with contextlib.closing(Manager(str(tmp_path / "notify"))) as listening:
+        yield listening
 
 
 @pytest.fixture
@@ -333,6 +366,90 @@ def descriptors_of(pid):
             target = os.readlink(entry)
             kinds.append("file" if target.startswith("/") else target.partition(":")[0])
     return sorted(kinds)
+
+
+def test_a_server_that_a_script_runs_is_upgraded_by_running_the_script_again(site):
+    (site.directory / "main.py").write_text(
+        "import pyserver, sys\npyserver.run(sys.argv[-1], bind='127.0.0.1:0', pidfile='pid')\n"
+    )
+    server = site.start(through=[sys.executable, "-X", "utf8", "main.py"])
+    site.upgrade()
+    server.send_signal(signal.SIGTERM)
+    assert server.wait() == 0
+    site.everything_from("new", site.new)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a mold needs a subreaper")
+def test_a_preloaded_application_is_imported_anew(site):
+    server = site.start("--preload")
+    site.upgrade()
+    server.send_signal(signal.SIGTERM)
+    assert server.wait() == 0
+    site.everything_from("new", site.new)
+
+
+def test_a_daemon_is_upgraded_in_the_background(tmp_path):
+    (tmp_path / "site_under_test.py").write_text(CODE)
+    log, pidfile, second = tmp_path / "error.log", tmp_path / "pid", tmp_path / "pid.2"
+    arguments = ["-D", "-p", "pid", "-b", "unix:a.sock", "--error-logfile", "error.log", "site_under_test:application"]
+    root = str(Path(pyserver.__file__).parents[1])
+    subprocess.run(
+        [sys.executable, "-m", "pyserver", *arguments],
+        cwd=tmp_path, env={**os.environ, "PYTHONPATH": root}, check=True, timeout=30,
+    )  # fmt: skip
+    old, new = int(pidfile.read_text()), 0
+    try:
+        (tmp_path / "site_under_test.py").write_text(NEW_CODE)
+        os.kill(old, signal.SIGUSR2)
+        eventually(lambda: ") serves; " in log.read_text(), within=10)
+        new = int(second.read_text())
+        os.kill(old, signal.SIGTERM)
+        eventually(lambda: not second.exists())
+        assert int(pidfile.read_text()) == new
+        eventually(lambda: "takes its place" in log.read_text())
+        with Client(str(tmp_path / "a.sock")) as client:
+            assert client.request("GET").content == f"new {new}".encode()
+    finally:
+        os.kill(new or old, signal.SIGTERM)
+        eventually(lambda: not pidfile.exists())
+
+
+def test_a_service_manager_is_told_who_the_server_is_and_of_no_end(site, manager):
+    server = site.start(env={"NOTIFY_SOCKET": str(site.directory / "notify")})
+    site.upgrade()
+    manager.clear()
+    server.send_signal(signal.SIGTERM)
+    server.wait()
+    site.says("takes its place")
+    eventually(lambda: f"MAINPID={site.new}" in manager() and "READY=1" in manager())
+    assert "STOPPING=1" not in manager()
+    site.end_new()
+    eventually(lambda: "STOPPING=1" in manager())
+
+
+def test_a_service_manager_is_not_told_of_the_way_back(site, manager):
+    server = site.start(env={"NOTIFY_SOCKET": str(site.directory / "notify")})
+    site.upgrade()
+    site.end_new()
+    site.says("this one stays")
+    assert not {line for line in manager() if line.startswith(("STOPPING", "MAINPID"))}
+    server.stop()
+    eventually(lambda: "STOPPING=1" in manager())
+
+
+def test_sockets_that_were_passed_are_passed_on_used_or_not(site):
+    with socket.create_server(("127.0.0.1", 0)) as web, socket.create_server(("127.0.0.1", 0)) as admin:
+        site.config("bind = 'systemd:web'\n")
+        server = site.start(bind=None, passed={"web": web, "admin": admin})
+        site.upgrade()
+        server.send_signal(signal.SIGTERM)
+        server.wait()
+        site.everything_from("new", site.new)
+        site.config("bind = 'systemd:admin'\n")
+        os.kill(site.new, signal.SIGHUP)
+        site.says("Generation 2 is ready")
+        with Client(admin.getsockname()) as client:
+            assert client.request("GET").content == f"new {site.new}".encode()
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="shows descriptors in /proc only")
