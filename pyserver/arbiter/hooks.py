@@ -96,8 +96,12 @@ class Hooks:
 
     def note_end(self, member: Member) -> None:
         """A worker has ended and is off the roster."""
-        if self._server_object is not None or self._settings.child_exit is not None:
-            self.call("child_exit", self._server.forget(member))
+        if self._server_object is None and self._settings.child_exit is None:
+            return
+        worker = self._server.forget(member)
+        # A mold may have died before it had forked it: there has been no child.
+        if member.pid:
+            self.call("child_exit", worker)
 
     @property
     def _settings(self) -> Settings:

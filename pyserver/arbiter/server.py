@@ -115,8 +115,9 @@ class _Supervised(Life):
         self._member = member
 
     @property
-    def pid(self) -> int:
-        return self._member.pid
+    def pid(self) -> int | str:
+        # 0 while a mold forks it, which to os.kill is everybody.
+        return self._member.pid or str(Life.pid)
 
     @property
     def alive(self) -> bool:
