@@ -18,7 +18,7 @@ class Buffers:
     """
 
     def __init__(
-        self, *, request: int = 524_288, response: int = 1_048_576, spool: int = 1_073_741_824, directory: str = "/tmp"
+        self, *, request: int = 524_288, response: int = 65_536, spool: int = 1_073_741_824, directory: str = "/tmp"
     ) -> None: ...
 
 class Engine(Transport):

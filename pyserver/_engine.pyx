@@ -76,7 +76,7 @@ cdef class Buffers:
         directory: where temporary files are made.
     """
 
-    def __cinit__(self, *, request=524288, response=1048576, spool=1073741824, directory="/tmp"):
+    def __cinit__(self, *, request=524288, response=65536, spool=1073741824, directory="/tmp"):
         self.request = request
         self.response = response
         self.spool = spool

@@ -231,7 +231,7 @@ class Settings(Hooks):
         help="How much content of a request is kept in memory; what is beyond goes to a temporary file.",
     )
     response_buffer: int = setting(
-        1_048_576, section=_BUFFERS, unit="bytes", minimum=0, maximum=_MOST,
+        65_536, section=_BUFFERS, unit="bytes", minimum=0, maximum=_MOST,
         help="How much of a response that a slow client has not taken is kept in memory; "
         "what is beyond goes to a temporary file.",
     )
