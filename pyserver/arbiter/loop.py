@@ -10,19 +10,19 @@ import time
 from typing import TYPE_CHECKING
 
 from pyserver._version import __version__
-from pyserver.arbiter.actions import Abort, Ask, Kill, Quit, Reason, Replace, ReportSlow, Retire, Spawn
-from pyserver.arbiter.autopsy import how_it_ended, is_told_to_stop
-from pyserver.arbiter.backoff import Backoff
+from pyserver.arbiter.actions import Abort, Ask, Kill, Quit, Replace, ReportSlow, Retire, Spawn
 from pyserver.arbiter.crew import Crew
-from pyserver.arbiter.generations import Verdict, load_generation
+from pyserver.arbiter.deaths import Deaths
+from pyserver.arbiter.generations import load_generation
 from pyserver.arbiter.hooks import Hooks
+from pyserver.arbiter.intent import Intent
 from pyserver.arbiter.listeners import Listeners
 from pyserver.arbiter.narration import Narrator
 from pyserver.arbiter.policy import Stop, Wanted, next_actions, next_deadline_ns
 from pyserver.arbiter.reload import Reloads
 from pyserver.arbiter.spawn import set_title
 from pyserver.daemon import Starter
-from pyserver.errors import EXIT_OK, EXIT_WORKER_BOOT
+from pyserver.errors import EXIT_OK
 from pyserver.signals import STACKS_SIGNAL, SignalInbox, arbiter_verbs, worker_signal
 from pyserver.sockets import listener_url
 from pyserver.systemd import Condition, Notifier
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pyserver.arbiter.actions import Action
-    from pyserver.arbiter.molds import Mold
     from pyserver.arbiter.roster import Member
     from pyserver.arbiter.spawn import Closable
     from pyserver.arbiter.succession import Inheritance, Launch
@@ -60,9 +59,6 @@ class Arbiter:
         launch: tells how this process was started, for an upgrade.
         inheritance: what the arbiter before this one has given it.
 
-    Attributes:
-        failure: why the server has ended without ever having served, in one line.
-
     Raises:
         ConfigError: the worker class cannot be loaded.
         BootError: the error log cannot be opened.
@@ -87,20 +83,18 @@ class Arbiter:
         self._poll = select.poll()
         self._crew = Crew(slots, self._poll)
         self._narrator = Narrator(self._crew)
-        self._backoff = Backoff()
-        self._stop = Stop.NO
-        self._stop_at_ns: int | None = None  # when a stop that was asked for begins, after drain_delay
-        self._exit_code = EXIT_OK
-        self.failure = ""
+        self._intent = Intent(slots // 2)
         self._starter = starter or Starter()
         self._clock_ns = 0
-        self._added = 0  # workers, by TTIN and TTOU, since the settings were read
-        self._is_dismissed = False  # no workers, until a reload
         self._said_urls = ""
         self._launch = launch
         self._inheritance = inheritance
         self._upgrade: Upgrade | None = None  # while there is another arbiter
         self._hooks = Hooks(self._reloads, self._crew.roster, lambda: self.target)
+        self._deaths = Deaths(
+            self._crew, self._reloads, self._intent, self._narrator, self._hooks,
+            hear=self._hear, halt=lambda why: self._begin_stop(Stop.QUICK, why),
+        )  # fmt: skip
 
     def run(self) -> int:
         """Serve until the server is stopped; returns the exit code of the process.
@@ -123,7 +117,7 @@ class Arbiter:
                 self._hooks.note_target()
                 for action in next_actions(self._wanted(), self._crew.look(now_ns), now_ns):
                     self._act(action, now_ns)
-                if self._stop is not Stop.NO and not self._crew.roster:
+                if not self._intent.may_go_on and not self._crew.roster:
                     break
                 if self._notifier:
                     self._notifier.turned(now_ns, self._condition())
@@ -137,14 +131,19 @@ class Arbiter:
         self._reloads.close()
         self._narrator.tell_stopped(self._log)
         self._log.info("Shutting down: Arbiter")
-        if self._exit_code != EXIT_OK:
+        if self._deaths.exit_code != EXIT_OK:
             self._log.error("Reason: Worker failed to boot.")
-        return self._exit_code
+        return self._deaths.exit_code
 
     @property
     def target(self) -> int:
         """How many workers there should be."""
-        return 0 if self._is_dismissed else self._settings.workers + self._added
+        return self._intent.workers(self._settings)
+
+    @property
+    def failure(self) -> str:
+        """Why the server has ended without ever having served, in one line."""
+        return self._deaths.failure
 
     @property
     def _settings(self) -> Settings:
@@ -186,9 +185,13 @@ class Arbiter:
 
     def _wait(self, now_ns: int) -> None:
         wanted = self._wanted()
-        instants = [next_deadline_ns(wanted, list(self._crew.roster), now_ns), self._reloads.at_ns, self._stop_at_ns]
-        instants.append(self._notifier.next_turn_ns(now_ns))
-        instants.append(self._crew.molds.deadline_ns(wanted.boot_ns, self._clock_ns))
+        instants = [
+            next_deadline_ns(wanted, list(self._crew.roster), now_ns),
+            self._crew.molds.deadline_ns(wanted.boot_ns, self._clock_ns),
+            self._reloads.at_ns,
+            self._intent.stop_at_ns,
+            self._notifier.next_turn_ns(now_ns),
+        ]
         limits = [limit_ns for limit_ns in (wanted.timeout_ns, wanted.slow_ns) if limit_ns]
         if limits or wanted.memory_bytes:
             # A request begins, and a worker grows, without our being told.
@@ -200,19 +203,9 @@ class Arbiter:
             self._clock_ns = time.monotonic_ns()
 
     def _wanted(self) -> Wanted:
-        settings = self._settings
-        return Wanted(
-            generation=self._reloads.current.number,
-            workers=self.target,
-            timeout_ns=int(settings.timeout * _SECOND_NS),
-            graceful_ns=int(settings.graceful_timeout * _SECOND_NS),
-            boot_ns=int(settings.boot_timeout * _SECOND_NS),
-            slow_ns=int(settings.slow_request * _SECOND_NS),
-            lifetime_ns=int(settings.max_worker_lifetime * _SECOND_NS),
-            memory_bytes=settings.max_worker_memory,
-            stop=self._stop,
-            spawn_not_before_ns=self._backoff.spawn_not_before_ns,
-            clock_ns=self._clock_ns,
+        current = self._reloads.current
+        return self._intent.wanted(
+            current.number, current.settings, self._deaths.backoff.spawn_not_before_ns, self._clock_ns
         )
 
     # Note
@@ -220,20 +213,20 @@ class Arbiter:
     def _note(self, now_ns: int) -> None:
         for noted in self._inbox.take():
             if noted.verb == "reap":
-                self._reap(now_ns)
+                self._deaths.reap(now_ns)
             else:
                 self._log.info("Handling signal: %s", noted)
                 self._obey(noted, now_ns)
         if any(self._crew.molds):
             # What a mold says may be about a worker that has died before.
-            self._reap(now_ns)
+            self._deaths.reap(now_ns)
         for member in self._crew.roster:
             self._hear(member, now_ns)
         if self._settings.max_worker_memory:
             self._crew.weigh(now_ns, self._settings.max_worker_memory)
         self._reloads.note_changes(now_ns)
         self._note_upgrade()
-        if self._stop_at_ns is not None and now_ns >= self._stop_at_ns:
+        if self._intent.stop_is_due(now_ns):
             self._begin_stop(Stop.GRACEFUL)
         if self._reloads.at_ns is not None and now_ns >= self._reloads.at_ns and self._reloads.run(now_ns):
             self._note_reload()
@@ -243,31 +236,30 @@ class Arbiter:
         match noted.verb:
             case "quit":
                 # Nobody waits for the port while another arbiter serves on it: there is time to finish.
-                has_time = noted.number == signal.SIGQUIT and self._other_serves and self._stop is Stop.NO
+                has_time = noted.number == signal.SIGQUIT and self._other_serves and self._intent.may_go_on
                 self._begin_stop(Stop.GRACEFUL if has_time else Stop.QUICK)
             case "retire":
                 self._plan_stop(now_ns)
             case "reopen":
                 self._reopen()
-            case _ if self._stop is not Stop.NO or self._stop_at_ns is not None:
+            case _ if not self._intent.goes_on:
                 pass  # Nothing else concerns a server that stops.
             case "reload":
                 self._reloads.ask(now_ns)
-            case "add":
-                self._add(noted.times)
-            case "remove":
-                self._add(-noted.times)
+            case "add" | "remove":
+                if not self._intent.add(noted.times if noted.verb == "add" else -noted.times, self._settings):
+                    self._log.warning("There are %s workers: fewer or more there cannot be", self.target)
             case "dismiss":
-                self._is_dismissed = True
+                self._intent.dismiss()
             case "upgrade":
                 self._begin_upgrade()
 
     def _plan_stop(self, now_ns: int) -> None:
         delay_ns = int(self._settings.drain_delay * _SECOND_NS)
-        if self._stop is not Stop.NO:
+        if not self._intent.may_go_on:
             return
-        if self._stop_at_ns is None and delay_ns and not self._other_serves:
-            self._stop_at_ns = now_ns + delay_ns
+        if self._intent.goes_on and delay_ns and not self._other_serves:
+            self._intent.plan_stop(now_ns + delay_ns)
             self._reloads.forget()
             self._notifier.stop_began("serves on for a while, and stops then")
             self._log.info("Serving on for the drain_delay of %g s", self._settings.drain_delay)
@@ -275,8 +267,7 @@ class Arbiter:
             self._begin_stop(Stop.GRACEFUL)
 
     def _begin_stop(self, stop: Stop, why: str = "") -> None:
-        self._stop = stop
-        self._stop_at_ns = None
+        self._intent.begin_stop(stop)
         self._reloads.forget()
         if self._upgrade is None or not self._upgrade.stand_back():
             self._notifier.stop_began(why or "stops")
@@ -319,18 +310,9 @@ class Arbiter:
         for mold in self._crew.molds:
             mold.reopen()
 
-    def _add(self, count: int) -> None:
-        """So many workers more, or fewer: at least one, and no more than there is room for."""
-        workers = max(1, min(self.target + count, self._crew.roster.slots // 2))
-        if workers != self.target + count:
-            self._log.warning("There will be %s workers: fewer or more there cannot be", workers)
-        self._is_dismissed = False
-        self._added = workers - self._settings.workers
-
     def _note_reload(self) -> None:
-        self._backoff.forget()
-        self._added = 0
-        self._is_dismissed = False
+        self._deaths.backoff.forget()
+        self._intent.note_reload()
         self._say_where()
         self._hooks.note_target()
         self._hooks.call("on_reload")
@@ -368,75 +350,12 @@ class Arbiter:
         if generation > 1:
             self._log.info("Generation %s is ready: the workers before it retire", generation)
 
-    def _reap(self, now_ns: int) -> None:
-        for member, status in self._crew.dead(now_ns):
-            self._hear(member, now_ns)
-            if member.ready_at_ns:
-                self._note_death(member, status, now_ns)
-            elif self._stop is Stop.NO and member.end is not Reason.NOTHING_TO_LOSE:
-                self._note_failed_boot(member, status, now_ns)
-            self._crew.bury(member)
-            self._hooks.note_end(member)
-        for mold in self._crew.molds.dead(now_ns):
-            self._note_mold_death(mold, now_ns)
-        for member in self._crew.lost():
-            if member.end is Reason.BOOT:
-                self._note_failed_boot(member, 0, now_ns)
-            elif member.failure is not None:
-                self._log.error("A worker cannot be started: %s", member.failure.text)
-                self._strike(now_ns)
-            self._crew.bury(member)
-            self._hooks.note_end(member)
-
-    def _note_mold_death(self, mold: Mold, now_ns: int) -> None:
-        if mold.end is Reason.NOTHING_TO_LOSE or self._stop is not Stop.NO:
-            return
-        if not mold.loaded_at_ns:
-            self._note_failed_boot(mold, mold.status, now_ns)
-            return
-        self._narrator.tell_mold_died(self._log, mold, now_ns)
-        if now_ns - mold.loaded_at_ns < _YOUNG_NS:
-            self._strike(now_ns)
-
     def _tend_molds(self, now_ns: int) -> None:
         """End those that nothing comes of."""
         for mold in self._crew.molds.end_overdue(self._wanted().boot_ns, self._clock_ns, now_ns):
             self._narrator.tell_mold_aborted(self._log, mold.pid, self._settings)
-        in_use = [] if self._stop is not Stop.NO else self._reloads.generations.in_use()
+        in_use = [] if not self._intent.may_go_on else self._reloads.generations.in_use()
         self._crew.molds.keep([generation.number for generation in in_use])
-
-    def _note_death(self, member: Member, status: int, now_ns: int) -> None:
-        if member.end is not None:
-            return  # It was said when it was done.
-        if status == 0 and (member.retired_at_ns or member.quit_at_ns or self._stop is not Stop.NO):
-            return  # It did as it was told, by us or by the terminal that told us.
-        self._narrator.tell_died(self._log, member, status, now_ns)
-        if not member.retired_at_ns and now_ns - member.ready_at_ns < _YOUNG_NS:
-            self._strike(now_ns)
-
-    def _note_failed_boot(self, member: Member | Mold, status: int, now_ns: int) -> None:
-        failure, role = member.failure, type(member).role
-        if failure is None and member.end is None and is_told_to_stop(status):
-            self._log.info("%s (pid:%s) %s", role, member.pid, how_it_ended(status, when="while it booted"))
-            self._strike(now_ns)
-            return
-        generation = self._reloads.current
-        if member.generation == generation.number:
-            text = generation.told_once(self._narrator.failed_boot(member, status, now_ns))
-            self._log.error("%s (pid:%s) failed to boot: %s", role, member.pid, text)
-        verdict = self._reloads.note_failed_boot(member.generation)
-        if verdict is Verdict.HALT:
-            self._exit_code = failure.exit_code if failure is not None else EXIT_WORKER_BOOT
-            reason = generation.last_failure.partition("\n")[0]
-            self.failure = f"the server cannot start: {reason}"
-            self._begin_stop(Stop.QUICK, f"generation {generation.number} does not boot: {reason}")
-        elif verdict is Verdict.TRY_AGAIN and generation.is_proven:
-            self._strike(now_ns)
-
-    def _strike(self, now_ns: int) -> None:
-        delay_ns = self._backoff.strike(now_ns, self.target)
-        if delay_ns:
-            self._log.warning("Workers die as fast as they start: none is started for %.1f s", delay_ns / _SECOND_NS)
 
     # Act
 
@@ -475,7 +394,7 @@ class Arbiter:
                 self._log.debug("No slot is free for another worker")
         except OSError as error:
             self._log.error("A worker cannot be started: %s", error.strerror)
-            self._strike(now_ns)
+            self._deaths.strike(now_ns)
 
 
 def _wait_ms(wait_ns: int) -> int:
