@@ -8,31 +8,35 @@ from libc.stdint cimport uint64_t
 from libc.stdio cimport snprintf
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, strerror, strlen
-from posix.unistd cimport close as close_file, write as write_file
+from posix.unistd cimport close as close_file, getpid, write as write_file
 
-from pyserver._http cimport Field, Span, append, reserve, same_text, write_decimal
+from pyserver._http cimport Field, Head, Span, append, reserve, same_text, write_decimal
 from pyserver._system cimport (
-    AF_INET6, POLLOUT, inet_ntop, poll, pollfd, pyserver_set_errno as set_errno, pyserver_unix_time_ns,
+    AF_INET6, POLLOUT, inet_ntop, poll, pollfd, pyserver_civil, pyserver_put_digits, pyserver_set_errno as set_errno,
+    pyserver_to_civil, pyserver_unix_time_ns, pyserver_zone_offset,
 )
 
 import os
 import stat
-import time
 
 from pyserver.errors import ConfigError
 
 cdef enum:
     LINES_LIMIT = 65536         # bytes gathered before they are written
     PIPE_ROOM = 4096            # PIPE_BUF of Linux: what a pipe takes whole when poll() says that it takes something
+    ATOM_ROOM = 64              # what an atom may take that is no text of the client's
+    LAST_ROOM = 65536           # of a line that a signal handler writes; what does not fit is cut
 
 cdef int64_t SECOND = 1000000000
 cdef int64_t HELD_NS = 100000000
 
+# There when there is no other memory to be had; a page of it costs nothing before it is written to.
+cdef unsigned char last_line[LAST_ROOM]
+
 cdef enum:
-    # What a step prints.
+    # What a step prints; from USER on, what takes Python to find out.
     TEXT
     REMOTE_ADDRESS
-    USER
     TIME
     REQUEST_LINE
     STATUS
@@ -48,6 +52,7 @@ cdef enum:
     DECIMAL_SECONDS
     PID
     REQUEST_FIELD
+    USER
     RESPONSE_FIELD
     ENVIRON_VARIABLE
 
@@ -76,7 +81,8 @@ FIELDS = {
 # The same for "%({name}x)s".
 VARIABLES = {"i": REQUEST_FIELD, "o": RESPONSE_FIELD, "e": ENVIRON_VARIABLE}
 
-cdef bytes MONTHS = b"JanFebMarAprMayJunJulAugSepOctNovDec"
+cdef const unsigned char *HEXADECIMAL = b"0123456789abcdef"
+cdef const char *MONTHS = b"JanFebMarAprMayJunJulAugSepOctNovDec"
 
 
 def compile_format(str text) -> list:
@@ -158,6 +164,8 @@ cdef class AccessLog:
         # A descriptor of its own: an application that closes standard output must not have a connection take its place.
         self._fd = os.dup(1) if path == "-" else open_log(path)
         self._may_block = not stat.S_ISREG(os.fstat(self._fd).st_mode)
+        self._own.pid_length = snprintf(self._own.pid, 24, b"<%ld>", <long> getpid())
+        self._note_time(0)
 
     def __dealloc__(self):
         if self._fd > 0:
@@ -185,26 +193,58 @@ cdef class AccessLog:
 
     cdef int record(self, const Facts *facts, bytes response_head, dict environ, int64_t now_ns) except -1:
         """Add the line of one response."""
+        cdef const Step *step
+        cdef Span text
+        cdef unsigned char *to
         cdef int at
-        self._now_ns = now_ns
+        if now_ns >= self._time_until_ns:
+            self._note_time(now_ns)
         if self._lines.used == 0:
             self._oldest_ns = now_ns
         for at in range(self._step_count):
-            if self._steps[at].atom == TEXT:
-                append(&self._lines, self._steps[at].text, self._steps[at].length)
+            step = &self._steps[at]
+            if step.atom == TEXT:
+                append(&self._lines, step.text, step.length)
+            elif step.atom >= USER:
+                self._print_found(step, facts, response_head, environ)
             else:
-                self._print(&self._steps[at], facts, response_head, environ)
+                text = text_of(step, facts)
+                reserve(&self._lines, text.length * 4 + ATOM_ROOM)
+                to = self._lines.data + self._lines.used
+                self._lines.used += put_atom(to, step, text, facts, &self._own) - to
         append(&self._lines, b"\n", 1)
         self._line_count += 1
         if self._lines.used > LINES_LIMIT or now_ns - self._oldest_ns > HELD_NS:
             self.flush_lines()
         return 0
 
+    cdef void record_last(self, const Facts *facts) noexcept nogil:
+        """From a signal handler: write what was gathered, and unless `facts` is NULL the line of one more response.
+
+        What takes Python to find out is printed as "-".
+        """
+        cdef Py_ssize_t written, whole = self._lines.used
+        # The handler may have interrupted the making of a line.
+        while whole > self._written and self._lines.data[whole - 1] != c"\n":
+            whole -= 1
+        while self._written < whole:
+            written = self._write(self._lines.data + self._written, whole - self._written)
+            if written < 0 and errno != EINTR:
+                break
+            self._written += max(written, 0)
+        if facts != NULL:
+            put_time(&self._own, pyserver_unix_time_ns() // SECOND, self._zone_offset)
+            self._write(last_line, put_line(self._steps, self._step_count, facts, &self._own))
+
+    cdef void forget(self) noexcept:
+        """Drop what was gathered: another process writes it."""
+        self._lines.used = self._written = self._line_count = 0
+
     cdef int flush_lines(self) except -1:
         """Write what was gathered; lines that the file does not take are counted and dropped."""
-        cdef Py_ssize_t written, done = 0
-        while done < self._lines.used:
-            written = self._write(done)
+        cdef Py_ssize_t written
+        while self._written < self._lines.used:
+            written = self._write(self._lines.data + self._written, self._lines.used - self._written)
             if written < 0 and errno == EINTR:
                 continue
             if written < 0:
@@ -216,17 +256,16 @@ cdef class AccessLog:
                         strerror(errno).decode(),
                     )
                 break
-            done += written
+            self._written += written
         else:
             if self._is_failing and self._lines.used:
                 self._is_failing = False
                 self._log.warning("the access log %s is written again; %d lines are missing", self.path, self.dropped)
-        self._lines.used = self._line_count = 0
+        self.forget()
         return 0
 
-    cdef Py_ssize_t _write(self, Py_ssize_t done) noexcept:
-        """Write lines from offset `done` on; -1 and errno where they are not taken."""
-        cdef Py_ssize_t length = self._lines.used - done
+    cdef Py_ssize_t _write(self, const unsigned char *data, Py_ssize_t length) noexcept nogil:
+        """Write lines; -1 and errno where they are not taken."""
         cdef pollfd room
         if self._may_block:
             # A pipe that nobody empties must not hold the worker. It can be written to when this much fits.
@@ -237,147 +276,38 @@ cdef class AccessLog:
             if length > PIPE_ROOM:
                 # Whole lines, for other workers write to it too.
                 length = PIPE_ROOM
-                while length and self._lines.data[done + length - 1] != c"\n":
+                while length and data[length - 1] != c"\n":
                     length -= 1
                 length = length or PIPE_ROOM
-        return write_file(self._fd, self._lines.data + done, <size_t> length)
+        return write_file(self._fd, data, <size_t> length)
 
     # ---- steps ----
 
-    cdef int _print(self, const Step *step, const Facts *facts, bytes response_head, dict environ) except -1:
-        cdef const Head *head = facts.head
-        cdef int atom = step.atom
-        cdef Span found
-        if atom == REQUEST_FIELD:
-            found = request_field(facts, step.text, step.length)
-            return self._print_text(found.start, found.length)
-        if atom == REQUEST_LINE:
-            self._print_text(facts.base + head.method, head.target + head.target_length - head.method)
-            return append(&self._lines, b" HTTP/1.1" if head.minor else b" HTTP/1.0", 9)
-        if atom == REMOTE_ADDRESS:
-            return self._print_address(facts)
-        if atom == TIME:
-            return self._print_time()
-        if atom == METHOD:
-            return self._print_text(facts.base + head.method, head.method_length)
-        if atom == PATH:
-            return self._print_text(facts.base + head.path, head.path_length)
-        if atom == QUERY:
-            if head.query_length:
-                self._print_text(facts.base + head.query, head.query_length)
-            return 0
-        if atom == PROTOCOL:
-            return append(&self._lines, b"HTTP/1.1" if head.minor else b"HTTP/1.0", 8)
-        if atom == PID:
-            return self._print_pid()
-        if atom == USER:
-            return self._print_user(facts)
-        if atom == RESPONSE_FIELD:
-            return self._print_object(response_field(response_head, step.text[:step.length]))
-        if atom == ENVIRON_VARIABLE:
-            return self._print_object(environ_variable(environ, step.text[:step.length].decode("utf-8", "surrogateescape")))
-        return self._print_number(atom, facts)
-
-    cdef int _print_text(self, const unsigned char *text, Py_ssize_t length) except -1:
-        """What a client sent: nothing in it can end the line or a quoted part of it."""
-        cdef Py_ssize_t at = 0
-        cdef unsigned char c
-        cdef unsigned char *to
-        if length == 0:
-            return append(&self._lines, b"-", 1)
-        reserve(&self._lines, length * 4 + 8)
-        to = self._lines.data + self._lines.used
-        while at < length:
-            # Eight at a time while nothing has to be escaped, as nearly always.
-            while at + 8 <= length and is_plain(text + at):
-                memcpy(to, text + at, 8)
-                to += 8
-                at += 8
-            if at == length:
-                break
-            c = text[at]
-            at += 1
-            if c == c'"' or c == c"\\":
-                to[0] = c"\\"
-                to[1] = c
-                to += 2
-            elif c < 0x20 or c >= 0x7F:
-                to += snprintf(<char *> to, 5, b"\\x%02x", <int> c)
-            else:
-                to[0] = c
-                to += 1
-        self._lines.used = to - self._lines.data
+    cdef int _note_time(self, int64_t now_ns) noexcept:
+        """Once a second, what lines tell of the moment."""
+        cdef int64_t unix_ns = pyserver_unix_time_ns()
+        self._zone_offset = pyserver_zone_offset(unix_ns // SECOND)
+        put_time(&self._own, unix_ns // SECOND, self._zone_offset)
+        self._time_until_ns = now_ns + SECOND - unix_ns % SECOND
         return 0
+
+    cdef int _print_found(self, const Step *step, const Facts *facts, bytes response_head, dict environ) except -1:
+        if step.atom == USER:
+            return self._print_user(facts)
+        if step.atom == RESPONSE_FIELD:
+            return self._print_object(response_field(response_head, step.text[:step.length]))
+        return self._print_object(environ_variable(environ, step.text[:step.length].decode("utf-8", "surrogateescape")))
 
     cdef int _print_object(self, object value) except -1:
         cdef bytes data
+        cdef unsigned char *to
         if value is None:
             return append(&self._lines, b"-", 1)
         data = value if isinstance(value, bytes) else str(value).encode("utf-8", "backslashreplace")
-        return self._print_text(<const unsigned char *> <const char *> data, len(data))
-
-    cdef int _print_number(self, int atom, const Facts *facts) except -1:
-        cdef Out *out = &self._lines
-        cdef int64_t value = facts.duration_ns // 1000
-        reserve(out, 40)
-        if atom == DECIMAL_SECONDS:
-            out.used += snprintf(
-                <char *> out.data + out.used, 40, b"%lld.%06lld", <long long> (value // 1000000),
-                <long long> (value % 1000000),
-            )
-            return 0
-        if atom == STATUS:
-            value = facts.status
-        elif atom == SENT or atom == SENT_OR_DASH:
-            value = facts.sent
-            if value == 0 and atom == SENT_OR_DASH:
-                return append(out, b"-", 1)
-        elif atom == SECONDS:
-            value //= 1000000
-        elif atom == MILLISECONDS:
-            value //= 1000
-        out.used = write_decimal(out.data + out.used, <uint64_t> value) - out.data
-        return 0
-
-    cdef int _print_address(self, const Facts *facts) except -1:
-        cdef unsigned char *to
-        cdef int part
-        if facts.family == 0:
-            return append(&self._lines, b"-", 1)
-        reserve(&self._lines, 64)
+        reserve(&self._lines, len(data) * 4 + ATOM_ROOM)
         to = self._lines.data + self._lines.used
-        if facts.family == 4:
-            for part in range(4):
-                to = write_decimal(to, facts.address[part])
-                to[0] = c"."
-                to += 1
-            to -= 1
-        else:
-            inet_ntop(AF_INET6, facts.address, <char *> to, 64)
-            to += strlen(<char *> to)
-        self._lines.used = to - self._lines.data
+        self._lines.used += put_text(to, Span(<const unsigned char *> <const char *> data, len(data))) - to
         return 0
-
-    cdef int _print_time(self) except -1:
-        """Local time, as `[20/Nov/2026:11:28:43 +0000]`; made once a second."""
-        cdef int64_t unix_ns
-        if self._now_ns >= self._time_until_ns:
-            unix_ns = pyserver_unix_time_ns()
-            local = time.localtime(unix_ns // SECOND)
-            offset = local.tm_gmtoff // 60
-            self._time_length = snprintf(
-                self._time, 40, b"[%02d/%.3s/%04d:%02d:%02d:%02d %c%02d%02d]", <int> local.tm_mday,
-                <const char *> MONTHS + 3 * (<int> local.tm_mon - 1), <int> local.tm_year, <int> local.tm_hour,
-                <int> local.tm_min, <int> local.tm_sec, <int> (c"-" if offset < 0 else c"+"),
-                <int> (abs(offset) // 60), <int> (abs(offset) % 60),
-            )
-            self._time_until_ns = self._now_ns + SECOND - unix_ns % SECOND
-        return append(&self._lines, self._time, self._time_length)
-
-    cdef int _print_pid(self) except -1:
-        if self._pid_length == 0:
-            self._pid_length = snprintf(self._pid, 24, b"<%ld>", <long> os.getpid())
-        return append(&self._lines, self._pid, self._pid_length)
 
     cdef int _print_user(self, const Facts *facts) except -1:
         """The user of Basic authentication; RFC 7617 §2."""
@@ -390,6 +320,174 @@ cdef class AccessLog:
             return self._print_object(binascii.a2b_base64(value[6:]).split(b":", 1)[0])
         except binascii.Error:
             return append(&self._lines, b"-", 1)
+
+
+# ---- what can be printed from a signal handler ----
+
+cdef Py_ssize_t put_line(const Step *steps, int count, const Facts *facts, const Own *own) noexcept nogil:
+    """Make `last_line`, and return its length."""
+    cdef unsigned char *to = last_line
+    cdef Py_ssize_t room
+    cdef Span text
+    cdef int at
+    for at in range(count):
+        room = LAST_ROOM - ATOM_ROOM - 1 - (to - last_line)
+        if room < 0:
+            break
+        if steps[at].atom == TEXT:
+            room = min(room, steps[at].length)
+            memcpy(to, steps[at].text, <size_t> room)
+            to += room
+        elif steps[at].atom >= USER:
+            to[0] = c"-"
+            to += 1
+        else:
+            text = text_of(&steps[at], facts)
+            # As if each byte had to be escaped.
+            text.length = min(text.length, room // 4)
+            to = put_atom(to, &steps[at], text, facts, own)
+    to[0] = c"\n"
+    return to + 1 - last_line
+
+
+cdef inline Span text_of(const Step *step, const Facts *facts) noexcept nogil:
+    """What an atom prints that the client sent; empty for other atoms."""
+    cdef const Head *head = facts.head
+    if step.atom == REQUEST_FIELD:
+        return request_field(facts, step.text, step.length)
+    if step.atom == REQUEST_LINE and head.target_length:
+        return Span(facts.base + head.method, head.target + head.target_length - head.method)
+    if step.atom == METHOD:
+        return Span(facts.base + head.method, head.method_length)
+    if step.atom == PATH:
+        return Span(facts.base + head.path, head.path_length)
+    if step.atom == QUERY:
+        return Span(facts.base + head.query, head.query_length)
+    return Span(NULL, 0)
+
+
+cdef unsigned char *put_atom(
+    unsigned char *to, const Step *step, Span text, const Facts *facts, const Own *own
+) noexcept nogil:
+    """Write an atom other than those that take Python, of which `text` was sent by the client; returns its end."""
+    cdef int atom = step.atom
+    if atom == QUERY:
+        return put_text(to, text) if text.length else to
+    if atom == REQUEST_FIELD or atom == METHOD or atom == PATH:
+        return put_text(to, text)
+    if atom == REQUEST_LINE or atom == PROTOCOL:
+        if atom == REQUEST_LINE:
+            to = put_text(to, text)
+            if facts.minor < 0:
+                return to
+            to[0] = c" "
+            to += 1
+        if facts.minor < 0:
+            return put_text(to, text)
+        memcpy(to, b"HTTP/1.1" if facts.minor else b"HTTP/1.0", 8)
+        return to + 8
+    if atom == REMOTE_ADDRESS:
+        return put_address(to, facts)
+    if atom == TIME:
+        memcpy(to, own.time, <size_t> own.time_length)
+        return to + own.time_length
+    if atom == PID:
+        memcpy(to, own.pid, <size_t> own.pid_length)
+        return to + own.pid_length
+    return put_number(to, atom, facts)
+
+
+cdef unsigned char *put_text(unsigned char *to, Span text) noexcept nogil:
+    """What a client sent: nothing in it can end the line or a quoted part of it. Takes up to four times its length."""
+    cdef const unsigned char *at = text.start
+    cdef const unsigned char *end = text.start + text.length
+    cdef unsigned char c
+    if text.length == 0:
+        to[0] = c"-"
+        return to + 1
+    while at < end:
+        # Eight at a time while nothing has to be escaped, as nearly always.
+        while at + 8 <= end and is_plain(at):
+            memcpy(to, at, 8)
+            to += 8
+            at += 8
+        if at == end:
+            break
+        c = at[0]
+        at += 1
+        if c == c'"' or c == c"\\":
+            to[0] = c"\\"
+            to[1] = c
+            to += 2
+        elif c < 0x20 or c >= 0x7F:
+            to[0] = c"\\"
+            to[1] = c"x"
+            to[2] = HEXADECIMAL[c >> 4]
+            to[3] = HEXADECIMAL[c & 15]
+            to += 4
+        else:
+            to[0] = c
+            to += 1
+    return to
+
+
+cdef unsigned char *put_number(unsigned char *to, int atom, const Facts *facts) noexcept nogil:
+    cdef int64_t microseconds = facts.duration_ns // 1000
+    if atom == STATUS:
+        return write_decimal(to, <uint64_t> facts.status)
+    if atom == SENT_OR_DASH and facts.sent == 0:
+        to[0] = c"-"
+        return to + 1
+    if atom == SENT or atom == SENT_OR_DASH:
+        return write_decimal(to, <uint64_t> facts.sent)
+    if atom == MICROSECONDS:
+        return write_decimal(to, <uint64_t> microseconds)
+    if atom == MILLISECONDS:
+        return write_decimal(to, <uint64_t> (microseconds // 1000))
+    to = write_decimal(to, <uint64_t> (microseconds // 1000000))
+    if atom == SECONDS:
+        return to
+    to[0] = c"."
+    return <unsigned char *> pyserver_put_digits(<char *> to + 1, <int> (microseconds % 1000000), 6)
+
+
+cdef unsigned char *put_address(unsigned char *to, const Facts *facts) noexcept nogil:
+    cdef int part
+    if facts.family == 0:
+        to[0] = c"-"
+        return to + 1
+    if facts.family == 6:
+        inet_ntop(AF_INET6, facts.address, <char *> to, ATOM_ROOM)
+        return to + strlen(<char *> to)
+    for part in range(4):
+        to = write_decimal(to, facts.address[part])
+        to[0] = c"."
+        to += 1
+    return to - 1
+
+
+cdef void put_time(Own *own, int64_t unix_time, long zone_offset) noexcept nogil:
+    """Local time, as `[20/Nov/2026:11:28:43 +0000]`."""
+    cdef pyserver_civil local
+    cdef char *to = own.time
+    cdef long minutes = zone_offset // 60 if zone_offset >= 0 else -zone_offset // 60
+    pyserver_to_civil(unix_time + zone_offset, &local)
+    to[0] = c"["
+    to = pyserver_put_digits(to + 1, local.day, 2)
+    to[0] = to[4] = c"/"
+    memcpy(to + 1, MONTHS + 3 * (local.month - 1), 3)
+    to = pyserver_put_digits(to + 5, local.year, 4)
+    to[0] = c":"
+    to = pyserver_put_digits(to + 1, local.hour, 2)
+    to[0] = c":"
+    to = pyserver_put_digits(to + 1, local.minute, 2)
+    to[0] = c":"
+    to = pyserver_put_digits(to + 1, local.second, 2)
+    to[0] = c" "
+    to[1] = c"+" if zone_offset >= 0 else c"-"
+    to = pyserver_put_digits(to + 2, <int> (minutes // 60 * 100 + minutes % 60), 4)
+    to[0] = c"]"
+    own.time_length = <int> (to + 1 - own.time)
 
 
 cdef inline bint is_plain(const unsigned char *text) noexcept nogil:
@@ -412,7 +510,7 @@ cdef int open_log(str path) except -1:
         raise ConfigError(f"cannot open the access log {path}: {error.strerror}") from None
 
 
-cdef Span request_field(const Facts *facts, const unsigned char *name, Py_ssize_t length) noexcept:
+cdef Span request_field(const Facts *facts, const unsigned char *name, Py_ssize_t length) noexcept nogil:
     """The value of the first field of that name; empty if there is none."""
     cdef const Field *field
     cdef uint32_t at

@@ -44,7 +44,6 @@ cdef struct Content:
     # Content of the current request, while it arrives.
     bint is_chunked
     bint is_complete
-    bint is_of_head             # of a HEAD request, whose refusal has no content
     Chunks chunks
     uint64_t expected           # bytes still to come, where Content-Length tells
     uint64_t received
@@ -120,8 +119,10 @@ cdef struct DeadlineList:
 
 cdef Connection *new_connection(int fd) except NULL
 cdef void free_connection(Connection *connection) noexcept
+cdef void free_held(Connection *connection) noexcept
 cdef void note_peer(Connection *connection, const sockaddr_storage *address) noexcept nogil
 cdef str peer_host(const Connection *connection)
+cdef str peer_of(const Connection *connection)
 
 cdef void enlist(DeadlineList *lists, Connection *connection, int reason, int64_t now_ns) noexcept nogil
 cdef void delist(DeadlineList *lists, Connection *connection) noexcept nogil
@@ -152,3 +153,10 @@ cdef class Durations:
     cdef int64_t content_ns
     cdef int64_t idle_ns
     cdef int64_t write_ns
+
+
+cdef class Buffers:
+    cdef Py_ssize_t request
+    cdef int64_t response
+    cdef int64_t spool
+    cdef bytes directory

@@ -23,6 +23,7 @@ from pyserver._http cimport (
     decode_chunks,
     free_head,
 )
+from pyserver._scoreboard cimport peer_name
 from pyserver._system cimport AF_INET, AF_INET6, inet_ntop, ntohs, sockaddr_in, sockaddr_in6, sockaddr_storage
 
 cdef extern from "Python.h":
@@ -46,13 +47,21 @@ cdef Connection *new_connection(int fd) except NULL:
 
 cdef void free_connection(Connection *connection) noexcept:
     """Give back the connection and all it holds; its socket is closed already."""
+    free_held(connection)
+    free(connection)
+
+
+cdef void free_held(Connection *connection) noexcept:
+    """Give back all that the connection holds."""
     if connection.reader != NULL:
         free_reader(connection.reader)
     if connection.content != NULL:
         free_content(connection.content)
     if connection.output != NULL:
         free_output(connection.output)
-    free(connection)
+    connection.reader = NULL
+    connection.content = NULL
+    connection.output = NULL
 
 
 cdef void note_peer(Connection *connection, const sockaddr_storage *address) noexcept nogil:
@@ -72,6 +81,28 @@ cdef str peer_host(const Connection *connection):
     cdef char text[64]
     inet_ntop(AF_INET if connection.family == 4 else AF_INET6, connection.address, text, 64)
     return (<bytes> text).decode()
+
+
+cdef class Buffers:
+    """How much is kept in memory, and where the rest goes. Immutable.
+
+    Args:
+        request: bytes of content kept in memory; longer content is in an unlinked temporary file.
+        response: bytes of a response kept in memory for a client that takes them slowly; then likewise.
+        spool: bytes of that file; past them the application waits for the client.
+        directory: where temporary files are made.
+    """
+
+    def __cinit__(self, *, request=524288, response=65536, spool=1073741824, directory="/tmp"):
+        self.request = request
+        self.response = response
+        self.spool = spool
+        self.directory = directory.encode()
+
+
+cdef str peer_of(const Connection *connection):
+    """The peer as a log line names it."""
+    return peer_name(connection.family, connection.address, connection.port)
 
 
 # ---- deadlines ----

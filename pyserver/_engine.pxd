@@ -2,7 +2,7 @@
 from libc.stdint cimport int64_t, uint8_t
 
 from pyserver._access cimport AccessLog
-from pyserver._connection cimport Connection, Content, DeadlineList, Durations, Reader, Source
+from pyserver._connection cimport Buffers, Connection, Content, DeadlineList, Durations, Reader, Source
 from pyserver._exchange cimport Exchange, Gateway, Transport
 from pyserver._http cimport Bounds, Head, Limits, Out, Span
 from pyserver._poller cimport Poller
@@ -14,13 +14,6 @@ from pyserver._system cimport sockaddr_storage
 cdef struct Listener:
     Source source
     int index
-
-
-cdef class Buffers:
-    cdef Py_ssize_t request
-    cdef int64_t response
-    cdef int64_t spool
-    cdef bytes directory
 
 
 cdef class Engine(Transport):
@@ -36,7 +29,6 @@ cdef class Engine(Transport):
     cdef list _unwatched
     cdef Reader _scratch                # what is received before it is known to be incomplete
     cdef int64_t _out_since_ns
-    cdef Exchange _exchange             # reused while nobody else holds it
     cdef Slot _own_slot
     cdef int64_t _stamp_until_ns
     cdef bytes _server
@@ -79,6 +71,7 @@ cdef class Engine(Transport):
     cdef int _adopt(self, int fd, const sockaddr_storage *address, int listener, bint serves) except -1
     cdef int _pause_accepting(self, int reason) except -1
     cdef int _resume_accepting(self) except -1
+    cdef int _drop_copy(self, Connection *connection) except -1
     cdef int _receive(self, Connection *connection, bint to_the_end) except -1
     cdef int _ended(self, Connection *connection) except -1
     cdef int _received_in_place(self, Connection *connection, Content *content, Py_ssize_t got) except -1
@@ -86,13 +79,11 @@ cdef class Engine(Transport):
     cdef int _advance(self, Connection *connection, Reader *reader) except -1
     cdef int _leave(self, Connection *connection, Reader *reader) except -1
     cdef int _begin_content(self, Connection *connection, Reader *reader) except? -1
-    cdef int _feed(self, Connection *connection, unsigned char *base, Py_ssize_t length, Py_ssize_t *consumed) except? -1
-    cdef bint _keep(self, Connection *connection, Content *content, Span data) except -1
+    cdef int _feed(self, Connection *connection, const Reader *reader, unsigned char *base, Py_ssize_t length, Py_ssize_t *consumed) except? -1
+    cdef bint _keep(self, Connection *connection, const Reader *reader, Span data) except -1
     cdef int _run(self, Connection *connection, Reader *reader) except -1
-    cdef int _log_access(self, Exchange exchange, int64_t duration_ns) except -1
-    cdef int _refuse(self, Connection *connection, int fault, Py_ssize_t at, bint to_head) except -1
-    cdef int _answer(self, Connection *connection, int status, str words, bint to_head) except -1
-    cdef str _peer(self, Connection *connection)
+    cdef int _refuse(self, Connection *connection, const Reader *reader, int fault, Py_ssize_t at=*) except -1
+    cdef int _answer(self, Connection *connection, const Reader *reader, int status, str words) except -1
     cdef int join_blocks(self, Connection *connection, bint wanted) except -1
     cdef int send(self, Connection *connection) except -1
     cdef int _give(self, Connection *connection, int more) except -1

@@ -2,24 +2,10 @@ import socket
 from collections.abc import Callable, Sequence
 
 from pyserver._access import AccessLog
-from pyserver._connection import Durations
+from pyserver._connection import Buffers, Durations
 from pyserver._exchange import Gateway, Transport
 from pyserver._http import Limits
 from pyserver.log import ErrorLog
-
-class Buffers:
-    """How much is kept in memory, and where the rest goes; sizes are bytes. Immutable.
-
-    Args:
-        request: content kept in memory; longer content is in an unlinked temporary file.
-        response: of a response, kept in memory for a client that takes it slowly; then likewise.
-        spool: of that file; past it the application waits for the client.
-        directory: where temporary files are made.
-    """
-
-    def __init__(
-        self, *, request: int = 524_288, response: int = 65_536, spool: int = 1_073_741_824, directory: str = "/tmp"
-    ) -> None: ...
 
 class Engine(Transport):
     """Connections of one worker. Whoever waits on `fileno()` calls `run_ready()`; or run() does both.
@@ -94,6 +80,11 @@ class Engine(Transport):
         """Empty the accept queues, then accept no more; answer with `Connection: close` from now on.
 
         Connections without a request under way are closed after `idle_grace` seconds.
+        """
+    def drop_copies(self) -> None:
+        """For a child of this process that shall not serve: close its copies of all that the parent serves with.
+
+        Nothing is said to the peers nor to the poller's set, which are the parent's, and nothing is logged; run() ends.
         """
     def abandon(self) -> int:
         """Close everything at once; how many requests or responses that cuts off."""

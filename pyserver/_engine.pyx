@@ -10,31 +10,32 @@ from cpython.object cimport PyObject
 from libc.errno cimport EAGAIN, ECONNABORTED, EINTR, EMFILE, ENFILE, ENOMEM, ENOTSOCK, errno
 from libc.stdint cimport INT64_MAX, int64_t, uint8_t, uint64_t
 from libc.stdlib cimport free, malloc, realloc
-from libc.string cimport memcmp, memcpy, memmove, memset, strerror
+from libc.string cimport memcpy, memmove, memset, strerror
 from posix.unistd cimport close
 
-from pyserver._access cimport Facts
+from pyserver._access cimport AccessLog, Facts
 from pyserver._connection cimport (
     AWAIT_CLOSE, AWAIT_CONTENT, AWAIT_FIRST_BYTE, AWAIT_HEAD, AWAIT_NEXT_REQUEST, AWAIT_WRITE, BORROWED, COPIED,
     FROM_FILE, LISTENER_SOURCE, RUNNING, SPOOLED, WATCH_SOURCE, Output, Segment, add_borrowed, add_copy, add_range,
-    delist, detach, drop_after_head, drop_first, enlist, free_connection, free_content, free_output, free_reader,
-    keep_in_memory, make_room, new_connection, new_content, new_output, next_content, note_peer, peer_host, take_memory,
+    delist, detach, drop_after_head, drop_first, enlist, free_connection, free_content, free_held, free_output,
+    free_reader, keep_in_memory, make_room, new_connection, new_content, new_output, next_content, note_peer,
+    peer_of, take_memory,
 )
 from pyserver._doors cimport Taken, add_door, closer, guard_doors, next_taken, take_doors
 from pyserver._http cimport (
     COMPLETE, EXPECTS_CONTINUE, HAS_CHUNKED, NEED_MORE, REFUSED, Fault, append, free_head, head_persists,
     is_begun, parse_head, reset_head,
 )
-from pyserver._exchange cimport OUT_LIMIT, forks
+from pyserver._exchange cimport OUT_LIMIT, forks, is_of_head, note_request, state_refusal
 from pyserver._poller cimport BROKEN, EXCLUSIVE, READABLE, READY_LIMIT, WRITABLE, new_poller
 from pyserver._response cimport (
     finish_response_head, reset_response, set_stamp, start_response_head,
 )
-from pyserver._scoreboard cimport Cell
+from pyserver._scoreboard cimport Cell, note_latency
 from pyserver._spool cimport open_spool, write_spool
 from pyserver._system cimport (
     ENOBUFS, EPROTO, EWOULDBLOCK, IPPROTO_TCP, MSG_MORE, MSG_NOSIGNAL, POLLIN, POLLOUT, SHUT_RDWR, SHUT_WR, SOL_SOCKET,
-    SO_LINGER, TCP_NODELAY, iovec, linger, msghdr, poll, pollfd, pyserver_accept, pyserver_coarse_now_ns,
+    SO_LINGER, TCP_NODELAY, iovec, linger, msghdr, poll, pollfd, pyserver_accept,
     pyserver_descriptor_limit, pyserver_dup, pyserver_now_ns, pyserver_sendfile, pyserver_unix_time_ns,
     pyserver_unread, pyserver_unsent, recv, send, sendmsg, setsockopt, shutdown, sockaddr_storage, socklen_t,
 )
@@ -66,23 +67,6 @@ cdef class _WatchSource:
     cdef Source source
 
 
-cdef class Buffers:
-    """How much is kept in memory, and where the rest goes. Immutable.
-
-    Args:
-        request: bytes of content kept in memory; longer content is in an unlinked temporary file.
-        response: bytes of a response kept in memory for a client that takes them slowly; then likewise.
-        spool: bytes of that file; past them the application waits for the client.
-        directory: where temporary files are made.
-    """
-
-    def __cinit__(self, *, request=524288, response=65536, spool=1073741824, directory="/tmp"):
-        self.request = request
-        self.response = response
-        self.spool = spool
-        self.directory = directory.encode()
-
-
 cdef class Engine(Transport):
     """Connections of one worker. Whoever waits on `fileno()` calls `run_ready()`; or run() does both.
 
@@ -93,7 +77,7 @@ cdef class Engine(Transport):
         durations: what a connection may wait for.
         buffers: what is kept in memory.
         log: has debug(), info(), warning() and error(), as `log.ErrorLog`.
-        access: gets a record of every response but those of refusals, or None.
+        access: gets a record of every response, or None.
         row: address of the worker's scoreboard slot; 0 for none.
         poller: "auto", "epoll" or "poll".
         server: value of the Server field; empty for no such field.
@@ -114,6 +98,7 @@ cdef class Engine(Transport):
         self.access = access
         self._poller = new_poller(poller)
         self.slot = <Slot *> row if row else &self._own_slot
+        self.row = &self.slot.rows[0]
         self._server = server
         self._with_date = date
         self._watches = {}
@@ -290,9 +275,11 @@ cdef class Engine(Transport):
 
     cdef int _give_up(self, Connection *connection) except -1:
         """Something of ours failed, memory perhaps: say so, and forget the connection."""
-        self.log.exception("The connection from %s is closed", self._peer(connection))
+        self.log.exception("The connection from %s is closed", peer_of(connection))
         self.out.used = 0
-        self.slot.cells[<int> Cell.BUSY_SINCE_NS] = 0
+        self.row.busy_since_ns = 0
+        if self.exchange is not None:
+            self.exchange.connection = NULL
         if connection.source.fd >= 0:
             self._close(connection)
         return 0
@@ -445,10 +432,9 @@ cdef class Engine(Transport):
 
     def guard_listeners(self) -> int:
         """The address of a C function for a signal handler; see _engine.pyi."""
-        cdef int64_t *cells = self.slot.cells
         # Only the poller with a descriptor of its own would go on watching a listener that was closed.
         cdef int at = self._poller.fileno() if self._poller.is_edge_triggered else -1
-        guard_doors(at, &cells[<int> Cell.BUSY_SINCE_NS], &cells[<int> Cell.STOPS])
+        guard_doors(at, &self.row.busy_since_ns, &self.slot.cells[<int> Cell.STOPS])
         for at in range(self._listener_count):
             add_door(self._listeners[at].source.fd)
         return closer()
@@ -502,6 +488,45 @@ cdef class Engine(Transport):
                 self._close(self._lists[reason].first)
         self.stop()
         return cut
+
+    def drop_copies(self) -> None:
+        """For a child of this process that shall not serve: close its copies of all that the parent serves with.
+
+        Nothing is said to the peers nor to the poller's set, which are the parent's, and nothing is logged; run() ends.
+        """
+        cdef int at, reason
+        cdef Taken taken
+        self._poller.close()
+        take_doors()
+        while next_taken(&taken):
+            close(taken.fd)
+        if self.exchange is not None and self.exchange.connection != NULL:
+            self._drop_copy(self.exchange.connection)
+        for reason in range(RUNNING):
+            while self._lists[reason].first != NULL:
+                free_held(self._lists[reason].first)
+                self._drop_copy(self._lists[reason].first)
+        for at in range(self._listener_count):
+            self._listeners[at].source.fd = -1
+        for listener in self.listeners:
+            listener.close()
+        if self.access is not None:
+            self.access.forget()
+        # The slot is the parent's to write.
+        self.slot = &self._own_slot
+        self.row = &self.slot.rows[0]
+        self.is_retiring = True
+        self.stop()
+
+    cdef int _drop_copy(self, Connection *connection) except -1:
+        close(connection.source.fd)
+        connection.source.fd = -1
+        connection.is_gone = connection.closes = True
+        delist(self._lists, connection)
+        # An event of it may be under way, or a request.
+        connection.later = self._dead
+        self._dead = connection
+        return 0
 
     # ---- receiving ----
 
@@ -569,7 +594,7 @@ cdef class Engine(Transport):
             reset_head(&self._scratch.head)
             return self._advance(connection, &self._scratch)
         if connection.content != NULL:
-            outcome = self._feed(connection, self._scratch.data, got, &consumed)
+            outcome = self._feed(connection, reader, self._scratch.data, got, &consumed)
             if outcome == REFUSED:
                 return self._leave(connection, reader)
         if consumed < got:
@@ -591,7 +616,7 @@ cdef class Engine(Transport):
                 if outcome == COMPLETE:
                     outcome = self._begin_content(connection, reader)
                 elif outcome == REFUSED:
-                    self._refuse(connection, reader.head.fault, reader.head.position, is_of_head(reader))
+                    self._refuse(connection, reader, reader.head.fault, reader.head.position)
             else:
                 outcome = COMPLETE if connection.content.is_complete else NEED_MORE
             if outcome != COMPLETE:
@@ -642,9 +667,8 @@ cdef class Engine(Transport):
         ):
             return COMPLETE
         connection.content = new_content(head)
-        connection.content.is_of_head = is_of_head(reader)
         if available:
-            outcome = self._feed(connection, reader.data + reader.begin + head.position, available, &consumed)
+            outcome = self._feed(connection, reader, reader.data + reader.begin + head.position, available, &consumed)
             drop_after_head(reader, consumed)
         elif head.flags & EXPECTS_CONTINUE:
             # RFC 9110 §10.1.1; not when content has come already.
@@ -652,7 +676,7 @@ cdef class Engine(Transport):
         return outcome
 
     cdef int _feed(
-        self, Connection *connection, unsigned char *base, Py_ssize_t length, Py_ssize_t *consumed
+        self, Connection *connection, const Reader *reader, unsigned char *base, Py_ssize_t length, Py_ssize_t *consumed
     ) except? -1:
         """Take content from `base`, which is overwritten; `consumed` counts the bytes that were its."""
         cdef Content *content = connection.content
@@ -665,18 +689,19 @@ cdef class Engine(Transport):
             outcome = next_content(content, base + consumed[0], length - consumed[0], &used, &data, &self._bounds)
             consumed[0] += used
             if outcome == REFUSED:
-                self._refuse(connection, content.chunks.fault, -1, content.is_of_head)
+                self._refuse(connection, reader, content.chunks.fault)
                 return REFUSED
             # The data of many small chunks moves together over what framed it, and is kept at once.
             if data.length and data.start != base + gathered:
                 memmove(base + gathered, data.start, <size_t> data.length)
             gathered += data.length
-        if gathered and not self._keep(connection, content, Span(base, gathered)):
+        if gathered and not self._keep(connection, reader, Span(base, gathered)):
             return REFUSED
         return outcome
 
-    cdef bint _keep(self, Connection *connection, Content *content, Span data) except -1:
+    cdef bint _keep(self, Connection *connection, const Reader *reader, Span data) except -1:
         """Add to the content, in memory or in its file; False when the disk does not take it."""
+        cdef Content *content = connection.content
         cdef Py_ssize_t limit = self._buffers.request
         if content.file < 0 and content.received + content.expected <= <uint64_t> limit:
             keep_in_memory(content, data, limit)
@@ -691,8 +716,8 @@ cdef class Engine(Transport):
                     take_memory(content)
             write_spool(content.file, data.start, data.length, <int64_t> content.received - data.length)
         except OSError as error:
-            self.log.error("cannot keep the content of a request from %s: %s", self._peer(connection), error)
-            self._answer(connection, 500, "the content cannot be stored", content.is_of_head)
+            self.log.error("cannot keep the content of a request from %s: %s", peer_of(connection), error)
+            self._answer(connection, reader, 500, "the content cannot be stored")
             return False
         return True
 
@@ -700,16 +725,16 @@ cdef class Engine(Transport):
 
     cdef int _run(self, Connection *connection, Reader *reader) except -1:
         """Hand the request to the gateway, and consume it."""
-        cdef Exchange exchange = self._exchange
+        cdef Exchange exchange = self.exchange
         cdef Head *head = &reader.head
         cdef Slot *slot = self.slot
         cdef Py_ssize_t length = 0
-        cdef int64_t started_ns = 0
+        cdef int64_t began_ns, duration_ns
         if exchange is None or Py_REFCNT(<PyObject *> exchange) > 2:
             # Somebody kept the last one (an application its write callable, say): it must not speak for this request.
             exchange = Exchange.__new__(Exchange)
             exchange.transport = self
-            self._exchange = exchange
+            self.exchange = exchange
         exchange.connection = connection
         exchange.head = head
         exchange.base = reader.data + reader.begin
@@ -722,7 +747,7 @@ cdef class Engine(Transport):
             head_persists(head) and self._lists[AWAIT_NEXT_REQUEST].duration_ns > 0
             and (not self.is_retiring or reader.length > reader.begin + head.position + length)
         )
-        exchange.is_finished = exchange.has_excess = exchange.gathers = False
+        exchange.is_finished = exchange.is_logged = exchange.has_excess = exchange.gathers = False
         exchange.wrote_ns = 0
         reset_response(&exchange.response, is_of_head(reader))
         connection.requests += 1
@@ -732,20 +757,25 @@ cdef class Engine(Transport):
         elif self._now_ns - self._out_since_ns > GATHER_NS:
             self.send(connection)
             self._out_since_ns = self._now_ns
-        note_request_line(slot, exchange.base + head.method, head.target + head.target_length - head.method)
-        slot.cells[<int> Cell.BUSY_SINCE_NS] = self._now_ns
-        if self.access is not None:
-            started_ns = pyserver_now_ns()
+        # Where the response to it will begin, for whoever has to answer in its place.
+        exchange.response.head_at = self.out.used
+        self.has_given = False
+        # What came before has just been timed. Only the log tells the application's time from that of its content.
+        began_ns = self._now_ns if self.access is None else pyserver_now_ns()
+        note_request(self.row, exchange, began_ns)
         self._gateway.run(exchange)
         if not exchange.is_finished:
             exchange.fail()
-        slot.cells[<int> Cell.BUSY_SINCE_NS] = 0
+        self.row.busy_since_ns = 0
         slot.cells[<int> Cell.BYTES_SENT] += exchange.response.sent
         self.requests += 1
         slot.cells[<int> Cell.REQUESTS] = self.requests
-        self._tick(pyserver_coarse_now_ns() if started_ns == 0 else pyserver_now_ns())
-        if started_ns:
-            self._log_access(exchange, self._now_ns - started_ns)
+        self._tick(pyserver_now_ns())
+        duration_ns = self._now_ns - began_ns
+        note_latency(slot, duration_ns)
+        if self.access is not None:
+            exchange.log_access(self._now_ns, duration_ns)
+        exchange.connection = NULL
         if not exchange.persists:
             connection.closes = True
         if connection.content != NULL:
@@ -755,57 +785,37 @@ cdef class Engine(Transport):
         reset_head(head)
         return 0
 
-    cdef int _log_access(self, Exchange exchange, int64_t duration_ns) except -1:
-        cdef Connection *connection = exchange.connection
-        cdef Facts facts
-        facts.head = exchange.head
-        facts.base = exchange.base
-        facts.address = connection.address
-        facts.family = connection.family
-        facts.port = connection.port
-        facts.status = exchange.response.status
-        facts.sent = exchange.response.sent
-        facts.duration_ns = duration_ns
-        try:
-            self.access.record(&facts, exchange.response_head, exchange.environ, self._now_ns)
-        except Exception:
-            self.log.exception("Error in the access log of %s", exchange.request_line())
-        exchange.response_head = None
-        exchange.environ = None
-        return 0
-
-    cdef int _refuse(self, Connection *connection, int fault, Py_ssize_t at, bint to_head) except -1:
+    cdef int _refuse(self, Connection *connection, const Reader *reader, int fault, Py_ssize_t at=-1) except -1:
         """Answer a request that breaks a rule, once, and close; `at` is where in its head, or -1."""
         status, section, words = _REFUSALS[fault]
         where = f", byte {at} of the head" if at >= 0 else ""
         self.log.warning(
-            "refused a request from %s with %d: %s (%s%s)", self._peer(connection), status, words, section, where
+            "refused a request from %s with %d: %s (%s%s)", peer_of(connection), status, words, section, where
         )
-        return self._answer(connection, status, words, to_head)
+        return self._answer(connection, reader, status, words)
 
-    cdef int _answer(self, Connection *connection, int status, str words, bint to_head) except -1:
+    cdef int _answer(self, Connection *connection, const Reader *reader, int status, str words) except -1:
         """Write a whole response of the server's own, after which the connection is closed."""
         cdef bytes content = f"{status} {_REASONS[status]}: {words}\n".encode()
         cdef Response response
+        cdef Facts facts
         cdef bint persists = False
         cdef Out *out = &self.out
         self.slot.cells[<int> Cell.REFUSED] += 1
-        reset_response(&response, to_head)
+        reset_response(&response, is_of_head(reader))
         start_response_head(
             &response, out, f"{status} {_REASONS[status]}", [("Content-Type", "text/plain; charset=utf-8")]
         )
         finish_response_head(&response, out, &self.stamp, len(content), 1, &persists)
-        if not to_head:
+        if not response.to_head_request:
             append(out, <const char *> content, len(content))
+        if self.access is not None:
+            state_refusal(&facts, connection, reader)
+            facts.status = status
+            facts.sent = 0 if response.to_head_request else len(content)
+            self.access.record(&facts, None, None, self._now_ns)
         connection.closes = connection.lingers = True
         return 0
-
-    cdef str _peer(self, Connection *connection):
-        """The peer's address as a log line names it."""
-        if connection.family == 0:
-            return "a Unix socket"
-        host = peer_host(connection)
-        return f"{host}:{connection.port}" if connection.family == 4 else f"[{host}]:{connection.port}"
 
     # ---- sending ----
 
@@ -828,6 +838,7 @@ cdef class Engine(Transport):
             return 0
         # Before anything can fail: what has been given is never given again.
         out.used = 0
+        self.has_given = True
         if connection.is_gone or connection.source.fd < 0:
             return 0
         if connection.output == NULL:
@@ -864,6 +875,7 @@ cdef class Engine(Transport):
             if in_chunk:
                 append(out, b"\r\n", 2)
             return 0
+        self.has_given = True
         if connection.is_gone:
             out.used = 0
             return 0
@@ -935,7 +947,7 @@ cdef class Engine(Transport):
             if self._now_ns - self._said_unspooled_ns >= SECOND:
                 self._said_unspooled_ns = self._now_ns
                 self.log.error(
-                    "cannot keep a response to %s in a file, so the application waits: %s", self._peer(connection), error
+                    "cannot keep a response to %s in a file, so the application waits: %s", peer_of(connection), error
                 )
             self._wait_for_room(connection)
             if connection.is_gone:
@@ -982,7 +994,7 @@ cdef class Engine(Transport):
             else:
                 sent = pyserver_sendfile(connection.source.fd, segment.file, segment.offset, <size_t> segment.length)
                 if sent == 0:
-                    self.log.error("a file being sent to %s has become shorter: the connection is closed", self._peer(connection))
+                    self.log.error("a file being sent to %s has become shorter: the connection is closed", peer_of(connection))
                     return self._lose(connection)
             if sent < 0:
                 if errno in (EAGAIN, EWOULDBLOCK):
@@ -1019,7 +1031,7 @@ cdef class Engine(Transport):
                 length -= sent
                 given += sent
             elif sent == 0:
-                self.log.error("a file being sent to %s has become shorter: the connection is closed", self._peer(connection))
+                self.log.error("a file being sent to %s has become shorter: the connection is closed", peer_of(connection))
                 return self._lose(connection)
             elif errno in (EAGAIN, EWOULDBLOCK):
                 break
@@ -1029,7 +1041,7 @@ cdef class Engine(Transport):
             return 0
         own = pyserver_dup(file)
         if own < 0:
-            self.log.error("cannot go on sending a file to %s: %s", self._peer(connection), strerror(errno).decode())
+            self.log.error("cannot go on sending a file to %s: %s", peer_of(connection), strerror(errno).decode())
             return self._lose(connection)
         if connection.output == NULL:
             connection.output = new_output()
@@ -1173,9 +1185,9 @@ cdef class Engine(Transport):
         cdef int unsent
         if reason == AWAIT_HEAD or reason == AWAIT_CONTENT:
             if reason == AWAIT_HEAD:
-                self._refuse(connection, Fault.HEAD_TIMEOUT, -1, is_of_head(connection.reader))
+                self._refuse(connection, connection.reader, Fault.HEAD_TIMEOUT)
             else:
-                self._refuse(connection, Fault.CONTENT_TIMEOUT, -1, connection.content.is_of_head)
+                self._refuse(connection, connection.reader, Fault.CONTENT_TIMEOUT)
             self.send(connection)
             return self._settle(connection)
         if reason == AWAIT_WRITE:
@@ -1184,17 +1196,5 @@ cdef class Engine(Transport):
             unsent = pyserver_unsent(connection.source.fd)
             if 0 <= unsent < connection.unsent:
                 return self._settle(connection)
-            self.log.info("%s took nothing of a response for write_timeout: closed", self._peer(connection))
+            self.log.info("%s took nothing of a response for write_timeout: closed", peer_of(connection))
         return self._close(connection)
-
-
-cdef inline bint is_of_head(const Reader *reader) noexcept nogil:
-    """Whether the request being read is one for the head alone, as far as it has come."""
-    return reader.head.method_length == 4 and memcmp(reader.data + reader.begin + reader.head.method, b"HEAD", 4) == 0
-
-
-cdef inline void note_request_line(Slot *slot, const unsigned char *text, Py_ssize_t length) noexcept nogil:
-    """Leave method and target where the arbiter can read them."""
-    length = min(length, <Py_ssize_t> 255)
-    memcpy(slot.line, text, <size_t> length)
-    slot.line[length] = 0

@@ -1,11 +1,12 @@
 # The contract of _exchange: one request in flight, seen by the gateway on one side and the engine on the other.
 from libc.stdint cimport int64_t
+from libc.string cimport memcmp, memcpy
 
-from pyserver._access cimport AccessLog
-from pyserver._connection cimport Connection, Content
+from pyserver._access cimport AccessLog, Facts
+from pyserver._connection cimport Connection, Content, Reader
 from pyserver._http cimport Head, Out, Span
 from pyserver._response cimport Response, Stamp
-from pyserver._scoreboard cimport Slot
+from pyserver._scoreboard cimport Row, Slot, note_request_line
 
 
 cdef enum:
@@ -20,8 +21,11 @@ cdef class Transport:
     cdef Out out                        # responses of the connection being served, not yet given to its socket
     cdef Stamp stamp
     cdef Slot *slot
+    cdef Row *row                       # of the thread that serves: what it is doing
     cdef AccessLog access
     cdef object log
+    cdef Exchange exchange              # of the request that runs, or ran last; reused while nobody else holds it
+    cdef bint has_given                 # the socket was given something since that request began
 
     cdef int send(self, Connection *connection) except -1
     cdef int send_block(self, Connection *connection, object block, const unsigned char *data, Py_ssize_t length, bint lent, bint in_chunk) except -1
@@ -37,7 +41,7 @@ cdef class Gateway:
 
 cdef class Exchange:
     cdef Transport transport
-    cdef Connection *connection
+    cdef Connection *connection         # NULL once the request is over
     cdef const Head *head
     cdef const unsigned char *base      # the offsets of `head` begin here; valid until the engine receives again
     cdef Span content                   # content that came with the head; borrowed likewise
@@ -45,6 +49,7 @@ cdef class Exchange:
     cdef Response response
     cdef bint persists
     cdef bint is_finished
+    cdef bint is_logged                 # a signal handler has written its line of the access log
     cdef bint has_excess                # the application gave more than its Content-Length
     cdef bint gathers                   # the kernel may join blocks
     cdef int64_t wrote_ns               # when the last block was given; 0 before the first
@@ -63,3 +68,23 @@ cdef class Exchange:
     cdef int finish(self) except -1
     cdef int fail(self) except -1
     cdef str request_line(self)
+    cdef int log_access(self, int64_t now_ns, int64_t duration_ns) except -1
+    cdef void state_facts(self, Facts *facts) noexcept nogil
+
+
+cdef inline void note_request(Row *row, Exchange exchange, int64_t now_ns) noexcept nogil:
+    """Leave where the arbiter can read it what is asked, by whom, and since when."""
+    cdef const Head *head = exchange.head
+    memcpy(row.address, exchange.connection.address, 16)
+    row.family = exchange.connection.family
+    row.port = exchange.connection.port
+    note_request_line(row, exchange.base + head.method, head.target + head.target_length - head.method)
+    row.busy_since_ns = now_ns
+
+
+cdef inline bint is_of_head(const Reader *reader) noexcept nogil:
+    """Whether the request being read is one for the head alone, as far as it has come."""
+    return reader.head.method_length == 4 and memcmp(reader.data + reader.begin + reader.head.method, b"HEAD", 4) == 0
+
+
+cdef void state_refusal(Facts *facts, Connection *connection, const Reader *reader) noexcept nogil

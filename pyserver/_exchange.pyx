@@ -5,7 +5,7 @@ No sockets here and no PEP 3333: a gateway says what the content is, this says w
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.stdint cimport int64_t
 
-from pyserver._http cimport append
+from pyserver._http cimport Fault, append
 from pyserver._response cimport (
     BY_CHUNKS,
     BY_CLOSE,
@@ -209,3 +209,45 @@ cdef class Exchange:
         """Method and target, for a log line."""
         cdef const Head *head = self.head
         return self.base[head.method:min(head.target + head.target_length, head.method + 200)].decode("latin-1")
+
+    cdef int log_access(self, int64_t now_ns, int64_t duration_ns) except -1:
+        """Add the line of this request to the access log; nothing that goes wrong in it harms the request."""
+        cdef Facts facts
+        self.state_facts(&facts)
+        facts.duration_ns = duration_ns
+        try:
+            if not self.is_logged:
+                self.transport.access.record(&facts, self.response_head, self.environ, now_ns)
+        except Exception:
+            self.transport.log.exception("Error in the access log of %s", self.request_line())
+        self.response_head = None
+        self.environ = None
+        return 0
+
+    cdef void state_facts(self, Facts *facts) noexcept nogil:
+        """All that a line of the access log tells, but the duration."""
+        state_request(facts, self.connection, self.head, self.base)
+        facts.minor = <int> self.head.minor
+        facts.status = self.response.status
+        facts.sent = self.response.sent
+
+
+cdef void state_refusal(Facts *facts, Connection *connection, const Reader *reader) noexcept nogil:
+    """What is known of a request that is refused, as far as it was read; nothing yet of the response to it."""
+    cdef const Head *head = &reader.head
+    state_request(facts, connection, head, reader.data + reader.begin)
+    facts.minor = -1
+    # Another line than the first was begun, or something about all lines was wrong.
+    if head.line > head.target > 0 or head.fault > <int> Fault.REQUEST_LINE_END:
+        facts.minor = <int> head.minor
+    facts.duration_ns = 0
+
+
+cdef inline void state_request(
+    Facts *facts, Connection *connection, const Head *head, const unsigned char *base
+) noexcept nogil:
+    facts.head = head
+    facts.base = base
+    facts.address = connection.address
+    facts.family = connection.family
+    facts.port = connection.port

@@ -27,6 +27,7 @@ cdef class Poller:
     cdef int change(self, Source *source, int interest) except -1
     cdef int remove(self, Source *source) except -1
     cdef int wait(self, int timeout_ms) noexcept nogil
+    cdef void close(self) noexcept
 
 
 cdef Poller new_poller(str name)

@@ -5,7 +5,7 @@ by epoll: one system call when a connection is first waited for, none for each r
 """
 from libc.errno cimport EINTR, errno
 from libc.stdlib cimport free, realloc
-from posix.unistd cimport close
+from posix.unistd cimport close as close_descriptor
 
 cdef extern from *:
     """
@@ -67,6 +67,9 @@ cdef class Poller:
         """Fill `ready` and return how many: 0 after `timeout_ms` (-1: never) or when a signal came, -errno when it failed."""
         return 0
 
+    cdef void close(self) noexcept:
+        """Watch nothing any more, without a word to the system: what it watches may be another process's too."""
+
     def fileno(self) -> int:
         """A descriptor that is readable while something is ready; OSError where the backend has none."""
         raise OSError("this poller cannot itself be waited on")
@@ -85,8 +88,12 @@ cdef class EpollPoller(Poller):
             raise OSError(errno, "epoll_create1")
 
     def __dealloc__(self):
+        self.close()
+
+    cdef void close(self) noexcept:
         if self._fd >= 0:
-            close(self._fd)
+            close_descriptor(self._fd)
+        self._fd = -1
 
     def fileno(self) -> int:
         return self._fd
@@ -146,6 +153,9 @@ cdef class PollPoller(Poller):
 
     def __cinit__(self):
         self.is_edge_triggered = False
+
+    cdef void close(self) noexcept:
+        self._count = 0
 
     def __dealloc__(self):
         free(self._fds)

@@ -4,6 +4,10 @@ from libc.stdint cimport int64_t, uint32_t
 from pyserver._http cimport Out
 
 
+cdef enum:
+    DATE_LENGTH = 37            # of a Date line with its CRLF
+
+
 cdef enum Framing:
     UNDECIDED = 0
     NO_CONTENT                  # HEAD, 204, 304: the head is all there is
@@ -38,4 +42,5 @@ cdef void reset_response(Response *response, bint to_head_request) noexcept nogi
 cdef int start_response_head(Response *response, Out *out, object status, object fields) except -1
 cdef int finish_response_head(Response *response, Out *out, const Stamp *stamp, int64_t known, uint32_t minor, bint *persists) except -1
 cdef int append_chunk_size(Out *out, Py_ssize_t size) except -1
+cdef int put_date(char *to, int64_t unix_time) noexcept nogil
 cdef int set_stamp(Stamp *stamp, int64_t unix_time, bytes server, bint with_date) except -1

@@ -19,6 +19,7 @@ from pyserver._http cimport (
     reserve,
     write_decimal,
 )
+from pyserver._system cimport pyserver_civil, pyserver_put_digits, pyserver_to_civil
 
 cdef enum:
     LF = 10
@@ -236,36 +237,38 @@ cdef int append_chunk_size(Out *out, Py_ssize_t size) except -1:
     return 0
 
 
-cdef const char *DAYS = b"ThuFriSatSunMonTueWed"
+cdef const char *DAYS = b"SunMonTueWedThuFriSat"
 cdef const char *MONTHS = b"JanFebMarAprMayJunJulAugSepOctNovDec"
 
 
+cdef int put_date(char *to, int64_t unix_time) noexcept nogil:
+    """Write the Date line of a second, DATE_LENGTH bytes, and return how many; RFC 9110 §5.6.7.
+
+    Args:
+        unix_time: seconds since 1970, not negative.
+    """
+    cdef pyserver_civil civil
+    pyserver_to_civil(unix_time, &civil)
+    memcpy(to, b"Date: ddd, 00 mmm 0000 00:00:00 GMT\r\n", DATE_LENGTH)
+    memcpy(to + 6, DAYS + 3 * civil.weekday, 3)
+    pyserver_put_digits(to + 11, civil.day, 2)
+    memcpy(to + 14, MONTHS + 3 * (civil.month - 1), 3)
+    pyserver_put_digits(to + 18, civil.year, 4)
+    pyserver_put_digits(to + 23, civil.hour, 2)
+    pyserver_put_digits(to + 26, civil.minute, 2)
+    pyserver_put_digits(to + 29, civil.second, 2)
+    return DATE_LENGTH
+
+
 cdef int set_stamp(Stamp *stamp, int64_t unix_time, bytes server, bint with_date) except -1:
-    """Write the Date and Server lines of one second; RFC 9110 §5.6.7 and §10.2.4.
+    """Write the Date and Server lines of one second; RFC 9110 §6.6.1 and §10.2.4.
 
     Args:
         unix_time: seconds since 1970, not negative.
         server: the value of Server, at most 64 bytes; empty for no such line.
         with_date: whether there is a Date line.
     """
-    cdef int64_t days = unix_time // 86400
-    cdef int64_t seconds = unix_time % 86400
-    # Civil date from a day count, in years that begin in March so that the leap day is the last one.
-    cdef int64_t shifted = days + 719468
-    cdef int64_t era = shifted // 146097
-    cdef int64_t of_era = shifted % 146097
-    cdef int64_t year = (of_era - of_era // 1460 + of_era // 36524 - of_era // 146096) // 365
-    cdef int64_t of_year = of_era - (365 * year + year // 4 - year // 100)
-    cdef int64_t month = (5 * of_year + 2) // 153
-    cdef int64_t day = of_year - (153 * month + 2) // 5 + 1
-    month = month + 3 if month < 10 else month - 9
-    year = year + era * 400 + (1 if month <= 2 else 0)
-    stamp.date_length = 0
-    if with_date:
-        stamp.date_length = snprintf(
-            stamp.text, 64, b"Date: %.3s, %02d %.3s %04d %02d:%02d:%02d GMT\r\n", DAYS + 3 * (days % 7), <int> day,
-            MONTHS + 3 * (month - 1), <int> year, <int> (seconds // 3600), <int> (seconds // 60 % 60), <int> (seconds % 60),
-        )
+    stamp.date_length = put_date(stamp.text, unix_time) if with_date else 0
     stamp.length = stamp.date_length
     if server:
         stamp.length += snprintf(stamp.text + stamp.length, 90, b"Server: %.64s\r\n", <const char *> server)

@@ -1,11 +1,14 @@
 # The layout of a scoreboard slot, shared by whoever writes it and whoever reads it.
-from libc.stdint cimport int64_t
+from libc.stdint cimport int64_t, uint8_t, uint16_t
+from libc.string cimport memcpy
+
+from pyserver._system cimport pyserver_bit_length
 
 
 cpdef enum Cell:
     # Words of a slot, 64 bits each. One writer each; the arbiter only reads.
     STATE = 0           # WorkerState; written by the worker base
-    BUSY_SINCE_NS       # monotonic start of the current request; 0 while none runs
+    BUSY_SINCE_NS       # as the reader is told: the start of the oldest request in any row; 0 while none runs
     REQUESTS            # requests answered by the application
     CONNECTIONS         # open now
     ACCEPTED            # connections taken from a listener
@@ -16,11 +19,36 @@ cpdef enum Cell:
 
 
 cdef enum:
-    LINE_AT = 256       # bytes from the start of a slot to the text of the request line
-    LINE_SIZE = 256     # the text, cut to fit, ended by NUL
-    SLOT_SIZE = 512     # a multiple of the cache line, so that no two workers share one
+    CELLS = 32
+    BUCKETS = 32        # of the histogram: the one of index n counts requests of n binary digits of microseconds
+    LINE_SIZE = 288     # the text, cut to fit, ended by NUL
+
+
+cdef struct Row:
+    # What one thread is doing; a multiple of the cache line, so that no two threads share one.
+    int64_t busy_since_ns       # monotonic start of its current request; 0 while none runs
+    uint8_t address[16]         # of the peer of that request, or of the last one
+    uint16_t port
+    uint8_t family              # of the address: 4, 6, or 0 for a Unix socket
+    char line[LINE_SIZE]        # method and target
 
 
 cdef struct Slot:
-    int64_t cells[32]
-    char line[256]
+    int64_t cells[CELLS]
+    int64_t latencies[BUCKETS]
+    Row rows[1]                 # as many as the scoreboard has
+
+
+cdef inline void note_latency(Slot *slot, int64_t duration_ns) noexcept nogil:
+    """Count a request that took so long."""
+    slot.latencies[min(pyserver_bit_length(<unsigned long long> duration_ns // 1000), BUCKETS - 1)] += 1
+
+
+cdef inline void note_request_line(Row *row, const unsigned char *text, Py_ssize_t length) noexcept nogil:
+    """Leave method and target where the arbiter can read them."""
+    length = min(length, <Py_ssize_t> LINE_SIZE - 1)
+    memcpy(row.line, text, <size_t> length)
+    row.line[length] = 0
+
+
+cdef str peer_name(int family, const uint8_t *address, int port)

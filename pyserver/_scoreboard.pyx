@@ -2,41 +2,55 @@
 from libc.string cimport memset, strlen
 from posix.mman cimport MAP_ANON, MAP_FAILED, MAP_SHARED, PROT_READ, PROT_WRITE, mmap, munmap
 
+from pyserver._system cimport AF_INET, AF_INET6, inet_ntop
+
 
 cdef class Scoreboard:
     """Slots of 64-bit words in anonymous shared memory, made before the first fork.
 
-    A worker writes its own slot with plain stores; the arbiter reads all of them. No lock, no file, no
-    system call: a word is written whole, and a reader may see any recent value of it.
+    A worker writes its own slot with plain stores, each of its threads a row of it; the arbiter reads all of them. No
+    lock, no file, no system call: a word is written whole, and a reader may see any recent value of it.
 
     Args:
         slots: how many workers there can be at the same time, old generations included.
+        rows: how many threads of a worker serve requests at the same time.
 
     Raises:
-        ValueError: `slots` is under 1.
+        ValueError: `slots` or `rows` is under 1.
         MemoryError: the memory cannot be mapped.
     """
 
     cdef readonly int slots
-    cdef Slot *_slots
+    cdef readonly int rows
+    cdef size_t _slot_size
+    cdef char *_memory
 
-    def __cinit__(self, int slots):
-        if slots < 1:
-            raise ValueError(f"a scoreboard needs at least one slot, not {slots}")
-        cdef void *memory = mmap(NULL, <size_t> slots * SLOT_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANON, -1, 0)
+    def __cinit__(self, int slots, int rows=1):
+        if slots < 1 or rows < 1:
+            raise ValueError(f"a scoreboard needs at least one slot and one row, not {slots} and {rows}")
+        self._slot_size = sizeof(Slot) + <size_t> (rows - 1) * sizeof(Row)
+        cdef size_t size = <size_t> slots * self._slot_size
+        cdef void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANON, -1, 0)
         if memory == MAP_FAILED:
             raise MemoryError(f"cannot map a scoreboard of {slots} slots")
-        self._slots = <Slot *> memory
+        self._memory = <char *> memory
         self.slots = slots
+        self.rows = rows
 
     def __dealloc__(self):
-        if self._slots != NULL:
-            munmap(self._slots, <size_t> self.slots * SLOT_SIZE)
+        if self._memory != NULL:
+            munmap(self._memory, <size_t> self.slots * self._slot_size)
 
     cdef Slot *_slot(self, int slot) except NULL:
         if not 0 <= slot < self.slots:
             raise IndexError(f"no slot {slot} on a scoreboard of {self.slots}")
-        return &self._slots[slot]
+        return <Slot *> (self._memory + <size_t> slot * self._slot_size)
+
+    cdef Row *_row(self, int slot, int row) except NULL:
+        cdef Slot *found = self._slot(slot)
+        if not 0 <= row < self.rows:
+            raise IndexError(f"no row {row} in a slot of {self.rows}")
+        return &found.rows[0] + row
 
     def address(self, int slot) -> int:
         """Where the slot lies in memory, for the engine that writes it."""
@@ -44,17 +58,51 @@ cdef class Scoreboard:
 
     def read(self, int slot, Cell cell) -> int:
         """The value of one word of a slot."""
+        if cell == Cell.BUSY_SINCE_NS:
+            return min(filter(None, [self._row(slot, row).busy_since_ns for row in range(self.rows)]), default=0)
         return self._slot(slot).cells[<int> cell]
 
     def write(self, int slot, Cell cell, int64_t value) -> None:
-        """Set one word of a slot; for its one writer."""
-        self._slot(slot).cells[<int> cell] = value
+        """Set one word of a slot; for its one writer. The start of a request is that of the first row."""
+        if cell == Cell.BUSY_SINCE_NS:
+            self._row(slot, 0).busy_since_ns = value
+        else:
+            self._slot(slot).cells[<int> cell] = value
 
-    def request_line(self, int slot) -> str:
-        """Method and target of the request that runs, or that ran last, cut to fit the slot; may be empty."""
-        cdef Slot *found = self._slot(slot)
+    def busy_since_ns(self, int slot, int row=0) -> int:
+        """The monotonic start of the request that runs in a row; 0 while none does."""
+        return self._row(slot, row).busy_since_ns
+
+    def request_line(self, int slot, int row=0) -> str:
+        """Method and target of the request that runs, or that ran last, cut to fit the row; may be empty."""
+        cdef Row *found = self._row(slot, row)
         return found.line[:strlen(found.line)].decode("latin-1")
+
+    def peer(self, int slot, int row=0) -> str:
+        """Who sent that request, as a log line names him; empty before the first."""
+        cdef Row *found = self._row(slot, row)
+        return peer_name(found.family, found.address, found.port) if found.line[0] else ""
+
+    def latencies(self, int slot) -> list:
+        """How many requests took less than 1, 2, 4, 8 … microseconds; the last number is that of all."""
+        cdef Slot *found = self._slot(slot)
+        cdef int64_t total = 0
+        counts = []
+        for bucket in range(BUCKETS):
+            total += found.latencies[bucket]
+            counts.append(total)
+        return counts
 
     def clear(self, int slot) -> None:
         """Zero a slot, before another worker takes it."""
-        memset(self._slot(slot), 0, SLOT_SIZE)
+        memset(self._slot(slot), 0, self._slot_size)
+
+
+cdef str peer_name(int family, const uint8_t *address, int port):
+    """The address of a peer as a log line names it; `family` is 4, 6, or 0 for a Unix socket."""
+    cdef char text[64]
+    if family == 0:
+        return "a Unix socket"
+    inet_ntop(AF_INET if family == 4 else AF_INET6, address, text, 64)
+    host = (<bytes> text).decode()
+    return f"{host}:{port}" if family == 4 else f"[{host}]:{port}"

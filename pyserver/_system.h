@@ -68,21 +68,54 @@ static inline long long pyserver_now_ns(void) {
     return now.tv_sec * 1000000000LL + now.tv_nsec;
 }
 
-/* Good to some milliseconds, at a quarter of the price: for deadlines, not for durations. */
-static inline long long pyserver_coarse_now_ns(void) {
-#ifdef CLOCK_MONOTONIC_COARSE
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
-    return now.tv_sec * 1000000000LL + now.tv_nsec;
-#else
-    return pyserver_now_ns();
-#endif
-}
-
 static inline long long pyserver_unix_time_ns(void) {
     struct timespec now;
     clock_gettime(CLOCK_REALTIME, &now);
     return now.tv_sec * 1000000000LL + now.tv_nsec;
+}
+
+/* A moment of the calendar. The library's functions for it take a lock that a signal handler must not wait for. */
+struct pyserver_civil {
+    int year, month, day, hour, minute, second, weekday;    /* month from 1, weekday from 0 for Sunday */
+};
+
+static inline void pyserver_to_civil(long long unix_time, struct pyserver_civil *civil) {
+    long long days = unix_time / 86400;
+    int seconds = (int) (unix_time % 86400);
+    /* In years that begin in March, so that the leap day is the last one, and in eras of 400 of them. */
+    long long shifted = days + 719468;
+    int era = (int) (shifted / 146097), of_era = (int) (shifted % 146097);
+    int year = (of_era - of_era / 1460 + of_era / 36524 - of_era / 146096) / 365;
+    int of_year = of_era - (365 * year + year / 4 - year / 100);
+    int month = (5 * of_year + 2) / 153;
+    civil->day = of_year - (153 * month + 2) / 5 + 1;
+    civil->month = month < 10 ? month + 3 : month - 9;
+    civil->year = year + era * 400 + (civil->month <= 2);
+    civil->hour = seconds / 3600;
+    civil->minute = seconds / 60 % 60;
+    civil->second = seconds % 60;
+    civil->weekday = (int) ((days + 4) % 7);
+}
+
+/* How far local time is ahead of UTC, seconds; takes the library's lock. */
+static inline long pyserver_zone_offset(long long unix_time) {
+    time_t moment = (time_t) unix_time;
+    struct tm local;
+    return localtime_r(&moment, &local) ? local.tm_gmtoff : 0;
+}
+
+/* Decimal digits with zeros in front; returns where they end. */
+static inline char *pyserver_put_digits(char *to, int number, int width) {
+    for (int at = width - 1; at >= 0; at--) {
+        to[at] = (char) ('0' + number % 10);
+        number /= 10;
+    }
+    return to + width;
+}
+
+/* How many binary digits a number has; 0 for 0. */
+static inline int pyserver_bit_length(unsigned long long number) {
+    return number ? 64 - __builtin_clzll(number) : 0;
 }
 
 /* A descriptor for the same file, which a program that the application starts does not get. */

@@ -33,6 +33,8 @@ cdef extern from "_system.h":
         int fd
         short events
         short revents
+    struct pyserver_civil:
+        int year, month, day, hour, minute, second, weekday
     int poll(pollfd *fds, unsigned long count, int timeout) nogil
     uint16_t ntohs(uint16_t value) nogil
     Py_ssize_t recv(int fd, void *data, size_t length, int flags) nogil
@@ -42,11 +44,14 @@ cdef extern from "_system.h":
     int shutdown(int fd, int how) nogil
     int setsockopt(int fd, int level, int option, const void *value, socklen_t length) nogil
     Py_ssize_t pwrite(int fd, const void *data, size_t length, off_t offset) nogil
+    void pyserver_to_civil(int64_t unix_time, pyserver_civil *civil) nogil
+    long pyserver_zone_offset(int64_t unix_time) nogil
+    char *pyserver_put_digits(char *to, int number, int width) nogil
+    int pyserver_bit_length(unsigned long long number) nogil
     int pyserver_dup(int fd) nogil
     int pyserver_accept(int listener, sockaddr_storage *address, socklen_t *size) nogil
     Py_ssize_t pyserver_sendfile(int to, int file, off_t offset, size_t length) nogil
     int64_t pyserver_now_ns() nogil
-    int64_t pyserver_coarse_now_ns() nogil
     int64_t pyserver_unix_time_ns() nogil
     const char *inet_ntop(int family, const void *address, char *text, socklen_t size) nogil
     int pyserver_mkstemp(char *path)

@@ -16,6 +16,7 @@ REASONS = {
     431: "Request Header Fields Too Large",
     500: "Internal Server Error",
     501: "Not Implemented",
+    504: "Gateway Timeout",
     505: "HTTP Version Not Supported",
 }
 

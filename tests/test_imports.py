@@ -20,6 +20,7 @@ LAYERS = [
     {"workers"},
     {"_wsgi"},
     {"_engine"},
+    {"_abort"},
     {"_exchange"},
     {"_doors"},
     {"_poller"},
@@ -36,8 +37,11 @@ OUTSIDE = {"__init__", "demo"}
 
 # Of the layers to its right, a layer named here takes these modules only.
 ONLY = {
-    # It knows nothing of HTTP.
-    "arbiter": {"pyserver.workers", "pyserver.workers.app", "pyserver.workers.base", "pyserver.workers.hooks"},
+    # It knows nothing of HTTP; what a worker does when it is aborted has to be there before anything else.
+    "arbiter": {
+        "pyserver.workers", "pyserver.workers.app", "pyserver.workers.base", "pyserver.workers.hooks",
+        "pyserver._abort",
+    },
 }
 # What a leaf takes from a layer; _http imports nothing, so no cycle can come of it.
 ALSO = {

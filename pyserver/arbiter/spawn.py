@@ -12,8 +12,9 @@ from importlib.machinery import PathFinder
 from importlib.util import find_spec, module_from_spec
 from typing import TYPE_CHECKING, NoReturn, Protocol
 
+from pyserver._abort import install_abort_handler
 from pyserver.errors import EXIT_OK, EXIT_WORKER_CRASHED
-from pyserver.signals import SIGNALS
+from pyserver.signals import SIGNALS, STACKS_SIGNAL
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -132,12 +133,24 @@ def take_first_steps(role: str, seat: Seat, not_its_own: Iterable[Closable], nam
         # Those of the arbiter. With an application from a mold they are the application's.
         atexit._clear()
     set_title(role, name)
+    _prepare_for_hanging(seat)
+    seat.log.info("Booting %s with pid: %s", role, os.getpid())
+
+
+def _prepare_for_hanging(seat: Seat) -> None:
+    """Have what the arbiter sends over a request that takes long handled natively, even with the interpreter lock held.
+
+    STACKS_SIGNAL writes the Python stack of every thread to the error log. ABRT writes it too, then the client is
+    answered and the process ends.
+    """
+    # Each handler calls the one that was there before it: the stacks come first, what hooks have to do comes last.
+    # It may be enabled already: by the mold, or by PYTHONFAULTHANDLER.
+    faulthandler.disable()
     if seat.hooks is not None:
         seat.hooks.catch_abort()
-    # The arbiter ends a worker that is over its request timeout with ABRT. This writes the Python stack of every
-    # thread from the signal handler itself, so that it also does when the interpreter lock is held in C.
+    install_abort_handler(seat.settings.timeout)
     faulthandler.enable(seat.log.fileno(), all_threads=True)
-    seat.log.info("Booting %s with pid: %s", role, os.getpid())
+    faulthandler.register(STACKS_SIGNAL, seat.log.fileno(), all_threads=True, chain=False)
 
 
 def _leave(exit_code: int, has_time: bool) -> NoReturn:

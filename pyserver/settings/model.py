@@ -165,8 +165,8 @@ class Settings(Hooks):
     timeout: float = setting(
         30.0, section=_DEADLINES, flags=("-t",), unit="s", minimum=0, maximum=_LONGEST, reload="arbiter",
         source="gunicorn",
-        help="How long one request may keep a worker before the worker is killed; 0 means for ever. "
-        "A worker that waits for requests is never killed.",
+        help="How long one request may keep a worker before the worker is killed; 0 means for ever. The log gets its "
+        "stack, and the client 504 when its response had not begun. A worker that waits for requests is never killed.",
     )
     boot_timeout: float = setting(
         120.0, section=_DEADLINES, unit="s", minimum=0, maximum=_LONGEST, reload="arbiter",

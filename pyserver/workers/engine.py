@@ -6,9 +6,10 @@ import os
 import socket
 from typing import TYPE_CHECKING
 
+from pyserver._abort import answer_for
 from pyserver._access import AccessLog, check_access_log
-from pyserver._connection import Durations
-from pyserver._engine import Buffers, Engine
+from pyserver._connection import Buffers, Durations
+from pyserver._engine import Engine
 from pyserver._http import Limits
 from pyserver._wsgi import WatchedGateway, WSGIGateway
 from pyserver.workers.peers import TrustedPeers
@@ -48,7 +49,7 @@ def build_engine(worker: Worker, access: AccessLog | None, *, multithread: bool)
         multithread: whether the application can be called by two threads of this process at once.
     """
     settings = worker.settings
-    return Engine(
+    engine = Engine(
         worker.listeners,
         _gateway(worker, multithread),
         _limits(settings),
@@ -72,6 +73,8 @@ def build_engine(worker: Worker, access: AccessLog | None, *, multithread: bool)
         server=_SOFTWARE.encode() if settings.server_header else b"",
         date=settings.date_header,
     )
+    answer_for(engine)
+    return engine
 
 
 def _limits(settings: Settings) -> Limits:

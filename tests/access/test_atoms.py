@@ -15,6 +15,7 @@ ATOMS = [
     *("{PATH_INFO}e", "{path_info}e", "{wsgi.version}e", "{made.by.application}e", "{NONE}e"),
 ]
 FORMAT = "|".join(f"%({atom})s" for atom in ATOMS)
+numbers = itertools.count()
 marks = (f"mark{number}" for number in itertools.count())
 
 
@@ -259,14 +260,33 @@ def test_lines_of_a_pipeline_are_in_its_order(logging):
     assert [line for line in log.lines() if line[-1].isdigit()] == [f"pipeline {number}" for number in range(500)]
 
 
-def test_a_request_that_is_refused_was_not_served_and_has_no_line(logging):
-    server, log = logging("%(r)s refused?")
+REFUSED = [
+    ("GET /bad%d?q HTTP/1.1\r\n\r\n", "GET /bad%d?q HTTP/1.1|400|GET|HTTP/1.1|/bad%d|q|-"),
+    ("GET /bad%d HTTP/1.0\r\nA: b\r\nC : d\r\n\r\n", "GET /bad%d HTTP/1.0|400|GET|HTTP/1.0|/bad%d||b"),
+    ("GET /bad%d HTTP/2.0\r\n\r\n", "GET /bad%d|505|GET|-|/bad%d||-"),
+    (
+        "GET /bad%d HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nx",
+        "GET /bad%d HTTP/1.1|400|GET|HTTP/1.1|/bad%d||-",
+    ),
+]
+
+
+@pytest.mark.parametrize(("sent", "printed"), REFUSED)
+def test_a_request_that_is_refused_has_a_line_of_what_was_read(logging, sent, printed):
+    server, log = logging("%(r)s|%(s)s|%(m)s|%(H)s|%(U)s|%(q)s|%({A}i)s|%(B)s|%({X}o)s|%({X}e)s")
+    mark = next(numbers)
     with server.client() as client:
-        client.send(b"GET /refused HTTP/1.1\r\n\r\n")
+        client.send(sent.replace("%d", str(mark)).encode())
+        length = len(client.receive_response().content)
+    assert log.line_with(f"/bad{mark}") == printed.replace("%d", str(mark)) + f"|{length}|-|-"
+
+
+def test_a_request_that_is_refused_before_its_target_has_a_line(logging):
+    server, log = logging("%(r)s|%(s)s|%(m)s|%(U)s unread")
+    with server.client() as client:
+        client.send(b"G\x00T / HTTP/1.1\r\n\r\n")
         assert client.receive_response().status == 400
-    server.get("/hello")
-    log.line_with("/hello")
-    assert not [line for line in log.lines() if "/refused" in line]
+    assert log.line_with("|400|") == "-|400|-|- unread"
 
 
 def test_the_default_format_is_the_combined_one_of_other_servers(share, poller):

@@ -11,8 +11,8 @@ from sharing import POLLERS, Routes
 from support import Client, eventually
 
 from pyserver._access import AccessLog
-from pyserver._connection import Durations
-from pyserver._engine import Buffers, Engine
+from pyserver._connection import Buffers, Durations
+from pyserver._engine import Engine
 from pyserver._http import Limits
 from pyserver._wsgi import WSGIGateway
 from pyserver.log import ErrorLog

@@ -1,15 +1,20 @@
 """The engine as a worker drives it: here by the test itself, round by round."""
 
+import ast
 import os
 import select
+import signal
 import socket
+import sys
+import time
+from collections import Counter
 
 import pytest
-from sharing import POLLERS
+from sharing import POLLERS, descriptors
 from support import Client, eventually
 
-from pyserver._connection import Durations
-from pyserver._engine import Buffers, Engine
+from pyserver._connection import Buffers, Durations
+from pyserver._engine import Engine
 from pyserver._http import Limits
 from pyserver._scoreboard import Cell, Scoreboard
 from pyserver._wsgi import WSGIGateway
@@ -29,14 +34,16 @@ class Driven:
     """An engine, and clients of it."""
 
     def __init__(self, poller, log):
+        self.others = Counter(sockets_and_pollers())
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.listener.setblocking(False)
         self.address = self.listener.getsockname()
         self.scoreboard = Scoreboard(1)
         self.clients = []
+        self.doing = None
         self.engine = Engine(
             [self.listener],
-            WSGIGateway(application, [("localhost", "80")], log=log),
+            WSGIGateway(self.application, [("localhost", "80")], log=log),
             Limits(),
             Durations(idle=60),
             Buffers(),
@@ -44,6 +51,11 @@ class Driven:
             row=self.scoreboard.address(0),
             poller=poller,
         )
+
+    def application(self, environ, start_response):
+        if self.doing is not None:
+            self.doing()
+        return application(environ, start_response)
 
     def client(self, sent=b""):
         """A client that was accepted, and what it sent was read."""
@@ -290,3 +302,119 @@ def test_the_scoreboard_names_the_last_request(driven):
     driven.client(HEAD + b"\r\n")
     assert driven.scoreboard.request_line(0) == "GET /path?query"
     assert driven.cell(Cell.BUSY_SINCE_NS) == 0
+
+
+def test_the_scoreboard_names_who_sent_the_last_request(driven):
+    assert driven.scoreboard.peer(0) == ""
+    client = driven.client(HEAD + b"\r\n")
+    assert driven.scoreboard.peer(0) == f"127.0.0.1:{client.socket.getsockname()[1]}"
+
+
+def test_a_request_is_on_the_scoreboard_while_it_runs(driven):
+    seen = []
+    driven.doing = lambda: seen.append((driven.scoreboard.busy_since_ns(0), driven.scoreboard.request_line(0)))
+    before_ns = time.monotonic_ns()
+    driven.client(HEAD + b"\r\n")
+    ((began_ns, line),) = seen
+    assert before_ns < began_ns < time.monotonic_ns()
+    assert line == "GET /path?query"
+    assert driven.scoreboard.busy_since_ns(0) == 0
+
+
+def test_the_scoreboard_counts_requests_by_how_long_they_took(driven):
+    def wait():
+        until = time.monotonic() + 0.005
+        eventually(lambda: time.monotonic() > until)
+
+    driven.doing = wait
+    driven.client(HEAD + b"\r\n")
+    counts = driven.scoreboard.latencies(0)
+    # 4,096 microseconds are the twelfth power of two.
+    assert counts[:13] == [0] * 13
+    assert counts[-1] == 1
+    assert counts == sorted(counts)
+
+
+# ---- a child that does not serve ----
+
+
+def other_than_files():
+    """What the descriptors of this process refer to, of sockets and pollers."""
+    return sorted(link for link in descriptors(os.getpid()) if link.startswith(("socket:", "anon_inode:[eventpoll]")))
+
+
+@pytest.fixture
+def fork(driven):
+    """Fork a child that drops its copies, writes what it has left to a pipe, and stays until the test is over."""
+    pids = []
+    report, told = os.pipe()
+
+    def forked():
+        driven.doing = None
+        pids.append(os.fork())
+        if pids[-1] == 0:
+            try:
+                for client in driven.clients:
+                    client.close()
+                driven.engine.drop_copies()
+                os.write(told, repr(sockets_and_pollers()).encode())
+                signal.pause()
+            finally:
+                os._exit(0)
+
+    forked.left = lambda: ast.literal_eval(os.read(report, 65536).decode())
+    yield forked
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+    os.close(report)
+    os.close(told)
+
+
+def sockets_and_pollers():
+    """What the descriptors of this process refer to, of these; nothing where the system does not say."""
+    if sys.platform != "linux":
+        return []
+    return [link for link in descriptors(os.getpid()) if link.startswith(("socket:", "anon_inode:[eventpoll]"))]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize("is_in_a_request", [True, False])
+def test_a_child_that_drops_its_copies_has_nothing_of_the_engine(driven, fork, is_in_a_request):
+    driven.client(HEAD + b"Content-Length: 9\r\n\r\n")
+    client = driven.client(HEAD + b"\r\n")
+    if is_in_a_request:
+        driven.doing = fork
+        client.send(HEAD + b"\r\n")
+        driven.turn_until(lambda: driven.doing is None)
+    else:
+        fork()
+    assert not Counter(fork.left()) - driven.others
+
+
+@pytest.mark.parametrize("is_in_a_request", [True, False])
+def test_a_child_that_drops_its_copies_leaves_the_parent_undisturbed(driven, fork, is_in_a_request):
+    kept, leaves = driven.client(HEAD + b"\r\n"), driven.client(HEAD)
+    assert kept.receive_response().content == b"hello"
+    if is_in_a_request:
+        driven.doing = fork
+        kept.send(HEAD + b"\r\n")
+        driven.turn_until(lambda: driven.doing is None)
+        assert kept.receive_response().content == b"hello"
+    else:
+        fork()
+    fork.left()
+    kept.send(HEAD + b"\r\n")
+    driven.turn_until(lambda: select.select([kept.socket], [], [], 0)[0])
+    assert kept.receive_response().content == b"hello"
+    last = driven.client(HEAD + b"Connection: close\r\n\r\n")
+    assert last.receive_response().content == b"hello"
+    assert last.is_closed_by_server()
+    leaves.close()
+    driven.turn_until(lambda: driven.engine.connections == 1)
+
+
+def test_an_engine_whose_copies_were_dropped_leaves_its_loop(driven):
+    driven.client(HEAD)
+    driven.engine.drop_copies()
+    driven.engine.run()

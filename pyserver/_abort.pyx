@@ -1,0 +1,199 @@
+"""What a worker does when it is aborted: the client of its request is answered, and the access log gets its line.
+
+The arbiter aborts a worker whose request is over its timeout. All of this runs in a signal handler, perhaps while C
+holds the interpreter lock: no Python, no lock, no new memory, and nothing that waits. The stack may be the small one
+of faulthandler, so what is large is static.
+"""
+from cpython.object cimport PyObject
+from libc.errno cimport EINTR, errno
+from libc.signal cimport SIG_DFL, SIG_IGN, SIGABRT, raise_
+from libc.stdint cimport int64_t
+from libc.string cimport memcpy, memset
+from posix.signal cimport SA_NODEFER, SA_ONSTACK, SA_RESTART, sigaction, sigaction_t, sigemptyset
+from posix.types cimport pid_t
+from posix.unistd cimport getpid
+
+from pyserver._access cimport Facts
+from pyserver._connection cimport BORROWED, COPIED, Connection, Segment
+from pyserver._exchange cimport Transport
+from pyserver._response cimport BY_CLOSE, put_date
+from pyserver._system cimport (
+    MSG_NOSIGNAL, SHUT_WR, SOL_SOCKET, SO_LINGER, iovec, linger, msghdr, pyserver_now_ns,
+    pyserver_set_errno as set_errno, pyserver_unix_time_ns, recv, send, sendmsg, setsockopt, shutdown,
+)
+
+from pyserver.refusals import REASONS as _REASONS
+
+cdef enum:
+    SCRATCH = 16384
+    TURNS = 64                  # receives at most, of what a client goes on sending
+
+cdef int64_t SECOND = 1000000000
+
+
+cdef struct Words:
+    # A response in the application's place: what stands before Date and Server, what behind, and the content.
+    int status
+    iovec head
+    iovec tail
+    iovec content
+
+
+cdef Words overdue              # the request is over its timeout
+cdef Words cut_off              # the worker is aborted for another reason
+cdef list texts = []            # own what the two point to
+cdef sigaction_t before         # who had the signal before us
+cdef pid_t owner = 0            # a process that the application forks must not answer for this one
+cdef int64_t timeout_ns = 0
+cdef Transport serving_transport = None
+cdef PyObject *serving = NULL   # the same, to be read from the signal handler
+cdef char stamp[160]
+cdef char scratch[SCRATCH]
+
+
+def install_abort_handler(double timeout) -> None:
+    """Have ABRT end the request under way before it ends this process.
+
+    The handler that the signal had before is called afterwards: one that was set in Python may keep the process alive.
+    What is to run before this one, such as faulthandler, is enabled later.
+
+    Args:
+        timeout: how long a request may take, seconds; 0 for any time. One that took less is answered 500 and not 504.
+    """
+    global before, owner, timeout_ns, serving_transport, serving
+    cdef sigaction_t ours, found
+    owner = getpid()
+    timeout_ns = <int64_t> (timeout * 1e9)
+    serving = NULL
+    serving_transport = None
+    sigaction(SIGABRT, NULL, &found)
+    if found.sa_handler == on_abort:
+        return              # of the process that this one is a copy of
+    before = found
+    memset(&ours, 0, sizeof(sigaction_t))
+    ours.sa_handler = on_abort
+    sigemptyset(&ours.sa_mask)
+    # Not deferred, because the signal is raised again from the handler; on the stack that faulthandler has for it.
+    ours.sa_flags = SA_NODEFER | SA_ONSTACK | SA_RESTART
+    sigaction(SIGABRT, &ours, NULL)
+
+
+def answer_for(Transport transport) -> None:
+    """Have the handler end the request that `transport` carries."""
+    global serving_transport, serving
+    serving_transport = transport
+    serving = <PyObject *> transport
+
+
+cdef int prepare(Words *words, int status, str why) except -1:
+    content = f"{status} {_REASONS[status]}: {why}\n".encode()
+    words.status = status
+    words.head = lasting(f"HTTP/1.1 {status} {_REASONS[status]}\r\nContent-Type: text/plain; charset=utf-8\r\n".encode())
+    words.tail = lasting(f"Content-Length: {len(content)}\r\nConnection: close\r\n\r\n".encode())
+    words.content = lasting(content)
+    return 0
+
+
+cdef iovec lasting(bytes text) except *:
+    texts.append(text)
+    return iovec(<char *> text, <size_t> len(text))
+
+
+prepare(&overdue, 504, "the application took longer than the server allows")
+prepare(&cut_off, 500, "the worker was aborted")
+
+
+cdef void on_abort(int number) noexcept nogil:
+    cdef int saved = errno
+    if serving != NULL and getpid() == owner:
+        end_request(<Transport> serving)
+    if before.sa_handler == SIG_IGN:
+        before.sa_handler = SIG_DFL
+    sigaction(number, &before, NULL)
+    raise_(number)
+    # Still here: the handler before us keeps the process alive.
+    set_errno(saved)
+
+
+cdef void end_request(Transport transport) noexcept nogil:
+    """Answer the request under way, hang up, and write its line of the access log."""
+    cdef Connection *connection
+    cdef Facts facts
+    cdef Words *words
+    cdef bint is_cut = False
+    if transport.row.busy_since_ns == 0:
+        if transport.access is not None:
+            transport.access.record_last(NULL)
+        return
+    connection = transport.exchange.connection
+    transport.exchange.state_facts(&facts)
+    facts.duration_ns = pyserver_now_ns() - transport.row.busy_since_ns
+    if transport.exchange.is_finished:
+        # The response is whole: the application hangs in what it does after it.
+        send_gathered(transport, connection, transport.out.used, NULL)
+    elif not transport.has_given:
+        words = &overdue if timeout_ns and facts.duration_ns >= timeout_ns else &cut_off
+        send_gathered(transport, connection, transport.exchange.response.head_at, words)
+        facts.status = words.status
+        facts.sent = 0 if transport.exchange.response.to_head_request else <int64_t> words.content.iov_len
+    else:
+        is_cut = transport.exchange.response.framing == BY_CLOSE
+    hang_up(connection, is_cut)
+    if transport.access is not None:
+        transport.access.record_last(&facts)
+    # For a process that goes on.
+    transport.exchange.is_logged = True
+    connection.is_gone = connection.closes = True
+
+
+cdef void send_gathered(Transport transport, Connection *connection, Py_ssize_t length, Words *words) noexcept nogil:
+    """Send so much of what is gathered, and behind it `words`, unless they are NULL."""
+    cdef iovec vector[5]
+    cdef msghdr message
+    if connection.is_gone or not send_held(connection):
+        return
+    memset(&message, 0, sizeof(msghdr))
+    message.msg_iov = vector
+    message.msg_iovlen = 1
+    vector[0] = iovec(transport.out.data, <size_t> length)
+    if words != NULL:
+        memcpy(stamp, transport.stamp.text, <size_t> transport.stamp.length)
+        if transport.stamp.date_length:
+            put_date(stamp, pyserver_unix_time_ns() // SECOND)
+        vector[1] = words.head
+        vector[2] = iovec(&stamp[0], <size_t> transport.stamp.length)
+        vector[3] = words.tail
+        vector[4] = words.content
+        message.msg_iovlen = 4 if transport.exchange.response.to_head_request else 5
+    sendmsg(connection.source.fd, &message, MSG_NOSIGNAL)
+
+
+cdef bint send_held(Connection *connection) noexcept nogil:
+    """Whether the socket takes what it has not taken before; what is in files it is not offered."""
+    cdef Segment *segment = connection.output.first if connection.output != NULL else NULL
+    while segment != NULL:
+        if segment.kind != COPIED and segment.kind != BORROWED:
+            return False
+        if send(connection.source.fd, segment.data, <size_t> segment.length, MSG_NOSIGNAL) != segment.length:
+            return False
+        segment = segment.next
+    return True
+
+
+cdef void hang_up(Connection *connection, bint is_cut) noexcept nogil:
+    """End the connection; `is_cut` where nothing else tells the client that its response is."""
+    cdef linger none_left
+    cdef Py_ssize_t got
+    cdef int turn
+    if is_cut:
+        # Without a FIN: the end of the process resets it.
+        connection.resets = True
+        none_left = linger(1, 0)
+        setsockopt(connection.source.fd, SOL_SOCKET, SO_LINGER, &none_left, sizeof(linger))
+        return
+    shutdown(connection.source.fd, SHUT_WR)
+    # What is unread when the process ends would reset the connection, and take the answer with it; RFC 9112 §9.6.
+    for turn in range(TURNS):
+        got = recv(connection.source.fd, scratch, SCRATCH, 0)
+        if got == 0 or (got < 0 and errno != EINTR):
+            return
