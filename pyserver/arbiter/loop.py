@@ -287,7 +287,9 @@ class Arbiter:
         return self._upgrade is not None and self._upgrade.other_serves
 
     def _begin_upgrade(self) -> None:
-        if self._upgrade is not None and not self._upgrade.is_over:
+        # The last one may have come to its end just now.
+        self._note_upgrade()
+        if self._upgrade is not None:
             self._upgrade.refuse_another()
             return
         from pyserver.arbiter.upgrade import Upgrade

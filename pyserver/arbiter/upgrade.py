@@ -128,6 +128,8 @@ class Upgrade:
         """This one ends before the other."""
         if not self._is_new and not self.is_over and self._reloads.pidfiles is not None:
             self._reloads.pidfiles.hand_over(self._other.pid)
+        # Who finds the successor in the pid file may send it a signal at once; it shall know then.
+        self._other.close()
 
     def close(self) -> None:
         """For a child: it has nothing to do with the other one."""
