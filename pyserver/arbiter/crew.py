@@ -201,13 +201,16 @@ class Crew:
 
     def request_of(self, member: Member, now_ns: int = 0) -> str:
         """What a worker is doing or did last, as the end of a sentence; with `now_ns` it says for how long."""
-        line = self._scoreboard.request_line(member.slot)
-        if not line:
-            return "it had no request yet"
-        if since_ns := self._scoreboard.read(member.slot, Cell.BUSY_SINCE_NS):
-            age = f" for {(now_ns - since_ns) / _SECOND_NS:.1f} s" if now_ns else ""
-            return f"it was running {line}{age}"
-        return f"its last request was {line}"
+        board, slot = self._scoreboard, member.slot
+        last, running = "", []
+        for row in range(board.rows):
+            if line := board.request_line(slot, row):
+                last = f"{line} from {board.peer(slot, row)}"
+                if since_ns := board.busy_since_ns(slot, row):
+                    running.append(f"{last} for {(now_ns - since_ns) / _SECOND_NS:.1f} s" if now_ns else last)
+        if running:
+            return f"it was running {', '.join(running)}"
+        return f"its last request was {last}" if last else "it had no request yet"
 
     def connections_of(self, member: Member) -> int:
         """How many connections it has open."""

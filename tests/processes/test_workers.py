@@ -57,7 +57,7 @@ def test_the_death_of_a_worker_names_the_request_it_was_running(server):
         client.send(b"GET /exit HTTP/1.1\r\nHost: a\r\n\r\n")
         assert is_replaced(server, pid)
     (line,) = [line for line in server.log().splitlines() if f"Worker (pid:{pid}) exited with code 9" in line]
-    assert "it was running GET /exit for" in line
+    assert "it was running GET /exit from 127.0.0.1:" in line
 
 
 def test_a_crash_writes_the_stack_of_the_application(server):
