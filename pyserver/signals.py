@@ -33,6 +33,8 @@ SIGNALS = (
     Signal(signal.SIGTTOU, arbiter="remove", worker="ignore"),
     Signal(signal.SIGHUP, arbiter="reload", worker="ignore"),
     Signal(signal.SIGUSR2, arbiter="upgrade", worker="ignore"),
+    # The first of the real-time signals, where there are any.
+    *([Signal(signal.SIGRTMIN, arbiter="refork", worker="ignore")] if hasattr(signal, "SIGRTMIN") else []),
 )
 
 # Has a worker write the stack of every thread to the error log, from the handler itself, and go on.

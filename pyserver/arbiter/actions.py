@@ -23,6 +23,7 @@ class Spent(enum.Enum):
     REQUESTS = "has served its number of requests"
     LIFETIME = "has served for max_worker_lifetime"
     MEMORY = "has more than max_worker_memory"
+    IMAGE = "comes from an older mold"
 
 
 class Spawn(NamedTuple):

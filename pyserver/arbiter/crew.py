@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from pyserver._scoreboard import Cell, Scoreboard
 from pyserver.arbiter.actions import Reason
 from pyserver.arbiter.memory import peak_bytes, private_bytes
-from pyserver.arbiter.molds import EventKind, Molds
+from pyserver.arbiter.molds import EventKind, Molds, new_mold
 from pyserver.arbiter.reports import Channel
 from pyserver.arbiter.roster import Member, Roster
 from pyserver.arbiter.spawn import Lifeline, fork_worker
@@ -142,6 +142,19 @@ class Crew:
     def ask(self, member: Member) -> None:
         """Ask the worker whether it is there."""
         self._channels[member.slot].ask()
+
+    def refork(self, member: Member) -> bool:
+        """Have a worker become the image of the next mold; whether it could be told."""
+        try:
+            mold, theirs = new_mold(member.generation)
+        except OSError:
+            return False
+        with theirs:
+            if not self._channels[member.slot].refork(theirs.fileno()):
+                mold.close()
+                return False
+        self.molds.add(mold)
+        return True
 
     def announce_stop(self) -> None:
         """Let every worker know, before it is told to go, that no other will take its place."""

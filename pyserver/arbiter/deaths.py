@@ -98,6 +98,10 @@ class Deaths:
     def _note_mold_death(self, mold: Mold, now_ns: int) -> None:
         if mold.end is Reason.NOTHING_TO_LOSE or not self._intent.may_go_on:
             return
+        if not mold.loaded_at_ns and mold.is_refork:
+            # It had nothing to load, and what its generation is worth is known.
+            self._log.error("The refork has failed: workers come from where they came from before")
+            return
         if not mold.loaded_at_ns:
             self._note_failed_boot(mold, mold.status, now_ns)
             return

@@ -19,6 +19,7 @@ from pyserver.arbiter.intent import Intent
 from pyserver.arbiter.listeners import Listeners
 from pyserver.arbiter.narration import Narrator
 from pyserver.arbiter.policy import Stop, Wanted, next_actions, next_deadline_ns
+from pyserver.arbiter.preload import Preload
 from pyserver.arbiter.reload import Reloads
 from pyserver.arbiter.spawn import set_title
 from pyserver.daemon import Starter
@@ -84,6 +85,7 @@ class Arbiter:
         self._crew = Crew(slots, self._poll)
         self._narrator = Narrator(self._crew)
         self._intent = Intent(slots // 2)
+        self._preload = Preload(self._crew, self._reloads, self._narrator)
         self._starter = starter or Starter()
         self._clock_ns = 0
         self._said_urls = ""
@@ -230,7 +232,7 @@ class Arbiter:
             self._begin_stop(Stop.GRACEFUL)
         if self._reloads.at_ns is not None and now_ns >= self._reloads.at_ns and self._reloads.run(now_ns):
             self._note_reload()
-        self._tend_molds(now_ns)
+        self._preload.tend(self._wanted(), now_ns, goes_on=self._intent.may_go_on)
 
     def _obey(self, noted: Noted, now_ns: int) -> None:
         match noted.verb:
@@ -249,6 +251,8 @@ class Arbiter:
             case "add" | "remove":
                 if not self._intent.add(noted.times if noted.verb == "add" else -noted.times, self._settings):
                     self._log.warning("There are %s workers: fewer or more there cannot be", self.target)
+            case "refork":
+                self._preload.refork()
             case "dismiss":
                 self._intent.dismiss()
             case "upgrade":
@@ -352,12 +356,6 @@ class Arbiter:
         if generation > 1:
             self._log.info("Generation %s is ready: the workers before it retire", generation)
 
-    def _tend_molds(self, now_ns: int) -> None:
-        """End those that nothing comes of."""
-        for mold in self._crew.molds.end_overdue(self._wanted().boot_ns, self._clock_ns, now_ns):
-            self._narrator.tell_mold_aborted(self._log, mold.pid, self._settings)
-        in_use = [] if not self._intent.may_go_on else self._reloads.generations.in_use()
-        self._crew.molds.keep([generation.number for generation in in_use])
 
     # Act
 

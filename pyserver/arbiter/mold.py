@@ -13,6 +13,7 @@ import gc
 import os
 import signal
 import socket
+import time
 from typing import TYPE_CHECKING, NoReturn
 
 from pyserver._process import die_with_parent, trim_malloc
@@ -22,18 +23,19 @@ from pyserver.arbiter.spawn import fork_process, live_as_worker, take_first_step
 from pyserver.errors import EXIT_OK
 from pyserver.identity import become
 from pyserver.signals import SIGNALS
-from pyserver.workers.base import failure_of
+from pyserver.workers.base import Worker, failure_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from pyserver.arbiter.spawn import Closable
-    from pyserver.workers.base import Seat, Worker
+    from pyserver.workers.base import Seat
     from pyserver.workers.hooks import WorkerHooks
 
 _LONGEST_ORDER = 65_536
 # A program that a worker starts must not have the channel of another one.
 _FLAGS = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
+_STEP = 0.001  # seconds
 
 
 def fork_mold(
@@ -89,11 +91,7 @@ class _Life:
         exit_code = EXIT_OK
         try:
             take_first_steps("mold", self._seat, not_its_own, self._name)
-            # No terminal and no service manager that signals everybody may take it from the workers to come.
-            for row in SIGNALS:
-                if row.number != signal.SIGCHLD:
-                    signal.signal(row.number, _ignore)
-            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+            self._ignore_signals(mask)
             exit_code = self._load()
             if exit_code == EXIT_OK:
                 self._settle()
@@ -106,7 +104,7 @@ class _Life:
             os._exit(exit_code)
 
     def _load(self) -> int:
-        before = open_descriptors()
+        self._before = open_descriptors()
         try:
             become(self._seat.settings)
             # Becoming somebody else takes it back.
@@ -119,9 +117,15 @@ class _Life:
             return failure.exit_code
         self._seat = dataclasses.replace(self._seat, application=application)
         self._seat.log.info("Mold (pid: %s) has loaded the application", os.getpid())
-        for one in leftovers(before):
-            self._seat.log.warning("Preload: %s", one)
+        self._warn()
         return EXIT_OK
+
+    def _warn(self) -> None:
+        own = {one.fileno() for one in (*self._seat.listeners, self._channel)} | {0, 1, 2}
+        own |= {self._seat.log.fileno(), self._seat.lifeline}
+        known = {fd: what for fd, what in open_descriptors().items() if fd in own}
+        for one in leftovers({**self._before, **known}):
+            self._seat.log.warning("Preload: %s", one)
 
     def _settle(self) -> None:
         """Leave as little as can be that a worker would write to: each page it writes to becomes its own."""
@@ -131,7 +135,7 @@ class _Life:
         trim_malloc()
 
     def _obey(self) -> None:
-        self._tell(Event(EventKind.LOADED))
+        self._tell(Event(EventKind.LOADED, number=os.getpid()))
         while True:
             data, ancillary, _, _ = self._channel.recvmsg(_LONGEST_ORDER, socket.CMSG_SPACE(DESCRIPTOR.size), _FLAGS)
             if not data:
@@ -171,7 +175,59 @@ class _Life:
         for row in SIGNALS:
             if signal.getsignal(row.number) is _ignore:
                 signal.signal(row.number, signal.SIG_DFL)
-        live_as_worker(self._worker_class, seat, [self._channel], self._name, mask)
+        live_as_worker(
+            self._worker_class, dataclasses.replace(seat, refork=self._refork), [self._channel], self._name, mask
+        )
+
+    def _refork(self, worker: Worker, descriptor: int) -> None:
+        """In a worker, between two requests: fork a mold that has all that the worker has by now."""
+        with socket.socket(fileno=descriptor) as channel, contextlib.suppress(ChildProcessError):
+            if self._worker_class.drop_copies is Worker.drop_copies:
+                self._seat.log.error("%s cannot refork: it has no drop_copies", self._worker_class.__name__)
+                return
+            try:
+                pid = fork_process(lambda mask: self._refork_again(worker, channel, mask))
+            except OSError as error:
+                self._seat.log.error("A worker cannot refork: %s", error.strerror)
+            else:
+                os.waitpid(pid, 0)
+
+    def _refork_again(self, worker: Worker, channel: socket.socket, mask: Iterable[int]) -> NoReturn:
+        """In the process between the worker and the mold, as between a mold and its workers."""
+        try:
+            parent = os.getpid()
+            fork_process(lambda _: self._begin_again(worker, channel, mask, parent))
+        finally:
+            os._exit(EXIT_OK)
+
+    def _begin_again(self, worker: Worker, channel: socket.socket, mask: Iterable[int], parent: int) -> NoReturn:
+        """The rest of a life that began as a worker's."""
+        try:
+            listeners = [listener.dup() for listener in worker.listeners]
+            worker.drop_copies()
+            self._channel = channel
+            self._seat = dataclasses.replace(self._seat, listeners=listeners)
+            take_first_steps("mold", self._seat, [], self._name)
+            self._ignore_signals(mask)
+            # The kernel would take the end of the process in between for that of the arbiter.
+            while os.getppid() == parent:
+                time.sleep(_STEP)
+            die_with_parent()
+            self._warn()
+            self._settle()
+            self._obey()
+        except BaseException:
+            # As above.
+            self._seat.log.exception("The mold (pid: %s) crashed", os.getpid())
+        finally:
+            os._exit(EXIT_OK)
+
+    def _ignore_signals(self, mask: Iterable[int]) -> None:
+        """Let no terminal and no service manager that signals everybody take this process from the workers to come."""
+        for row in SIGNALS:
+            if row.number != signal.SIGCHLD:
+                signal.signal(row.number, _ignore)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
     def _tell(self, event: Event) -> None:
         self._channel.send(event.encoded())

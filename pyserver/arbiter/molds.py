@@ -36,7 +36,7 @@ _LAST_WORDS_NS = 1_000_000_000  # how long after a mold's death the process that
 class EventKind(enum.IntEnum):
     """What a mold tells the arbiter."""
 
-    LOADED = 1  # the application is there; workers can be had
+    LOADED = 1  # the application is there, and workers can be had; `number` is the mold's process
     FAILED = 2  # it could not be loaded; `number` is the exit code
     FORKED = 3  # `number` is the process that has the slot
     REFUSED = 4  # the slot stays empty; `number` says why, as errno does
@@ -70,7 +70,7 @@ class Mold:
     """The handle on one mold. Nothing here waits.
 
     Args:
-        pid: of its process, a child of this one.
+        pid: of its process, a child of this one; 0 when it is forked by a worker, until it says who it is.
         generation: whose workers come from it.
         channel: this process' end.
     """
@@ -79,6 +79,8 @@ class Mold:
 
     def __init__(self, pid: int, generation: int, channel: socket.socket) -> None:
         self.pid = pid
+        self.is_refork = not pid
+        self.is_promoted = False  # its workers are the ones that there should be
         self.generation = generation
         self.forked_at_ns = time.monotonic_ns()
         self.loaded_at_ns = 0
@@ -139,6 +141,7 @@ class Mold:
                 return events
             event = Event.decoded(data)
             if event.kind is EventKind.LOADED:
+                self.pid = self.pid or event.number
                 self.loaded_at_ns = time.monotonic_ns()
             elif event.kind is EventKind.FAILED:
                 self.failure = Report(ReportKind.FAILED, event.number, event.text)
@@ -155,6 +158,11 @@ class Mold:
         self.aborted_at_ns = now_ns
         self._tell(signal.SIGABRT)
 
+    def retire(self) -> None:
+        """Have it end when it has done what it was asked for."""
+        self.end = self.end or Reason.NOTHING_TO_LOSE
+        self._channel.shutdown(socket.SHUT_WR)
+
     def kill(self) -> None:
         """End it: it has nothing to lose."""
         self.end = self.end or Reason.NOTHING_TO_LOSE
@@ -165,8 +173,23 @@ class Mold:
         self._channel.close()
 
     def _tell(self, number: int) -> None:
-        if not self.died_at_ns:
+        if self.died_at_ns:
+            return
+        if self.pid:
             _end(self.pid, number)
+        else:
+            # Whoever it will be ends when its channel does; and so it does for us.
+            self._channel.shutdown(socket.SHUT_RDWR)
+
+
+def new_mold(generation: int) -> tuple[Mold, socket.socket]:
+    """The handle on a mold that a worker is going to fork, and the end of the channel for it.
+
+    Raises:
+        OSError: no descriptor is left.
+    """
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    return Mold(0, generation, ours), theirs
 
 
 class Molds:
@@ -187,7 +210,9 @@ class Molds:
 
     def of(self, generation: int) -> Mold | None:
         """The one that workers of the generation come from, now or when it has loaded the application."""
-        return next((mold for mold in reversed(self._molds) if mold.generation == generation and mold.is_alive), None)
+        alive = [mold for mold in self._molds if mold.generation == generation and mold.is_alive]
+        loaded = [mold for mold in alive if mold.loaded_at_ns]
+        return next(reversed(loaded or alive), None)
 
     def add(self, mold: Mold) -> None:
         """A mold was forked."""
@@ -200,6 +225,10 @@ class Molds:
         for mold in self:
             if not mold.is_silent:
                 heard += mold.hear()
+            if mold.is_silent and not mold.pid and not mold.died_at_ns:
+                # It has never been, or has died before it could say who it is.
+                mold.died_at_ns = time.monotonic_ns()
+                self._untold.append(mold)
             if mold.is_silent:
                 # Its end could be read for ever, and the wait would end at once each time.
                 self._unregister(mold)
@@ -246,6 +275,22 @@ class Molds:
         for mold in self:
             if mold.is_alive and mold.generation not in generations:
                 mold.kill()
+
+    def is_reforking(self, generation: int) -> bool:
+        """Whether a worker of the generation is becoming a mold."""
+        alive = [mold for mold in self._molds if mold.generation == generation and mold.is_alive]
+        return any(mold.is_refork and not mold.loaded_at_ns for mold in alive)
+
+    def promoted(self) -> list[Mold]:
+        """Those that were a worker and are ready to take the place of the mold before, which is ended."""
+        new = [mold for mold in self if mold.is_refork and mold.loaded_at_ns and mold.is_alive and not mold.is_promoted]
+        for mold in new:
+            mold.is_promoted = True
+            for other in self:
+                # Not before it has forked what it was asked for.
+                if other is not mold and other.generation == mold.generation and other.is_alive:
+                    other.retire()
+        return new
 
     def end_overdue(self, boot_ns: int, clock_ns: int, now_ns: int) -> list[Mold]:
         """End those that have not loaded the application in time; returns those to which that is new.

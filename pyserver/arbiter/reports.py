@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 
-from pyserver.workers.base import ARE_YOU_THERE, Report, ReportKind
+from pyserver.workers.base import ARE_YOU_THERE, REFORK, Report, ReportKind
 
 _CHUNK = 65_536
 
@@ -42,6 +42,14 @@ class Channel:
         # Its end may be full of such questions, or gone: either is an answer, too.
         with contextlib.suppress(OSError):
             self._ours.send(ARE_YOU_THERE)
+
+    def refork(self, descriptor: int) -> bool:
+        """Have the worker become the image of a mold that talks over that descriptor; whether it could be told."""
+        try:
+            socket.send_fds(self._ours, [REFORK], [descriptor])
+        except OSError:
+            return False
+        return True
 
     def close_theirs(self) -> None:
         """After the fork: that end is the worker's alone."""

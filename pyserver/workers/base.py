@@ -10,6 +10,7 @@ A class of your own, given with `-k package.module:Class`, says how it waits and
         def unwatch(self, fd):
         def serve(self):                  # accept on self.listeners, until is_retiring and nothing is left
         def wake(self):                   # is_retiring or is_quitting has become true
+        def drop_copies(self):            # optional: close what is open, without a word to peers; needed to refork
 
 Everything else (signals, readiness, exit codes, the end of the arbiter) is done here.
 """
@@ -71,8 +72,13 @@ class ReportKind(enum.IntEnum):
     SOURCES = 7  # where the application's source files lie, for development
 
 
+_DESCRIPTOR = struct.Struct("i")
+_FLAGS = socket.MSG_DONTWAIT | getattr(socket, "MSG_CMSG_CLOEXEC", 0)
+
 ARE_YOU_THERE = b"p"
 """What the arbiter writes on the channel of a worker that it has not heard of for a while."""
+REFORK = b"m"
+"""What it writes, with a descriptor, to have a worker become the image of the next mold."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -117,6 +123,7 @@ class Seat:
     channel: socket.socket  # reports go out, questions come in
     hooks: WorkerHooks | None = None  # what calls the operator's functions; None without any
     application: Application | None = None  # when the process that forked this one has loaded it
+    refork: Callable[[Worker, int], None] | None = None  # how to fork a mold that is given the descriptor
 
 
 class Worker:
@@ -146,6 +153,7 @@ class Worker:
         self._channel = seat.channel
         self.hooks = seat.hooks
         self._preloaded = seat.application
+        self._refork = seat.refork
         # Before the application is loaded: what it does with signals on its own is left to it, as gunicorn does.
         self._inbox = SignalInbox(worker_verbs())
         self._advance_to(WorkerState.BOOTING)
@@ -176,6 +184,14 @@ class Worker:
 
     def wake(self) -> None:
         """`is_retiring` or `is_quitting` has become true; called by the main thread, in a callback of `watch`."""
+
+    def drop_copies(self) -> None:
+        """In a child that shall not serve: close the connections and listeners, which are those of its parent.
+
+        A class that does not extend this one cannot refork.
+        """
+        self._inbox.close()
+        self._channel.close()
 
     # What a subclass is given.
 
@@ -297,11 +313,17 @@ class Worker:
     def _hear(self) -> None:
         """What the arbiter has to say."""
         try:
-            said = self._channel.recv(64, socket.MSG_DONTWAIT)
+            said, ancillary, _, _ = self._channel.recvmsg(64, socket.CMSG_SPACE(_DESCRIPTOR.size), _FLAGS)
         except BlockingIOError:
             return
         except OSError:
-            said = b""
+            said, ancillary = b"", []
+        for _, _, data in ancillary:
+            (descriptor,) = _DESCRIPTOR.unpack(data)
+            if self._refork is not None:
+                self._refork(self, descriptor)
+            else:
+                os.close(descriptor)
         if ARE_YOU_THERE in said:
             self._report(Report(ReportKind.ALIVE))
         elif not said:

@@ -52,6 +52,11 @@ class SyncWorker(Worker):
         if self._access is not None:
             self._access.reopen()
 
+    def drop_copies(self) -> None:
+        """Have the engine close what it has."""
+        super().drop_copies()
+        self._engine.drop_copies()
+
     def serve(self) -> None:
         """Serve until told to go."""
         self._engine.run()

@@ -11,7 +11,7 @@ import pytest
 from support import eventually
 
 from pyserver.arbiter.actions import Reason
-from pyserver.arbiter.molds import DESCRIPTOR, ORDER, Event, EventKind, Mold, Molds
+from pyserver.arbiter.molds import DESCRIPTOR, ORDER, Event, EventKind, Mold, Molds, new_mold
 
 SECOND = 1_000_000_000
 
@@ -239,3 +239,53 @@ def test_a_mold_reopens_its_log_when_it_is_told(play):
     mold.mold.reopen()
     assert ORDER.unpack(mold.channel.recv(ORDER.size))[0] == b"r"
     os.kill(mold.process.pid, 0)
+
+
+@pytest.fixture
+def forked(molds, play):
+    """The mold that a worker is to fork, and the end of its channel; beside it there is the one of before."""
+    before = play()
+    before.say(EventKind.LOADED, number=before.process.pid)
+    molds.hear()
+    mold, theirs = new_mold(1)
+    molds.add(mold)
+    with theirs:
+        yield before, mold, theirs
+    mold.close()
+
+
+def test_while_a_worker_becomes_a_mold_workers_come_from_the_one_before(molds, forked):
+    before, _, _ = forked
+    assert molds.of(1) is before.mold
+    assert molds.is_reforking(1)
+    assert molds.promoted() == []
+
+
+def test_a_mold_that_was_a_worker_takes_over_when_it_says_who_it_is(molds, forked):
+    before, mold, theirs = forked
+    theirs.send(Event(EventKind.LOADED, number=1234).encoded())
+    molds.hear()
+    assert mold.pid == 1234
+    assert molds.of(1) is mold
+    assert molds.promoted() == [mold]
+    assert molds.promoted() == []
+    # The one before is told to end, and may do first what it was asked for.
+    assert before.channel.recv(64) == b""
+    assert before.process.poll() is None
+
+
+def test_a_worker_that_does_not_become_a_mold_changes_nothing(molds, forked):
+    before, mold, theirs = forked
+    theirs.close()
+    molds.hear()
+    assert molds.dead(mold.died_at_ns) == [mold]
+    assert not molds.is_reforking(1)
+    assert molds.of(1) is before.mold
+
+
+def test_a_mold_that_has_not_said_who_it_is_is_ended_by_its_channel(molds, forked):
+    _, mold, theirs = forked
+    mold.kill()
+    assert theirs.recv(64) == b""
+    molds.hear()
+    assert mold in molds.dead(mold.died_at_ns)

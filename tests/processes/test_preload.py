@@ -7,6 +7,7 @@ import socket
 import sys
 import textwrap
 import threading
+from pathlib import Path
 
 import pytest
 from support import eventually
@@ -106,16 +107,18 @@ def test_each_worker_has_a_number_of_its_own(site):
         assert sorted([slot, client.receive_response().content.decode()]) == ["0", "1"]
 
 
+def descriptors(pid):
+    """What a process has open besides files, by kind."""
+    names = [os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")]
+    return sorted(name.partition(":[")[0] for name in names if not name.startswith("/"))
+
+
 def test_a_worker_has_no_descriptor_of_another_one(site):
-    server = site.start(workers=3)
-    counts = {}
-    for pid in site.workers():
-        names = [os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")]
-        counts[pid] = sorted(name.partition(":")[0] for name in names)
-    assert len(set(map(tuple, counts.values()))) == 1, counts
+    site.start(workers=3)
+    first, *others = map(descriptors, site.workers())
+    assert others == [first, first]
     # A listener and its own channel.
-    assert counts[site.workers()[0]].count("socket") == 2
-    assert server.get().status == 200
+    assert first.count("socket") == 2
 
 
 def test_hup_makes_a_new_mold_with_the_new_code_and_ends_the_old_one(site):
@@ -189,29 +192,33 @@ def test_a_mold_that_was_killed_is_made_anew_when_a_worker_is_needed(site):
 
 def test_nothing_is_lost_when_the_mold_is_killed_under_load(site):
     server = site.start("--max-requests", "20", workers=2)
-    statuses, failures = [], []
+    statuses, failures, killed = [], [], set()
 
     def visit():
-        for _ in range(100):
-            try:
+        try:
+            while len(killed) < 3:
                 statuses.append(server.get().status)
-            except (OSError, EOFError) as error:
-                failures.append(error)
+        except (OSError, EOFError) as error:
+            failures.append(error)
+
+    def kill_the_next():
+        mold = site.mold()
+        if mold not in killed:
+            killed.add(mold)
+            site.kill(mold)
+        return len(killed) == 3
 
     visitors = [threading.Thread(target=visit) for _ in range(4)]
     for visitor in visitors:
         visitor.start()
-    molds = set()
-    while any(visitor.is_alive() for visitor in visitors):
-        if site.mold() not in molds:
-            molds.add(site.mold())
-            site.kill(site.mold())
-        visitors[0].join(0.05)
-    for visitor in visitors:
-        visitor.join()
+    try:
+        eventually(kill_the_next, 30.0)
+    finally:
+        killed.update(range(3))
+        for visitor in visitors:
+            visitor.join()
     assert failures == []
-    assert statuses == [200] * 400
-    assert len(molds) > 1
+    assert set(statuses) == {200}
 
 
 def test_threads_and_connections_that_the_import_leaves_are_named(site):
@@ -324,3 +331,126 @@ def test_a_server_without_preload_has_no_mold(serve):
     server = serve(CODE, "-w", "2")
     eventually(lambda: server.log().count("Booting worker") == 2)
     assert "mold" not in server.log()
+
+
+WARM = CODE.replace("importer = os.getpid()", "importer = os.getpid()\nseen = []").replace(
+    '    text = about', '    seen.append(os.getpid())\n    about["/seen"] = str(len(set(seen)))\n    text = about'
+)
+
+
+def refork(site, times=1):
+    site.server.send_signal(signal.SIGRTMIN)
+    eventually(lambda: site.server.log().count("takes over") == times, 10.0)
+
+
+def test_a_warm_worker_becomes_the_next_mold_and_all_workers_come_from_it(site):
+    server = site.start(code=WARM, workers=2)
+    (old,) = site.imports()
+    workers = site.workers()
+    assert site.content() == "old"
+    refork(site)
+    # What a worker has done before is there in its successors.
+    eventually(lambda: server.workers() and not {old, *workers} & set(server.workers()), 15.0)
+    eventually(lambda: len(server.workers()) == 3)
+    assert site.content("/seen") == "2"
+    assert site.imports() == [old]
+    assert int(site.content("/pids").split()[2]) == server.pid
+
+
+def test_a_reforked_mold_is_the_arbiters_and_can_be_reforked_again(site):
+    server = site.start(code=WARM)
+    for times in (1, 2):
+        before = set(server.workers())
+        assert site.content() == "old"
+        refork(site, times)
+        eventually(lambda before=before: not before & set(server.workers()) and len(server.workers()) == 2, 15.0)
+    assert site.content() == "old"
+    status = Path(f"/proc/{site.mold()}/status").read_text()
+    assert f"PPid:\t{server.pid}\n" in status
+
+
+def test_no_request_is_lost_by_a_refork(site):
+    server = site.start(workers=2)
+    statuses, failures = [], []
+
+    def visit():
+        try:
+            with server.client() as client:
+                for _ in range(300):
+                    response = client.request("GET")
+                    statuses.append(response.status)
+                    if response.field("Connection") == "close":
+                        client.close()
+                        client.__init__(server.address)
+        except (OSError, EOFError) as error:
+            failures.append(error)
+
+    visitors = [threading.Thread(target=visit) for _ in range(3)]
+    for visitor in visitors:
+        visitor.start()
+    refork(site)
+    for visitor in visitors:
+        visitor.join()
+    assert failures == []
+    assert statuses == [200] * 900
+
+
+def test_a_reforked_mold_holds_nothing_of_the_worker(site):
+    server = site.start()
+    before = eventually(lambda: descriptors(site.mold()))
+    with server.client() as client:
+        assert client.request("GET").content == b"old"
+        refork(site)
+        # But for a moment the end of the channel of a worker that it forks.
+        eventually(lambda: descriptors(site.mold()) == before)
+        assert "is shared by all workers" not in server.log()
+        assert client.request("GET").content == b"old"
+
+
+def test_a_refork_without_preload_is_refused(serve):
+    server = serve(CODE)
+    server.send_signal(signal.SIGRTMIN)
+    eventually(lambda: "Nothing is reforked: no preload" in server.log())
+    assert server.get().status == 200
+
+
+def test_a_connection_that_a_warm_worker_has_opened_is_named(site):
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        opening = f"    import socket\n    kept.append(socket.create_connection(('127.0.0.1', {port})))\n"
+        site.start(code="kept = []\n" + CODE.replace("    text = about", opening + "    text = about"))
+        assert site.content() == "old"
+        refork(site)
+    site.says(f"a connection to 127.0.0.1:{port} is shared by all workers")
+
+
+def test_hup_after_a_refork_imports_the_application_anew(site):
+    server = site.start()
+    refork(site)
+    site.code(CODE.replace('"old"', '"new"'))
+    site.hup()
+    site.says("Generation 2 is ready")
+    eventually(lambda: len(server.workers()) == 2 and site.content() == "new", 10.0)
+
+
+def test_a_stop_after_a_refork_leaves_nothing(site):
+    server = site.start()
+    refork(site)
+    assert server.stop() == 0
+    assert server.processes() == []
+
+
+def test_a_worker_that_was_killed_while_it_should_become_a_mold_changes_nothing(site):
+    os.mkfifo(site.directory / "gate")
+    server = site.start(workers=1)
+    old = site.mold()
+    with server.client() as client:
+        client.send(b"GET /held HTTP/1.1\r\nHost: a\r\n\r\n")
+        eventually((site.directory / "entered").exists)
+        server.send_signal(signal.SIGRTMIN)
+        site.says("becomes the image of the next mold")
+        site.kill(site.workers()[0])
+    site.says("The refork has failed")
+    site.is_ready(2)
+    assert site.mold() == old
+    assert site.content() == "old"
