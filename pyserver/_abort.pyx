@@ -130,15 +130,15 @@ cdef void end_request(Transport transport) noexcept nogil:
     facts.duration_ns = pyserver_now_ns() - transport.row.busy_since_ns
     if transport.exchange.is_finished:
         # The response is whole: the application hangs in what it does after it.
-        send_gathered(transport, connection, transport.out.used, NULL)
+        is_cut = not send_gathered(transport, connection, transport.out.used, NULL)
     elif not transport.has_given:
         words = &overdue if timeout_ns and facts.duration_ns >= timeout_ns else &cut_off
         send_gathered(transport, connection, transport.exchange.response.head_at, words)
         facts.status = words.status
         facts.sent = 0 if transport.exchange.response.to_head_request else <int64_t> words.content.iov_len
     else:
-        is_cut = transport.exchange.response.framing == BY_CLOSE
-    hang_up(connection, is_cut)
+        is_cut = True
+    hang_up(connection, is_cut and transport.exchange.response.framing == BY_CLOSE)
     if transport.access is not None:
         transport.access.record_last(&facts)
     # For a process that goes on.
@@ -146,12 +146,14 @@ cdef void end_request(Transport transport) noexcept nogil:
     connection.is_gone = connection.closes = True
 
 
-cdef void send_gathered(Transport transport, Connection *connection, Py_ssize_t length, Words *words) noexcept nogil:
-    """Send so much of what is gathered, and behind it `words`, unless they are NULL."""
+cdef bint send_gathered(Transport transport, Connection *connection, Py_ssize_t length, Words *words) noexcept nogil:
+    """Send so much of what is gathered, and behind it `words`, unless they are NULL; whether the socket takes it all."""
     cdef iovec vector[5]
     cdef msghdr message
+    cdef Py_ssize_t total = 0
+    cdef size_t at
     if connection.is_gone or not send_held(connection):
-        return
+        return False
     memset(&message, 0, sizeof(msghdr))
     message.msg_iov = vector
     message.msg_iovlen = 1
@@ -165,7 +167,9 @@ cdef void send_gathered(Transport transport, Connection *connection, Py_ssize_t 
         vector[3] = words.tail
         vector[4] = words.content
         message.msg_iovlen = 4 if transport.exchange.response.to_head_request else 5
-    sendmsg(connection.source.fd, &message, MSG_NOSIGNAL)
+    for at in range(message.msg_iovlen):
+        total += <Py_ssize_t> vector[at].iov_len
+    return sendmsg(connection.source.fd, &message, MSG_NOSIGNAL) == total
 
 
 cdef bint send_held(Connection *connection) noexcept nogil:
@@ -180,12 +184,12 @@ cdef bint send_held(Connection *connection) noexcept nogil:
     return True
 
 
-cdef void hang_up(Connection *connection, bint is_cut) noexcept nogil:
-    """End the connection; `is_cut` where nothing else tells the client that its response is."""
+cdef void hang_up(Connection *connection, bint resets) noexcept nogil:
+    """End the connection; `resets` where nothing else tells the client that its response is cut."""
     cdef linger none_left
     cdef Py_ssize_t got
     cdef int turn
-    if is_cut:
+    if resets:
         # Without a FIN: the end of the process resets it.
         connection.resets = True
         none_left = linger(1, 0)

@@ -69,6 +69,8 @@ APPLICATION = """
         start_response("200 OK", [("Content-Type", "text/plain")])
         if name == "streamed":
             return streamed()
+        if name == "large":
+            return [bytes(8_000_000)]
         if name == "in_close":
             return HangsInClose()
         return [b"hello"]
@@ -114,6 +116,16 @@ def test_whatever_it_hangs_in_the_client_is_answered_and_the_log_says_where(hurr
     found = re.findall(rf'File ".*/application_0\.py", line (\d+) in {name}\n', server.log())
     # Of the function itself: it was the last one that was called.
     assert source.index(f"def {name}():") < int(found[0]) - 1 <= source.index(f"def {name}():") + 2
+
+
+def test_the_log_says_who_sent_the_request(hurried):
+    server = hurried()
+    with server.client(timeout=10) as client:
+        client.send(b"GET /hang_in_a_sleep HTTP/1.1\r\nHost: a\r\n\r\n")
+        client.receive_response()
+        host, port = client.socket.getsockname()
+    (line,) = [line for line in server.log().splitlines() if "WORKER TIMEOUT" in line]
+    assert f"it was running GET /hang_in_a_sleep from {host}:{port}" in line
 
 
 def test_what_of_the_stack_is_not_the_applications_comes_after_it(hurried):
@@ -176,6 +188,16 @@ def test_a_response_that_was_whole_is_sent(hurried):
     server = hurried("--access-logfile", "access.log", "--access-logformat", LINE)
     assert get(server, "in_close").content == b"whole"
     assert lines_of(server, 1) == ["127.0.0.1 GET /in_close HTTP/1.1 200 5 0 - - - -"]
+
+
+def test_a_large_response_before_it_is_sent_whole(serve):
+    server = serve(APPLICATION, "--timeout", "2")
+    with Client(server.address, timeout=10, receive_buffer=4096) as client:
+        request = b"GET /%s HTTP/1.1\r\nHost: a\r\n\r\n"
+        # More than the sockets hold, so that the second request begins when most of the first answer was read.
+        client.send(request % b"large" + request % b"hang_in_a_sleep")
+        assert len(client.receive_response().content) == 8_000_000
+        assert client.receive_response().status == 504
 
 
 def test_a_worker_that_is_aborted_in_time_answers_otherwise(serve):
