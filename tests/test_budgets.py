@@ -60,7 +60,8 @@ application = Application()
 
 @pytest.fixture
 def serving(share, poller):
-    return lambda *arguments: share("--poller", poller, "--keep-alive", "60", *arguments)
+    # Without a timeout nobody asks an idle worker whether it is there.
+    return lambda *arguments: share("--poller", poller, "--keep-alive", "60", "--timeout", "0", *arguments)
 
 
 class Trace:
