@@ -273,6 +273,8 @@ class Arbiter:
     def _begin_stop(self, stop: Stop, why: str = "") -> None:
         self._intent.begin_stop(stop)
         self._reloads.forget()
+        # The other arbiter may just have said that it stops, too.
+        self._note_upgrade()
         if self._upgrade is None or not self._upgrade.stand_back():
             self._notifier.stop_began(why or "stops")
         if not (self._other_serves or self._reloads.current.inherited.keeps(self._reloads.current.addresses)):

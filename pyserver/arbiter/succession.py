@@ -1,7 +1,7 @@
 """One arbiter starts another over exec: what it hands over, and how the two know of each other.
 
-They are connected by a pair of sockets. The new one says over it that it serves; and each sees the end of the other,
-however that comes, as the end of what can be read.
+They are connected by a pair of sockets. Over it the new one says that it serves, and either says that it stops; and
+each sees the end of the other, however that comes, as the end of what can be read.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ _LISTENERS = "PYSERVER_LISTENERS"  # descriptor=address,descriptor=address
 _OF = "PYSERVER_UPGRADE_OF"  # the process id of the old arbiter
 _CHANNEL = "PYSERVER_UPGRADE_CHANNEL"  # the descriptor of the socket that leads to it
 _READY = b"r"
+_STOPS = b"s"
 
 
 class Launch(NamedTuple):
@@ -56,6 +57,7 @@ class OtherArbiter:
     def __init__(self, pid: int, channel: socket.socket, *, is_ready: bool) -> None:
         self.pid = pid
         self.is_ready = is_ready
+        self.is_stopping = False
         self.is_gone = False
         self._channel = channel
         channel.setblocking(False)
@@ -73,16 +75,25 @@ class OtherArbiter:
         except OSError:
             said = b""
         self.is_ready = self.is_ready or _READY in said
+        self.is_stopping = self.is_stopping or _STOPS in said
         self.is_gone = not said
 
     def say_ready(self) -> None:
         """Tell it that this one serves."""
-        with contextlib.suppress(OSError):
-            self._channel.send(_READY)
+        self._say(_READY)
+
+    def say_stops(self) -> None:
+        """Tell it that this one will serve no more."""
+        self._say(_STOPS)
 
     def close(self) -> None:
         """It is gone; or, in a child, it is none of its business."""
         self._channel.close()
+
+    def _say(self, what: bytes) -> None:
+        # It may have gone, as will be heard.
+        with contextlib.suppress(OSError):
+            self._channel.send(what)
 
 
 class Inheritance(NamedTuple):

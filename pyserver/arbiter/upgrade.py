@@ -77,7 +77,7 @@ class Upgrade:
     @property
     def other_serves(self) -> bool:
         """Whether the other one has workers that take what this one leaves in the accept queues."""
-        return self._other.is_ready and not self._other.is_gone
+        return self._other.is_ready and self._goes_on
 
     def hear(self, *, is_complete: bool) -> None:
         """Take note of the other one.
@@ -108,7 +108,6 @@ class Upgrade:
         """A child has ended that is no worker; whether it was the new arbiter."""
         if pid != self._other.pid or self.is_over:
             return False
-        # What it had is known to be free only now.
         log = self._log.error if status else self._log.info
         log("The new arbiter (pid: %s) %s; this one stays", pid, how_it_ended(status))
         if self._reloads.pidfiles is not None:
@@ -118,11 +117,10 @@ class Upgrade:
 
     def stand_back(self) -> bool:
         """This one stops; whether the service goes on with the other one, so that its manager is not told of an end."""
-        if self._other.is_gone:
-            return False
-        if not self._is_new:
+        self._other.say_stops()
+        if self._goes_on and not self._is_new:
             self._notifier.handed_over(self._other.pid)
-        return True
+        return self._goes_on
 
     def leave(self) -> None:
         """This one ends before the other."""
@@ -134,6 +132,10 @@ class Upgrade:
     def close(self) -> None:
         """For a child: it has nothing to do with the other one."""
         self._other.close()
+
+    @property
+    def _goes_on(self) -> bool:
+        return not (self._other.is_stopping or self._other.is_gone)
 
     @property
     def _log(self) -> ErrorLog:

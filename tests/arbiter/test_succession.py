@@ -42,6 +42,13 @@ def test_one_that_serves_says_so(pair):
     assert (pair[0].is_ready, pair[0].is_gone) == (True, False)
 
 
+def test_one_that_stops_says_so(pair):
+    pair[1].say_ready()
+    pair[1].say_stops()
+    pair[0].hear()
+    assert (pair[0].is_ready, pair[0].is_stopping, pair[0].is_gone) == (True, True, False)
+
+
 def test_the_end_of_one_is_seen(pair):
     pair[1].say_ready()
     pair[1].close()

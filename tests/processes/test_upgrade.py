@@ -183,6 +183,34 @@ def test_a_request_of_the_old_arbiter_is_finished(site, number):
     assert server.wait() == 0
 
 
+def test_when_both_stop_what_waits_to_be_accepted_is_served(site):
+    os.mkfifo(site.directory / "gate")
+    entered = site.directory / "entered"
+    server = site.start()
+
+    def asks(target):
+        client = clients.enter_context(server.client())
+        client.send(f"GET {target} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+        return client
+
+    with contextlib.ExitStack() as clients:
+        at_old = asks("/wait")
+        eventually(entered.exists)
+        entered.unlink()
+        site.upgrade()
+        server.send_signal(signal.SIGTERM)
+        eventually(lambda: server.log().count("Handling signal: term") == 1)
+        at_new = asks("/wait")
+        eventually(entered.exists)
+        in_queue = asks("/")
+        os.kill(site.new, signal.SIGTERM)
+        eventually(lambda: server.log().count("Handling signal: term") == 2)
+        (site.directory / "gate").write_text("")
+        answers = [client.receive_response().content.decode() for client in (at_old, at_new, in_queue)]
+    assert answers == [f"old {site.old}", f"new {site.new}", f"new {site.new}"]
+    assert server.wait() == 0
+
+
 def test_a_second_quit_does_not_wait(site):
     os.mkfifo(site.directory / "gate")
     server = site.start()
