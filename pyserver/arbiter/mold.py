@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, NoReturn
 from pyserver._process import die_with_parent, trim_malloc
 from pyserver.arbiter.leftovers import leftovers, open_descriptors
 from pyserver.arbiter.molds import DESCRIPTOR, ORDER, REOPEN, Event, EventKind, Mold
-from pyserver.arbiter.spawn import fork_process, live_as_worker, take_first_steps
+from pyserver.arbiter.spawn import flush, fork_process, live_as_worker, take_first_steps
 from pyserver.errors import EXIT_OK
 from pyserver.identity import become
 from pyserver.signals import SIGNALS
@@ -101,6 +101,7 @@ class _Life:
             self._seat.log.exception("The mold (pid: %s) crashed", os.getpid())
         finally:
             # Without what the application wants to be called at its end: that is for the workers.
+            flush()
             os._exit(exit_code)
 
     def _load(self) -> int:

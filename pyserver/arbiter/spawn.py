@@ -87,7 +87,7 @@ def fork_process(live: Callable[[Iterable[int]], NoReturn]) -> int:
         OSError: the system has no room for another process.
     """
     # What is still in a buffer would be written twice.
-    _flush()
+    flush()
     # A signal that comes before the child has handlers of its own must not end up in a copy of ours.
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, [row.number for row in SIGNALS])
     try:
@@ -166,12 +166,13 @@ def _leave(exit_code: int, has_time: bool) -> NoReturn:
             threading._shutdown()
         if exit_code == EXIT_OK:
             atexit._run_exitfuncs()
-        _flush()
+        flush()
     finally:
         os._exit(exit_code)
 
 
-def _flush() -> None:
+def flush() -> None:
+    """Write what has been printed and is still in a buffer."""
     for stream in (sys.stdout, sys.stderr):
         # Closed, or on a full disk: no reason not to go on.
         with contextlib.suppress(OSError, ValueError, AttributeError):

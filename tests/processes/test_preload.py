@@ -143,6 +143,12 @@ def test_an_application_that_cannot_be_imported_ends_the_server_with_its_traceba
     assert "/pyserver/" not in log
 
 
+def test_what_an_import_prints_before_it_fails_is_not_lost(start):
+    server = start("print('no database', end='')\nraise SystemExit(1)\n", "--preload")
+    assert server.wait() == 4
+    assert "no database" in server.log()
+
+
 @pytest.mark.parametrize("code", ["1 / 0\n", "import sys\nsys.exit()\n", "import os\nos._exit(1)\n"])
 def test_hup_with_a_broken_application_keeps_the_old_workers_and_their_mold(site, code):
     server = site.start(workers=2)
