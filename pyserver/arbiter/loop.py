@@ -26,7 +26,7 @@ from pyserver.daemon import Starter
 from pyserver.errors import EXIT_OK
 from pyserver.signals import STACKS_SIGNAL, SignalInbox, arbiter_verbs, worker_signal
 from pyserver.sockets import listener_url
-from pyserver.systemd import Condition, Notifier
+from pyserver.systemd import Notifier
 from pyserver.workers.base import ReportKind
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ class Arbiter:
                 if not self._intent.may_go_on and not self._crew.roster:
                     break
                 if self._notifier:
-                    self._notifier.turned(now_ns, self._condition())
+                    self._notifier.turned(now_ns, self._narrator.condition(self._reloads.current, self.target))
                 self._wait(now_ns)
         except Exception:
             # A bug of ours. The workers see the end of the lifeline, finish what they have, and go.
@@ -337,19 +337,6 @@ class Arbiter:
                 self._reloads.note_sources(report.text)
             elif report.kind is ReportKind.REPLACE_ME and member.spent is not None:
                 self._log.info("Worker (pid:%s) %s and is replaced", member.pid, member.spent.value)
-
-    def _condition(self) -> Condition:
-        """How the server is, for the service manager."""
-        current = self._reloads.current
-        serving = [member.generation for member in self._crew.roster if member.serves]
-        outdated = len(serving) - serving.count(current.number)
-        return Condition(
-            generation=current.number,
-            is_proven=current.is_proven,
-            serving=len(serving),
-            outdated=outdated,
-            is_well=bool(serving) or not self.target,
-        )
 
     def _note_ready(self, generation: int) -> None:
         if not self._reloads.note_ready(generation):

@@ -1,4 +1,4 @@
-"""What the log says about workers: why one is aborted or killed, how one has died."""
+"""What is said about workers, to the log and to the service manager: why one is killed, how one has died, how many serve."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 from pyserver.arbiter.actions import Reason
 from pyserver.arbiter.autopsy import Findings, OutOfMemory, cause_of_death, how_it_ended
 from pyserver.arbiter.memory import OutOfMemoryKills
+from pyserver.systemd import Condition
 
 if TYPE_CHECKING:
     from pyserver.arbiter.crew import Crew
+    from pyserver.arbiter.generations import Generation
     from pyserver.arbiter.molds import Mold
     from pyserver.arbiter.roster import Member
     from pyserver.log import ErrorLog
@@ -108,6 +110,17 @@ class Narrator:
         if not os.WIFSIGNALED(status) or os.WTERMSIG(status) != signal.SIGKILL:
             return OutOfMemory.UNKNOWN  # Nobody has asked.
         return self._kills.explain_one(now_ns)
+
+    def condition(self, current: Generation, target: int) -> Condition:
+        """How the server is, for the service manager; there should be `target` workers of that generation."""
+        serving = [member.generation for member in self._crew.roster if member.serves]
+        return Condition(
+            generation=current.number,
+            is_proven=current.is_proven,
+            serving=len(serving),
+            outdated=len(serving) - serving.count(current.number),
+            is_well=bool(serving) or not target,
+        )
 
     def tell_stopped(self, log: ErrorLog) -> None:
         """All have gone: what they did altogether."""
