@@ -11,6 +11,7 @@ import tty
 from pathlib import Path
 
 import pytest
+from support import eventually
 
 import pyserver
 from pyserver.errors import EXIT_CONFIG, BootError
@@ -285,12 +286,23 @@ for _ in range(100):
 """
 
 
-def test_processes_that_share_a_pipe_do_not_mix_their_lines():
+def lines_of_two_processes():
+    """What they have written to one pipe at the same time."""
     reading, writing = os.pipe()
     processes = [subprocess.Popen([sys.executable, "-c", TRACES], stderr=writing, env=ENVIRON) for _ in range(2)]
     os.close(writing)
     with open(reading, "rb") as pipe_end:
         lines = pipe_end.read().decode().splitlines()
     assert [process.wait(10) for process in processes] == [0, 0]
-    assert not [line for line in lines if not re.fullmatch(r"\d+ line of a trace", line) and not LINE.fullmatch(line)]
-    assert len({line for line in lines if line.endswith("line of a trace")}) == 2
+    return lines
+
+
+def test_processes_that_share_a_pipe_do_not_mix_their_lines():
+    def both_have_written():
+        lines = lines_of_two_processes()
+        mixed = [line for line in lines if not re.fullmatch(r"\d+ line of a trace", line) and not LINE.fullmatch(line)]
+        assert not mixed
+        return len({line for line in lines if line.endswith("line of a trace")}) == 2
+
+    # Again, when one of them found the pipe full each time.
+    eventually(both_have_written, within=20)

@@ -1,4 +1,4 @@
-"""What is said about workers, to the log and to the service manager: why one is killed, how one has died, how many serve."""
+"""What is said about workers: why one is killed, how one has died, how many serve."""
 
 from __future__ import annotations
 
