@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import enum
 import os
@@ -40,12 +41,21 @@ class Surroundings:
 
     @classmethod
     def now(cls) -> Surroundings:
-        """As they are."""
+        """As they are; OSError when the directory was removed."""
         return cls(os.getcwd(), dict(os.environ), list(sys.path))
+
+    def renewed(self) -> Surroundings:
+        """As they are now. A directory that a deployment has removed keeps its name: there may be another by now."""
+        try:
+            return self.now()
+        except OSError:
+            return Surroundings(self.directory, dict(os.environ), list(sys.path))
 
     def restore(self) -> None:
         """Go back to them, after a later load was given up."""
-        os.chdir(self.directory)
+        # A release that was removed in the meantime: its workers serve on, and so must we.
+        with contextlib.suppress(OSError):
+            os.chdir(self.directory)
         for name in os.environ.keys() - self.environ.keys():
             del os.environ[name]
         os.environ.update(self.environ)

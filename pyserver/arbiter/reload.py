@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pyserver.arbiter.generations import Generation, Generations, Surroundings, Verdict, load_generation
+from pyserver.arbiter.generations import Generation, Generations, Verdict, load_generation
 from pyserver.errors import BootError, ConfigError
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ class Reloads:
         self._not_before_ns = now_ns + _MERGE_NS
         before = self.current
         # With what hooks have done since: a variable that one has set is not the doing of the reload that is given up.
-        before.surroundings = Surroundings.now()
+        before.surroundings = before.surroundings.renewed()
         self._log.info("Hang up: Arbiter")
         self._notifier.reload_began()
         try:

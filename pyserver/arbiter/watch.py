@@ -115,7 +115,7 @@ class Watcher:
         if self.fileno() < 0:
             return []
         news, is_at_end = self._receive()
-        changed = [os.path.relpath(text) if _is_here(text) else text for word, text in news if word is Word.CHANGED]
+        changed = [_shown(text) for word, text in news if word is Word.CHANGED]
         for word, text in news:
             if word is Word.TROUBLE:
                 log.warning("The watcher of --reload: %s", text)
@@ -156,5 +156,9 @@ class Watcher:
         return words, is_at_end
 
 
-def _is_here(path: str) -> bool:
-    return path.startswith(os.path.join(os.getcwd(), ""))
+def _shown(path: str) -> str:
+    """The path as the log has it: from the current directory on, where it lies in it."""
+    try:
+        return path.removeprefix(os.path.join(os.getcwd(), ""))
+    except OSError:
+        return path  # The directory was removed.

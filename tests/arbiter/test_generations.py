@@ -116,3 +116,14 @@ def test_surroundings_are_restored(tmp_path, monkeypatch):
     assert (os.getcwd(), sys.path) == (str(tmp_path), ["a"])
     assert os.environ["PYSERVER_TEST_KEPT"] == "before"
     assert "PYSERVER_TEST_ADDED" not in os.environ
+
+
+def test_a_directory_that_was_removed_keeps_its_name(tmp_path, monkeypatch):
+    (tmp_path / "release").mkdir()
+    monkeypatch.chdir(tmp_path / "release")
+    surroundings = Surroundings.now()
+    (tmp_path / "release").rmdir()
+    monkeypatch.setenv("PYSERVER_TEST_ADDED", "by a hook")
+    renewed = surroundings.renewed()
+    assert renewed.directory == str(tmp_path / "release")
+    assert renewed.environ["PYSERVER_TEST_ADDED"] == "by a hook"

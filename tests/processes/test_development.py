@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 from pathlib import Path
 
@@ -223,6 +224,15 @@ def test_the_watcher_ends_with_the_server(project):
     assert len(eventually(project.watchers)) == 1
     assert project.server.stop(signal.SIGTERM) == 0
     assert project.server.processes() == []
+
+
+def test_a_directory_that_is_removed_ends_no_server(project):
+    project.write("below/thing.py", "")
+    project.start("--chdir", "below")
+    shutil.rmtree(project.directory / "below")
+    project.says("below/thing.py has changed: reloading")
+    project.says("The reload is refused and nothing has changed")
+    assert project.content() == "old"
 
 
 def test_the_watcher_ends_with_an_arbiter_that_is_killed(project):

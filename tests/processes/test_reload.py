@@ -1,6 +1,7 @@
 """HUP: the new is proven before the old goes, and when it cannot be proven nothing changes."""
 
 import os
+import shutil
 import signal
 import socket
 import textwrap
@@ -168,6 +169,35 @@ def test_a_reload_that_is_given_up_leaves_the_environment_to_the_old_code(site):
     os.kill(pid, signal.SIGKILL)
     eventually(lambda: server.workers() not in ([pid], []))
     assert site.content("/shop") == "one"
+
+
+def test_hup_after_a_deployment_has_replaced_the_directory_takes_the_new_code(serve, tmp_path):
+    directory = tmp_path / "shop"
+    directory.mkdir()
+    (directory / "site_under_test.py").write_text(CODE)
+    server = serve("site_under_test", "--chdir", str(directory))
+    assert server.get().content == b"old"
+    shutil.rmtree(directory)
+    directory.mkdir()
+    (directory / "site_under_test.py").write_text(CODE.replace('"old"', '"new"'))
+    server.send_signal(signal.SIGHUP)
+    eventually(lambda: server.get().content == b"new")
+
+
+@pytest.mark.parametrize("config", ["1 / 0\n", "raw_env = ['SHOP=two']\n"], ids=["refused", "given up"])
+def test_a_failed_reload_survives_that_its_directory_was_removed(serve, tmp_path, config):
+    directory = tmp_path / "release"
+    directory.mkdir()
+    (directory / "site_under_test.py").write_text(CODE)
+    (tmp_path / "pyserver.conf.py").write_text(f"chdir = {str(directory)!r}\n")
+    server = serve("site_under_test")
+    assert server.get().content == b"old"
+    shutil.rmtree(directory)
+    (tmp_path / "site_under_test.py").write_text("1 / 0\n")
+    (tmp_path / "pyserver.conf.py").write_text(config)
+    server.send_signal(signal.SIGHUP)
+    eventually(lambda: "nothing has changed" in server.log() or "serve on" in server.log())
+    assert server.get().content == b"old"
 
 
 def test_new_addresses_are_open_and_old_ones_closed(site):
