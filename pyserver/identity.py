@@ -120,9 +120,12 @@ def hand_over(path: str, settings: Settings) -> None:
     """Give a log file to the workers, who open it again after a rotation; it is made when it is missing.
 
     Nothing happens to what is no file of its own: a device, or a link that somebody who may write in the directory
-    has laid to a file of root's.
+    has laid to a file of root's. Nor does it while the user is not known, as when a directory service is away.
     """
-    wanted = identity_of(settings)
+    try:
+        wanted = identity_of(settings)
+    except IdentityError:
+        return  # Whoever becomes it says so.
     if wanted is None or os.geteuid() != 0:
         return
     try:

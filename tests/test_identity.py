@@ -174,6 +174,11 @@ def test_a_pipe_that_nobody_reads_does_not_hold_up_the_start(tmp_path):
     assert pipe.stat().st_uid == 0
 
 
+def test_a_user_that_is_not_known_any_more_does_not_stop_a_rotation(tmp_path):
+    hand_over(str(tmp_path / "error.log"), Settings(user="nobody-has-this-name"))
+    assert not (tmp_path / "error.log").exists()
+
+
 def test_without_a_user_a_log_file_is_left_alone(tmp_path):
     hand_over(str(tmp_path / "error.log"), Settings())
     assert not (tmp_path / "error.log").exists()
