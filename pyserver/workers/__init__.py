@@ -46,7 +46,7 @@ def _imported(name: str, target: str) -> type[Worker]:
         module_name, _, class_name = target.rpartition(".")
     try:
         worker_class = getattr(importlib.import_module(module_name), class_name)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         # Whatever a module of someone else raises, the operator is told that this setting is why.
         raise ConfigError(f"worker_class {name!r} cannot be loaded: {type(error).__name__}: {error}") from error
     if not (isinstance(worker_class, type) and issubclass(worker_class, Worker)):

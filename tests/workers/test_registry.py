@@ -12,6 +12,7 @@ SOURCE = "from pyserver.workers.base import Worker\nclass Own(Worker): pass\nnot
 def site(tmp_path, monkeypatch):
     """A directory on the path with a module, into which distributions can be installed."""
     (tmp_path / "plugin_of_a_test.py").write_text(SOURCE)
+    (tmp_path / "plugin_that_exits.py").write_text("raise SystemExit('no licence')\n")
     monkeypatch.syspath_prepend(tmp_path)
 
     def install(distribution, entry_points):
@@ -61,6 +62,7 @@ def test_an_unknown_name_is_told_with_those_that_are_known(site):
         ("no.such.module:Own", "cannot be loaded: ModuleNotFoundError"),
         ("plugin_of_a_test:Missing", "cannot be loaded: AttributeError"),
         ("plugin_of_a_test:not_a_worker", "is not a subclass of pyserver.workers.base.Worker"),
+        ("plugin_that_exits:Own", "cannot be loaded: SystemExit: no licence"),
         (":Own", "cannot be loaded"),
     ],
 )
