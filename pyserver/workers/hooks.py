@@ -248,7 +248,10 @@ def surviving(name: str, log: ErrorLog) -> Iterator[None]:
 
 
 def _what(name: str, error: BaseException) -> str:
-    text = str(error).partition("\n")[0]
+    try:
+        text = str(error).partition("\n")[0]
+    except Exception:
+        text = ""  # The hook's own class cannot describe itself; the traceback follows.
     return f"hook {name} raised {type(error).__name__}{': ' if text else ''}{text}"
 
 

@@ -206,6 +206,20 @@ def test_a_hook_of_the_arbiter_that_raises_is_logged_and_the_server_goes_on(site
     site.says(f"The hook {name} raised {raised}: no luck\nTraceback")
 
 
+def test_a_hook_that_raises_what_cannot_be_described_ends_no_server(site):
+    site.configure(
+        """
+        class Speechless(Exception):
+            def __str__(self):
+                return self.missing
+        def when_ready(server):
+            raise Speechless
+        """
+    )
+    site.serve_until_ready()
+    site.says("The hook when_ready raised Speechless\nTraceback")
+
+
 def test_hooks_that_raise_do_not_hinder_a_reload_or_a_stop(site):
     site.configure(
         *(
