@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -35,6 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments = sys.argv[1:] if argv is None else argv
     _hold_standard_descriptors()
+    _keep_dead_children()
     try:
         action = read_arguments(arguments).action
         if action:
@@ -49,6 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def serve(application: str, keywords: Mapping[str, object]) -> int:
     """`pyserver.run`, with the exit code as result: the keywords stand where the command line stands in `main`."""
     _hold_standard_descriptors()
+    _keep_dead_children()
     try:
         return _run(_Process((), {"wsgi_app": application, **keywords}))
     except (ConfigError, BootError) as error:
@@ -258,6 +261,12 @@ def _hold_standard_descriptors() -> None:
             # The lowest number that is free: this one.
             os.open(os.devnull, os.O_RDWR)
             os.set_inheritable(descriptor, True)
+
+
+def _keep_dead_children() -> None:
+    """Have children that have died wait for us: who ignores their deaths leaves that to the programs he starts."""
+    if signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN:
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
 
 def _print(text: str) -> None:

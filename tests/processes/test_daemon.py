@@ -91,6 +91,11 @@ def test_the_command_ends_well_when_the_server_answers(daemon):
     assert daemon.answer() == b"hello"
 
 
+def test_a_caller_that_ignores_the_death_of_children_is_answered_too(daemon):
+    assert daemon.start(preexec_fn=lambda: signal.signal(signal.SIGCHLD, signal.SIG_IGN)) == (0, "")
+    assert daemon.answer() == b"hello"
+
+
 def test_the_command_waits_for_the_first_worker(daemon):
     os.mkfifo(daemon.directory / "gate")
     process = daemon.command(source=GATED)
