@@ -298,9 +298,10 @@ class Arbiter:
         if self._upgrade is not None:
             self._upgrade.refuse_another()
             return
-        from pyserver.arbiter.upgrade import Upgrade
-
         try:
+            # In here, because there may be no descriptor left to import it with.
+            from pyserver.arbiter.upgrade import Upgrade
+
             launch = self._launch()._replace(prepare=lambda: self._hooks.call("pre_exec"))
             self._upgrade = Upgrade.begin(launch, self._inbox, self._reloads, self._poll, self._notifier)
         except OSError as error:

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import re
+import resource
 import signal
 import socket
 import subprocess
@@ -284,6 +285,18 @@ def test_a_killed_new_arbiter_leaves_the_old_one_and_no_pid_file(site):
     site.says("this one stays")
     eventually(lambda: not site.pidfile.with_name("pid.2").exists())
     site.everything_from("old", site.old)
+
+
+@pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="limits of another process are set on Linux only")
+def test_an_upgrade_without_a_descriptor_left_is_refused(site):
+    site.start()
+    before = resource.prlimit(site.old, resource.RLIMIT_NOFILE)
+    lowest_free = min(set(range(1000)) - set(map(int, os.listdir(f"/proc/{site.old}/fd"))))
+    resource.prlimit(site.old, resource.RLIMIT_NOFILE, (lowest_free, before[1]))
+    site.server.send_signal(signal.SIGUSR2)
+    site.says("A new arbiter cannot be started: Too many open files")
+    resource.prlimit(site.old, resource.RLIMIT_NOFILE, before)
+    site.upgrade()
 
 
 def test_a_second_upgrade_is_refused_on_either_side(site):
