@@ -205,8 +205,9 @@ class Notifier:
 
     def _note(self, condition: Condition) -> None:
         parts = []
-        # A reload has come to an end when nobody accepts connections for the code before it.
-        if not self._is_ready and condition.is_proven and condition.serving > condition.outdated == 0:
+        # A reload has come to an end when nobody accepts connections for the code before it. Who wants no workers, as
+        # after WINCH, waits for none.
+        if not self._is_ready and condition.is_proven and condition.is_well and not condition.outdated:
             self._is_ready = True
             parts.append("READY=1")
         status = self._trouble or _status(condition, self._is_ready)

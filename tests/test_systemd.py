@@ -264,6 +264,18 @@ def test_a_reload_that_is_refused_while_another_boots_is_not_over(notifier, mana
     assert "READY=1" in manager.heard()[-1]
 
 
+def test_a_reload_that_is_refused_while_no_workers_are_wanted_is_over(notifier, manager):
+    notifier.turned(0, condition())
+    notifier.turned(0, condition(serving=0))
+    notifier.reload_began()
+    notifier.reload_failed("the reload is refused")
+    manager.heard()
+    notifier.turned(0, condition(serving=0, is_well=False))
+    assert not [message for message in manager.heard() if "READY=1" in message]
+    notifier.turned(0, condition(serving=0))
+    assert "READY=1" in manager.heard()[-1]
+
+
 def test_a_stop_is_said_and_nothing_about_workers_after_it(notifier, manager):
     notifier.turned(0, condition())
     manager.heard()
