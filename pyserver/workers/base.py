@@ -147,6 +147,7 @@ class Worker:
         self.is_retiring = False
         self.is_quitting = False
         self._is_orphan = False
+        self._is_spent = False
         self.application: Application
         self._explanation = ""  # why a page is served in the application's place
         self._lifeline = seat.lifeline
@@ -241,8 +242,10 @@ class Worker:
         self._inbox.react(verb, function)
 
     def ask_for_replacement(self) -> None:
-        """Tell the arbiter to start a successor; it retires this worker when that one is ready."""
-        self._report(Report(ReportKind.REPLACE_ME))
+        """Tell the arbiter, once, to start a successor; it retires this worker when that one is ready."""
+        if not self._is_spent:
+            self._is_spent = True
+            self._report(Report(ReportKind.REPLACE_ME))
 
     def report_abandoned(self, requests: int) -> None:
         """Tell the arbiter how many requests are cut off because this worker quits."""

@@ -502,6 +502,26 @@ def test_a_worker_that_is_told_to_be_alive_no_more_is_replaced(site):
     eventually(lambda: server.workers() and not set(before) & set(server.workers()), 10)
 
 
+def test_a_worker_that_is_told_so_at_each_request_asks_for_its_replacement_once(site):
+    site.configure(
+        """
+        def post_request(worker, req):
+            worker.alive = False
+        def post_worker_init(worker):
+            if worker.age > 1:
+                import threading
+                threading.Event().wait()
+        """
+    )
+    server = site.serve()
+    with server.client() as client:
+        assert [client.request("GET").status for _ in range(5)] == [200] * 5
+    site.says("is replaced")
+    server.send_signal(signal.SIGUSR1)
+    site.says("Handling signal: usr1")
+    assert server.log().count("is replaced") == 1
+
+
 def test_what_a_hook_sets_on_a_worker_stays_there_and_harms_nothing(site):
     site.configure(
         RECORDER,
