@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import errno
 import os
 import socket
@@ -19,8 +18,7 @@ _ANY_HOST = "0.0.0.0"
 _LONGEST_LOCK = 1.0  # how long another server may be at the same place before we go on, seconds
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Address:
+class Address(NamedTuple):
     """Where to listen: a host and port, the path of a Unix socket, or a socket that was inherited."""
 
     host: str = ""

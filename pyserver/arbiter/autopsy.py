@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import enum
 import os
 import signal
+from typing import NamedTuple
 
 from pyserver.errors import EXIT_WORKER_CRASHED
 from pyserver.workers.base import WorkerState
@@ -29,8 +29,7 @@ class OutOfMemory(enum.Enum):
     UNKNOWN = "whether memory was out cannot be told on this system"
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Findings:
+class Findings(NamedTuple):
     """What is known about a worker that died without our killing it."""
 
     status: int  # as `os.waitpid` has it

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 _FIRST_NS = 100_000_000
 _LONGEST_NS = 10_000_000_000
 _QUIET_NS = 10_000_000_000  # so long after the last delay, a death is a first one again
 
 
-@dataclasses.dataclass(slots=True)
 class Backoff:
     """No delay at first, then one that doubles up to ten seconds, until there has been quiet for ten."""
 
-    spawn_not_before_ns: int = 0
-    _strikes: int = 0
+    def __init__(self) -> None:
+        self.spawn_not_before_ns = 0
+        self._strikes = 0
 
     def strike(self, now_ns: int, workers: int) -> int:
         """A worker died young.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import os
 import resource  # noqa: F401 - os.wait4 wants it, and might find no descriptor left to import it with
 import select
@@ -34,13 +33,13 @@ _SECOND_NS = 1_000_000_000
 _WEIGHING_NS = _SECOND_NS  # how often the memory of a worker is looked at, at most
 
 
-@dataclasses.dataclass(slots=True)
 class Tally:
     """What the workers that have gone have done."""
 
-    accepted: int = 0  # connections
-    answered: int = 0  # requests
-    abandoned: int = 0  # requests
+    def __init__(self) -> None:
+        self.accepted = 0  # connections
+        self.answered = 0  # requests
+        self.abandoned = 0  # requests
 
     def add(self, scoreboard: Scoreboard, member: Member) -> None:
         """A worker has gone; its slot still says what it did."""
@@ -234,7 +233,7 @@ class Crew:
     ) -> int | None:
         """The process id of the worker; 0 when a mold was asked for it, None when there is no mold to ask yet."""
         if not (generation.settings.preload_app and self._can_adopt(generation.log)):
-            hooked = dataclasses.replace(seat, hooks=hooks.note_fork(seat.slot, seat.number))
+            hooked = seat._replace(hooks=hooks.note_fork(seat.slot, seat.number))
             return fork_worker(generation.worker_class, hooked, not_its_own, generation.name)
         mold = self.molds.of(generation.number)
         if mold is None:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import enum
 import os
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from pyserver.identity import hand_over, identity_of
 from pyserver.log import ErrorLog
@@ -31,8 +30,7 @@ class Verdict(enum.Enum):
     DROP = "drop"  # the settings before these serve on
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Surroundings:
+class Surroundings(NamedTuple):
     """What a load of the settings does to this process, and what workers inherit from it."""
 
     directory: str
@@ -62,19 +60,27 @@ class Surroundings:
         sys.path[:] = self.path
 
 
-@dataclasses.dataclass(slots=True, eq=False)
 class Generation:
     """All workers forked from one load of the settings."""
 
-    number: int
-    settings: Settings
-    worker_class: type[Worker]
-    log: ErrorLog
-    surroundings: Surroundings
-    inherited: Inherited
-    is_proven: bool = False  # one of its workers has been ready
-    failed_boots: int = 0
-    last_failure: str = ""  # what the log has already been told in full
+    def __init__(
+        self,
+        number: int,
+        settings: Settings,
+        worker_class: type[Worker],
+        log: ErrorLog,
+        surroundings: Surroundings,
+        inherited: Inherited,
+    ) -> None:
+        self.number = number
+        self.settings = settings
+        self.worker_class = worker_class
+        self.log = log
+        self.surroundings = surroundings
+        self.inherited = inherited
+        self.is_proven = False  # one of its workers has been ready
+        self.failed_boots = 0
+        self.last_failure = ""  # what the log has already been told in full
 
     @property
     def addresses(self) -> list[Address]:

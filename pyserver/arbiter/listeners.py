@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import os
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -150,4 +149,4 @@ class Listeners:
 
 
 def _absolute(address: Address) -> Address:
-    return dataclasses.replace(address, path=os.path.abspath(address.path)) if address.path else address
+    return address._replace(path=os.path.abspath(address.path)) if address.path else address

@@ -7,7 +7,6 @@ subreaper; `pyserver.arbiter.molds` is the arbiter's side.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import errno
 import gc
 import os
@@ -116,7 +115,7 @@ class _Life:
             failure = failure_of(error)
             self._tell(Event(EventKind.FAILED, number=failure.exit_code, text=failure.text))
             return failure.exit_code
-        self._seat = dataclasses.replace(self._seat, application=application)
+        self._seat = self._seat._replace(application=application)
         self._seat.log.info("Mold (pid: %s) has loaded the application", os.getpid())
         self._warn()
         return EXIT_OK
@@ -148,7 +147,7 @@ class _Life:
             (descriptor,) = DESCRIPTOR.unpack(ancillary[0][2])
             with socket.socket(fileno=descriptor) as channel:
                 hooks = self._hooks_of(slot, number, data[ORDER.size :])
-                seat = dataclasses.replace(self._seat, slot=slot, number=number, channel=channel, hooks=hooks)
+                seat = self._seat._replace(slot=slot, number=number, channel=channel, hooks=hooks)
                 self._fork(seat)
 
     def _fork(self, seat: Seat) -> None:
@@ -177,7 +176,7 @@ class _Life:
             if signal.getsignal(row.number) is _ignore:
                 signal.signal(row.number, signal.SIG_DFL)
         live_as_worker(
-            self._worker_class, dataclasses.replace(seat, refork=self._refork), [self._channel], self._name, mask
+            self._worker_class, seat._replace(refork=self._refork), [self._channel], self._name, mask
         )
 
     def _refork(self, worker: Worker, descriptor: int) -> None:
@@ -207,7 +206,7 @@ class _Life:
             listeners = [listener.dup() for listener in worker.listeners]
             worker.drop_copies()
             self._channel = channel
-            self._seat = dataclasses.replace(self._seat, listeners=listeners)
+            self._seat = self._seat._replace(listeners=listeners)
             take_first_steps("mold", self._seat, [], self._name)
             self._ignore_signals(mask)
             # The kernel would take the end of the process in between for that of the arbiter.

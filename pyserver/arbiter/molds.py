@@ -8,7 +8,6 @@ one message. When the socket ends, all has been said that will be.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import enum
 import os
 import select
@@ -16,10 +15,10 @@ import signal
 import socket
 import struct
 import time
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from pyserver.arbiter.actions import Reason
-from pyserver.workers.base import Report, ReportKind
+from pyserver.workers.base import LONGEST_TEXT, Report, ReportKind
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -28,6 +27,7 @@ ORDER = struct.Struct("!cII")  # what, slot, number; followed by what the hooks 
 FORK = b"f"  # comes with a descriptor
 REOPEN = b"r"
 DESCRIPTOR = struct.Struct("i")
+_EVENT = struct.Struct("!BII")  # kind, slot, number; followed by the text
 _LONGEST_EVENT = 65_536
 _ABORT_NS = 1_000_000_000  # how long a mold may take to write its stacks
 _LAST_WORDS_NS = 1_000_000_000  # how long after a mold's death the process that it has forked may tell of a worker
@@ -42,8 +42,7 @@ class EventKind(enum.IntEnum):
     REFUSED = 4  # the slot stays empty; `number` says why, as errno does
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Event:
+class Event(NamedTuple):
     """One message of a mold."""
 
     kind: EventKind
@@ -51,19 +50,17 @@ class Event:
     number: int = 0
     text: str = ""
 
-    HEAD: ClassVar[struct.Struct] = struct.Struct("!BII")
-
     def encoded(self) -> bytes:
         """The bytes that `decoded` reads."""
         # Of a long text, the end is kept: a message is sent in one piece.
-        text = self.text.encode("utf-8", "backslashreplace")[-Report.LONGEST :]
-        return self.HEAD.pack(self.kind, self.slot, self.number) + text
+        text = self.text.encode("utf-8", "backslashreplace")[-LONGEST_TEXT:]
+        return _EVENT.pack(self.kind, self.slot, self.number) + text
 
     @classmethod
     def decoded(cls, data: bytes) -> Event:
         """The event of one message."""
-        kind, slot, number = cls.HEAD.unpack_from(data)
-        return cls(EventKind(kind), slot, number, data[cls.HEAD.size :].decode("utf-8", "replace"))
+        kind, slot, number = _EVENT.unpack_from(data)
+        return cls(EventKind(kind), slot, number, data[_EVENT.size :].decode("utf-8", "replace"))
 
 
 class Mold:

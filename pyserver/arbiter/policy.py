@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import enum
 from collections.abc import Iterable, Iterator, Sequence
 from operator import itemgetter
+from typing import NamedTuple
 
 from pyserver.arbiter.actions import Abort, Action, Ask, Kill, Quit, Reason, Replace, ReportSlow, Retire, Spawn, Spent
 from pyserver.arbiter.roster import Member
@@ -24,8 +24,7 @@ class Stop(enum.Enum):
     QUICK = "quick"
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
+class Wanted(NamedTuple):
     """What there should be. Durations are nanoseconds."""
 
     generation: int

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 
-from pyserver.workers.base import ARE_YOU_THERE, REFORK, Report, ReportKind
+from pyserver.workers.base import ARE_YOU_THERE, REFORK, REPORT_HEAD, Report, ReportKind
 
 _CHUNK = 65_536
 
@@ -64,12 +64,12 @@ def decode_reports(data: bytes) -> tuple[list[Report], bytes]:
     """The reports at the beginning of `data`, and the bytes of one that is not complete yet."""
     reports = []
     at = 0
-    while len(data) - at >= Report.HEAD.size:
-        kind, exit_code, length = Report.HEAD.unpack_from(data, at)
-        end = at + Report.HEAD.size + length
+    while len(data) - at >= REPORT_HEAD.size:
+        kind, exit_code, length = REPORT_HEAD.unpack_from(data, at)
+        end = at + REPORT_HEAD.size + length
         if end > len(data):
             break
-        text = data[at + Report.HEAD.size : end].decode("utf-8", "replace")
+        text = data[at + REPORT_HEAD.size : end].decode("utf-8", "replace")
         reports.append(Report(ReportKind(kind), exit_code, text))
         at = end
     return reports, data[at:]

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pyserver.arbiter.actions import Abort, Ask, Kill, Quit, Reason, Replace, ReportSlow, Retire, Spent
 from pyserver.workers.base import NEXT_STATE, Report, ReportKind, WorkerState
@@ -14,15 +13,11 @@ if TYPE_CHECKING:
     from pyserver.arbiter.actions import Action
 
 
-@dataclasses.dataclass(slots=True)
 class Member:
     """One worker, as the arbiter knows it. Instants are monotonic nanoseconds; 0 means "not yet"."""
 
     role: ClassVar[str] = "Worker"
 
-    slot: int  # its row on the scoreboard
-    pid: int  # 0 while it is being forked by somebody else
-    generation: int
     number: int = 0  # which of the workers it is, from 0 on
     state: WorkerState = WorkerState.BOOTING
     forked_at_ns: int = 0
@@ -41,6 +36,12 @@ class Member:
     peak_bytes: int = 0  # the most memory it ever had; known once it is dead
     spent: Spent | None = None  # why it is to be replaced
     failure: Report | None = None  # why it could not boot, in its own words
+
+    def __init__(self, slot: int, pid: int, generation: int, **known: Any) -> None:
+        self.slot = slot  # its row on the scoreboard
+        self.pid = pid  # 0 while it is being forked by somebody else
+        self.generation = generation
+        vars(self).update(known)
 
     @property
     def is_dying(self) -> bool:

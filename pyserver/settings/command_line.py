@@ -6,8 +6,8 @@ of flags, which turns a new flag into a break of somebody's unit file, and worke
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 from pyserver.errors import ConfigError
 from pyserver.settings.given import Given, near_miss
@@ -22,8 +22,7 @@ _OFF = {row.negative_flag: row for row in ROWS.values() if row.is_switch}
 _UNAVAILABLE = {flag for flags in UNAVAILABLE.values() for flag in flags}
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class CommandLine:
+class CommandLine(NamedTuple):
     """What the arguments say: settings in their order, and an action of `ACTIONS` or nothing."""
 
     given: tuple[Given, ...]

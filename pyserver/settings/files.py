@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import ast
-import dataclasses
 import os
 import sys
 from collections.abc import Iterator, Mapping
 from types import CodeType, FunctionType, ModuleType
+from typing import TYPE_CHECKING, NamedTuple
 
 from pyserver.errors import ConfigError
 from pyserver.settings.given import Given, near_miss
 from pyserver.settings.model import ROWS
 from pyserver.settings.unavailable import UNAVAILABLE
+
+if TYPE_CHECKING:
+    import ast
 
 DEFAULT_FILES = ("pyserver.conf.py", "gunicorn.conf.py")
 
@@ -28,8 +30,7 @@ _OTHER_SPELLINGS = {
 }
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class FileContents:
+class FileContents(NamedTuple):
     """What a config file gives, and one line for each name in it that will have no effect."""
 
     given: tuple[Given, ...]
@@ -75,6 +76,9 @@ def read_file(spec: str, directory: str, origin: str) -> FileContents:
 
 
 def _compile(source: bytes, path: str) -> tuple[ast.Module, CodeType]:
+    # Here and below, so that a start without a config file does not pay for it.
+    import ast
+
     try:
         tree = ast.parse(source, path)
         return tree, compile(tree, path, "exec", dont_inherit=True)
@@ -154,6 +158,8 @@ def _no_effect(origin: str, name: str) -> str:
 
 def _assignments(body: list[ast.stmt]) -> Iterator[tuple[str, int]]:
     """Every name bound at the top level and the line of it; the last one is the one that counts."""
+    import ast
+
     for statement in body:
         if isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
             yield statement.name, statement.lineno
@@ -166,6 +172,8 @@ def _assignments(body: list[ast.stmt]) -> Iterator[tuple[str, int]]:
 
 
 def _names(node: ast.AST) -> Iterator[tuple[str, int]]:
+    import ast
+
     if isinstance(node, ast.alias):
         yield node.asname or node.name, node.lineno
     yield from ((n.id, n.lineno) for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store))

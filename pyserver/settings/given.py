@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable
+from typing import NamedTuple
 
 # Below this length almost every name of a variable is one letter away from some other.
 _SHORTEST_COMPARED = 5
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Given:
+class Given(NamedTuple):
     """One value for one setting.
 
     Attributes:

@@ -6,14 +6,11 @@ and no variable: only a config file, or `pyserver.run`, can give a function.
 
 from __future__ import annotations
 
-import dataclasses
 import functools
-import importlib
-import inspect
 from collections.abc import Callable
 from typing import Any
 
-from pyserver.settings.fields import Hook, setting
+from pyserver.settings.fields import Hook, Table, setting
 
 
 def _called_with(*parameters: str, fewest: int | None = None) -> dict[str, Any]:
@@ -26,6 +23,9 @@ def _called_with(*parameters: str, fewest: int | None = None) -> dict[str, Any]:
             return None
         if not callable(hook):
             raise ValueError("not a function")
+        # Only here and below, so that nobody without hooks has it in memory.
+        import inspect
+
         if inspect.iscoroutinefunction(hook):
             raise ValueError("but it is asynchronous, and a hook is not awaited")
         count = _fitting_count(hook, len(parameters), fewest or len(parameters))
@@ -38,6 +38,8 @@ def _called_with(*parameters: str, fewest: int | None = None) -> dict[str, Any]:
 
 def _fitting_count(hook: Callable[..., object], most: int, fewest: int) -> int:
     """With how many positional arguments a hook can be called, at most `most`; 0 when not even with `fewest`."""
+    import inspect
+
     try:
         signature = inspect.signature(hook)
     except (TypeError, ValueError):
@@ -64,6 +66,8 @@ def _with_fewer(hook: Callable[..., object], count: int) -> Callable[..., object
 def _imported(path: str) -> object:
     """What `package.module.function` names; gunicorn's rule, and what a TOML file needs."""
     module, _, name = path.replace(":", ".").rpartition(".")
+    import importlib
+
     try:
         return getattr(importlib.import_module(module), name)
     except (Exception, SystemExit) as error:  # Any class: the code is the operator's.
@@ -71,8 +75,7 @@ def _imported(path: str) -> object:
         raise ValueError(f"which cannot be imported: {reason}") from None
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Hooks:
+class Hooks(Table):
     """The part of `Settings` that is called instead of looked at, in the order of a server's life."""
 
     on_starting: Hook | None = setting(
@@ -140,4 +143,4 @@ class Hooks:
     @property
     def has_hooks(self) -> bool:
         """Whether there is anything to call."""
-        return any(getattr(self, field.name) is not None for field in dataclasses.fields(Hooks))
+        return any(getattr(self, name) is not None for name in Hooks.rows)

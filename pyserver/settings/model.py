@@ -6,12 +6,11 @@ gunicorn has the setting.
 
 from __future__ import annotations
 
-import dataclasses
 import socket
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from pyserver.settings.fields import Row, read_account, read_bits, rows_of, setting
+from pyserver.settings.fields import Row, read_account, read_bits, setting
 from pyserver.settings.hooks import Hooks
 from pyserver.sockets import parse_address
 
@@ -79,7 +78,6 @@ def _check_root_path(text: str) -> None:
         raise ValueError("it must begin with '/' and not end with one")
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Settings(Hooks):
     """What the server was told to do. Never changed: a reload makes a new one."""
 
@@ -379,4 +377,4 @@ class Settings(Hooks):
 
 
 # The fields of a base class come first; what is called is listed after what is looked at.
-ROWS: dict[str, Row] = dict(sorted(rows_of(Settings).items(), key=lambda item: item[1].is_hook))
+ROWS: dict[str, Row] = dict(sorted(Settings.rows.items(), key=lambda item: item[1].is_hook))

@@ -5,10 +5,8 @@ What stands further right wins.
 
 from __future__ import annotations
 
-import dataclasses
-import shlex
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from pyserver.errors import ConfigError
 from pyserver.settings.command_line import read_arguments
@@ -23,8 +21,7 @@ _ARGUMENT_VARIABLES = ("GUNICORN_CMD_ARGS", "PYSERVER_CMD_ARGS")
 _PREFIX = "PYSERVER_"
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Loaded:
+class Loaded(NamedTuple):
     """Settings, where each was set, and one line for each thing written that will have no effect."""
 
     settings: Settings
@@ -125,8 +122,13 @@ def _from_variables(environ: Mapping[str, str]) -> tuple[list[Given], tuple[str,
 def _from_argument_variables(environ: Mapping[str, str]) -> list[Given]:
     given: list[Given] = []
     for variable in _ARGUMENT_VARIABLES:
+        if variable not in environ:
+            continue
+        # Few have such a variable, and the arbiter and its workers would carry the module for ever.
+        import shlex
+
         try:
-            words = shlex.split(environ.get(variable, ""))
+            words = shlex.split(environ[variable])
         except ValueError as error:
             raise ConfigError(f"{variable}: {str(error).lower()}") from None
         given += read_arguments(words, variable).given

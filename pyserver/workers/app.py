@@ -5,18 +5,24 @@ What is wrong is told in one line; only an exception of the application's own co
 
 from __future__ import annotations
 
-import ast
 import functools
-import inspect
+import keyword
 import os
 import sys
 from collections.abc import Callable
-from types import FunctionType, ModuleType, TracebackType
-from typing import Any, NamedTuple
+from types import FunctionType, MethodType, ModuleType, TracebackType
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pyserver.errors import EXIT_APP_LOAD, BootError
 
+if TYPE_CHECKING:
+    import ast
+
 Application = Callable[..., Any]
+
+# Of a code object; `inspect` has names for them, and takes its time to be imported.
+_TAKES_ANY_NUMBER = 0x04
+_IS_ASYNCHRONOUS = 0x80 | 0x200  # a coroutine, an asynchronous generator
 
 _DEFAULT_NAMES = ("application", "app")
 _PACKAGE = os.path.join(os.path.dirname(os.path.dirname(__file__)), "")
@@ -52,7 +58,47 @@ def load_application(spec: str) -> Application:
 
 def interface_of(application: Application) -> str:
     """Either "wsgi" or "asgi", by how the application wants to be called; "" when that cannot be told."""
-    function = _function(application)
+    plain = _plain_function(application)
+    if plain is None:
+        return _interface_of_any(application)
+    function, bound = plain
+    code = function.__code__
+    if code.co_flags & _IS_ASYNCHRONOUS:
+        return "asgi"
+    if code.co_flags & _TAKES_ANY_NUMBER:
+        return ""
+    most = code.co_argcount - bound
+    return _interface_called_with(most - len(function.__defaults__ or ()), most)
+
+
+def _plain_function(application: Application) -> tuple[FunctionType, int] | None:
+    """The function whose code tells how the application is called, and how many arguments it has already been given.
+
+    None when that takes a closer look: at a class, a partial, or what says itself how it is to be called.
+    """
+    function: object = application
+    if isinstance(application, MethodType):
+        function = application.__func__
+    elif not isinstance(application, (FunctionType, type, functools.partial)):
+        if getattr(application, "__signature__", None) is not None:
+            return None
+        # As it stands in the class: a static method is not given the object.
+        function = next((vars(one)["__call__"] for one in type(application).__mro__ if "__call__" in vars(one)), None)
+    # functools.wraps leaves a trace that says nothing about the wrapper itself.
+    if isinstance(function, FunctionType) and vars(function).keys() <= {"__wrapped__"}:
+        return function, int(function is not application)
+    return None
+
+
+def _interface_of_any(application: Application) -> str:
+    # Most applications are plain functions, or objects whose __call__ is one.
+    import inspect
+
+    function = application
+    while isinstance(function, functools.partial):
+        function = function.func
+    if not isinstance(function, (FunctionType, type, MethodType)):
+        function = getattr(type(function), "__call__", function)
     if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
         return "asgi"
     try:
@@ -63,10 +109,14 @@ def interface_of(application: Application) -> str:
     if any(one.kind is one.VAR_POSITIONAL for one in parameters):
         return ""
     required = [one for one in positional if one.default is one.empty]
+    return _interface_called_with(len(required), len(positional))
+
+
+def _interface_called_with(fewest: int, most: int) -> str:
     # PEP 3333: application(environ, start_response). ASGI: application(scope, receive, send).
-    if len(required) <= 2 <= len(positional):
+    if fewest <= 2 <= most:
         return "wsgi"
-    return "asgi" if len(required) <= 3 <= len(positional) else ""
+    return "asgi" if fewest <= 3 <= most else ""
 
 
 def check_interface(application: Application, spec: str, interfaces: tuple[str, ...], worker: str) -> None:
@@ -95,6 +145,12 @@ def _parse(spec: str) -> _Spec:
         raise _failure(f"{spec!r} does not name an application; write module:attribute")
     if not colon:
         return _Spec(spec, module, (), None)
+    names = expression.split(".")
+    if all(name.isascii() and name.isidentifier() and not keyword.iskeyword(name) for name in names):
+        return _Spec(spec, module, tuple(names), None)
+    # Only a call, or a mistake, takes more than that.
+    import ast
+
     try:
         node = ast.parse(expression, mode="eval").body
     except SyntaxError:
@@ -113,11 +169,13 @@ def _parse(spec: str) -> _Spec:
 
 
 def _literals(spec: str, call: ast.Call) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    import ast
+
     try:
-        if any(keyword.arg is None for keyword in call.keywords):
+        if any(one.arg is None for one in call.keywords):
             raise ValueError
         positional = tuple(ast.literal_eval(argument) for argument in call.args)
-        return positional, {str(keyword.arg): ast.literal_eval(keyword.value) for keyword in call.keywords}
+        return positional, {str(one.arg): ast.literal_eval(one.value) for one in call.keywords}
     except ValueError:
         raise _failure(f"{spec!r}: the arguments of the call must be literals") from None
 
@@ -172,14 +230,6 @@ def _built(spec: _Spec, factory: Any) -> Any:
         if isinstance(error, TypeError) and own_frames(error) is None:
             raise _failure(f"{spec.text!r} cannot be called so: {error}") from None
         raise _raised(f"{spec.text!r} cannot be called", error) from error
-
-
-def _function(application: Application) -> object:
-    while isinstance(application, functools.partial):
-        application = application.func
-    if isinstance(application, (FunctionType, type)) or inspect.ismethod(application):
-        return application
-    return getattr(type(application), "__call__", application)
 
 
 def own_frames(error: BaseException) -> TracebackType | None:

@@ -17,7 +17,6 @@ Everything else (signals, readiness, exit codes, the end of the arbiter) is done
 
 from __future__ import annotations
 
-import dataclasses
 import enum
 import math
 import os
@@ -26,7 +25,7 @@ import socket
 import struct
 import sys
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from pyserver._scoreboard import Cell, Scoreboard
 from pyserver.errors import EXIT_OK, EXIT_WORKER_BOOT, BootError, ConfigError
@@ -80,23 +79,23 @@ ARE_YOU_THERE = b"p"
 REFORK = b"m"
 """What it writes, with a descriptor, to have a worker become the image of the next mold."""
 
+REPORT_HEAD = struct.Struct("!BBI")
+"""Kind, exit code and length of the text, which follows."""
+# Small enough that the whole message fits in an empty channel, so sending it never waits.
+LONGEST_TEXT = 32_768
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Report:
+
+class Report(NamedTuple):
     """One message on the report pipe."""
 
     kind: ReportKind
     exit_code: int = EXIT_OK
     text: str = ""
 
-    # Followed by the text. Small enough that the whole message fits in an empty channel, so sending it never waits.
-    HEAD: ClassVar[struct.Struct] = struct.Struct("!BBI")
-    LONGEST: ClassVar[int] = 32_768
-
     def encoded(self) -> bytes:
         """The bytes that `pyserver.arbiter.reports` reads; of a long text, the end is kept."""
-        text = self.text.encode("utf-8", "backslashreplace")[-self.LONGEST :]
-        return self.HEAD.pack(self.kind, self.exit_code, len(text)) + text
+        text = self.text.encode("utf-8", "backslashreplace")[-LONGEST_TEXT:]
+        return REPORT_HEAD.pack(self.kind, self.exit_code, len(text)) + text
 
 
 def failure_of(error: BaseException) -> Report:
@@ -108,8 +107,7 @@ def failure_of(error: BaseException) -> Report:
     return Report(ReportKind.FAILED, exit_code, f"{reason}\n{own_traceback(cause)}" if cause is not None else reason)
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Seat:
+class Seat(NamedTuple):
     """What the arbiter gives a worker."""
 
     slot: int

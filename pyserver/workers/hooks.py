@@ -40,7 +40,7 @@ class Configuration:
         self._settings = settings
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("_") or not hasattr(self._settings, name):
+        if name.startswith("_") or name not in self._settings.rows:
             raise AttributeError(f"there is no setting {name} in this version")
         value = getattr(self._settings, name)
         return list(value) if isinstance(value, tuple) else value

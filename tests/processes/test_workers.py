@@ -143,7 +143,10 @@ def test_a_worker_imports_nothing_that_it_does_not_need(server):
     loaded = set(server.get("/modules").content.decode().split())
     heavy = {
         "logging",
+        "ast",
         "asyncio",
+        "dataclasses",
+        "inspect",
         "ssl",
         "email",
         "http",

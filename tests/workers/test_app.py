@@ -1,6 +1,7 @@
 """From `module:name` to an application, and what is said when there is none."""
 
 import functools
+import inspect
 import sys
 import textwrap
 
@@ -193,6 +194,25 @@ def asgi_that_returns_an_awaitable(scope, receive, send): ...
 def adapter(environ, start_response): ...
 
 
+def wsgi_with_a_keyword(environ, start_response, option=None, *, key): ...
+
+
+async def asgi_generator(*arguments):
+    yield
+
+
+def that_says_otherwise(*arguments): ...
+
+
+that_says_otherwise.__signature__ = inspect.signature(asgi)
+
+
+class ObjectThatSaysOtherwise:
+    __signature__ = inspect.signature(asgi)
+
+    def __call__(self, *arguments): ...
+
+
 class WSGIObject:
     def __call__(self, environ, start_response): ...
 
@@ -221,6 +241,10 @@ class ASGIObject:
         (ASGIObject(), "asgi"),
         (ASGIObject().method, "asgi"),
         (functools.partial(asgi), "asgi"),
+        (wsgi_with_a_keyword, "wsgi"),
+        (asgi_generator, "asgi"),
+        (that_says_otherwise, "asgi"),
+        (ObjectThatSaysOtherwise(), "asgi"),
         (anything, ""),
         (print, ""),
         (len, ""),
