@@ -136,14 +136,10 @@ class Row(NamedTuple):
         return value
 
 
-class _Setting(NamedTuple):
-    default: Value
-    facts: Facts
-
-
 def setting(default: Value, **facts: Any) -> Any:
     """A field of a `Table`; the keywords are those of `Facts`."""
-    return _Setting(default, Facts(**facts))
+    # The table knows the name and the kind.
+    return Row("", "", default, Facts(**facts))
 
 
 class Table:
@@ -158,9 +154,10 @@ class Table:
     rows: ClassVar[dict[str, Row]] = {}
 
     def __init_subclass__(cls) -> None:
-        own = {name: made for name, made in vars(cls).items() if isinstance(made, _Setting)}
+        own = {name: row for name, row in vars(cls).items() if isinstance(row, Row)}
         # The annotation is text because of the postponed evaluation in the modules that have tables.
-        cls.rows = cls.rows | {name: Row(name, cls.__annotations__[name], *made) for name, made in own.items()}
+        kinds = cls.__annotations__
+        cls.rows = cls.rows | {name: row._replace(name=name, kind=kinds[name]) for name, row in own.items()}
         for name in own:
             delattr(cls, name)
 

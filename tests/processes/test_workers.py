@@ -10,7 +10,9 @@ import pytest
 from support import eventually
 
 APPLICATION = """
-    import os, random, signal, sys
+    import gc, os, random, signal, sys
+
+    IS_COLLECTING = gc.isenabled()  # while it is imported
 
     def application(environ, start_response):
         path = environ["PATH_INFO"]
@@ -18,7 +20,11 @@ APPLICATION = """
             os._exit(9)
         if path == "/segfault":
             os.kill(os.getpid(), signal.SIGSEGV)
-        text = {"/modules": "\\n".join(sorted(sys.modules)), "/random": str(random.random())}
+        text = {
+            "/modules": "\\n".join(sorted(sys.modules)),
+            "/random": str(random.random()),
+            "/collecting": str([IS_COLLECTING, gc.isenabled()]),
+        }
         start_response("200 OK", [("Content-Type", "text/plain")])
         return [text.get(path, str(os.getpid())).encode()]
 """
@@ -137,6 +143,10 @@ def test_workers_do_not_draw_the_same_random_numbers(serve):
     server = serve(APPLICATION, "-w", "2", "--max-requests", "1")
     drawn = {server.get("/random").content for _ in range(8)}
     assert len(drawn) == 8
+
+
+def test_garbage_of_the_application_is_collected(server):
+    assert server.get("/collecting").content == b"[True, True]"
 
 
 def test_a_worker_imports_nothing_that_it_does_not_need(server):
