@@ -20,6 +20,12 @@ def react(number: int, function: int) -> None:
         function: its address.
     """
 
+def end_when_orphaned(number: int, seconds: int) -> None:
+    """Have the kernel send this process that signal when its parent dies, and end it by the alarm `seconds` later.
+
+    Nothing happens where the kernel cannot tell. A child that is forked later starts without.
+    """
+
 def note(number: int) -> None:
     """Count a signal as if it had come, from nobody known; for a handler in Python that passes it on."""
 

@@ -17,12 +17,29 @@ cdef extern from *:
     #else
     #define pyserver_is_from_kernel(info) ((info)->si_pid == 0)
     #endif
+    #ifdef __linux__
+    #include <sys/prctl.h>
+    #include <unistd.h>
+    static void pyserver_signal_of_parents_death(int number) {
+        prctl(PR_SET_PDEATHSIG, (unsigned long) number, 0L, 0L, 0L);
+    }
+    #else
+    #include <unistd.h>
+    static void pyserver_signal_of_parents_death(int number) { (void) number; }
+    #endif
+    /* Its default action needs nobody's help. */
+    static void pyserver_alarm(unsigned int seconds) {
+        signal(SIGALRM, SIG_DFL);
+        alarm(seconds);
+    }
     static inline void pyserver_die_of(int number) {
         signal(number, SIG_DFL);
         raise(number);
     }
     """
     int SA_ONSTACK
+    void pyserver_signal_of_parents_death(int number) nogil
+    void pyserver_alarm(unsigned int seconds) nogil
     int SIGCHLD
     bint pyserver_is_from_kernel(siginfo_t *info) nogil
     void pyserver_die_of(int number) nogil
@@ -40,6 +57,7 @@ cdef extern from *:
 cdef Note _notes[NUMBERS]
 cdef int _wake = -1         # the descriptor that is written to
 cdef int _owner = 0         # the process whose notes these are
+cdef unsigned int _orphan_seconds = 0
 
 
 # Done by the handler itself, before anybody is woken.
@@ -95,6 +113,18 @@ def catch(int number) -> None:
 def react(int number, size_t function) -> None:
     _check(number)
     _reactions[number] = <Reaction> function
+
+
+def end_when_orphaned(int number, unsigned int seconds) -> None:
+    global _orphan_seconds
+    _orphan_seconds = seconds
+    catch(number)
+    _reactions[number] = &_end_in_time
+    pyserver_signal_of_parents_death(number)
+
+
+cdef void _end_in_time() noexcept nogil:
+    pyserver_alarm(_orphan_seconds)
 
 
 def note(int number) -> None:

@@ -6,7 +6,7 @@ import os
 import signal
 from typing import TYPE_CHECKING, NamedTuple
 
-from pyserver._signals import Sender, catch, note, open_notes, react, take
+from pyserver._signals import Sender, catch, end_when_orphaned, note, open_notes, react, take
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -29,9 +29,9 @@ SIGNALS = (
     Signal(signal.SIGCHLD, arbiter="reap", worker=None),
     Signal(signal.SIGUSR1, arbiter="reopen", worker="reopen"),
     Signal(signal.SIGWINCH, arbiter="dismiss", worker="ignore"),
+    Signal(signal.SIGHUP, arbiter="reload", worker="ignore"),
     Signal(signal.SIGTTIN, arbiter="add", worker="ignore"),
     Signal(signal.SIGTTOU, arbiter="remove", worker="ignore"),
-    Signal(signal.SIGHUP, arbiter="reload", worker="ignore"),
     Signal(signal.SIGUSR2, arbiter="upgrade", worker="ignore"),
     # The first of the real-time signals, where there are any.
     *([Signal(signal.SIGRTMIN, arbiter="refork", worker="ignore")] if hasattr(signal, "SIGRTMIN") else []),
@@ -39,6 +39,10 @@ SIGNALS = (
 
 # Has a worker write the stack of every thread to the error log, from the handler itself, and go on.
 STACKS_SIGNAL: int = signal.SIGRTMIN + 3 if hasattr(signal, "SIGRTMIN") else getattr(signal, "SIGINFO", signal.SIGURG)
+
+
+# The kernel tells a worker with it that the arbiter has died, whatever the worker does; Linux only.
+ORPHAN_SIGNAL: int = signal.SIGRTMIN + 4 if hasattr(signal, "SIGRTMIN") else 0
 
 
 class Noted(NamedTuple):
@@ -116,6 +120,14 @@ class SignalInbox:
         for number, carried in self._verbs.items():
             if carried == verb:
                 react(number, function)
+
+    def end_when_orphaned(self, seconds: int) -> None:
+        """Have this process end by the alarm so long after its parent has died, also when it hangs in C.
+
+        The parent is who it is now. Where the system cannot tell of a parent's death, nothing happens.
+        """
+        if ORPHAN_SIGNAL:
+            end_when_orphaned(ORPHAN_SIGNAL, seconds)
 
     def close(self) -> None:
         """Note nothing any more: the signals have the system's default actions again."""

@@ -14,6 +14,7 @@ class Reason(enum.Enum):
     GRACEFUL = "graceful"  # told to retire, and did not within graceful_timeout
     TIMEOUT = "timeout"  # its request is over its time
     BOOT = "boot"  # it has not loaded the application within boot_timeout
+    INCOHERENT = "incoherent"  # it has said what no worker says
     SILENT = "silent"  # it waits for requests, and does not answer when it is asked
 
 

@@ -138,6 +138,10 @@ class Crew:
                 self.tally.abandoned += int(report.text)
         return reports
 
+    def mute(self, member: Member) -> None:
+        """Listen to the worker no more."""
+        self._forget(self._channels[member.slot])
+
     def ask(self, member: Member) -> None:
         """Ask the worker whether it is there."""
         self._channels[member.slot].ask()

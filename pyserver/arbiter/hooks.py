@@ -27,6 +27,9 @@ class Hooks:
         reloads: the current settings, log and listeners.
         roster: the workers.
         target: how many workers there should be.
+
+    Attributes:
+        held_ns: how long hooks have held the arbiter up altogether.
     """
 
     def __init__(self, reloads: Reloads, roster: Roster, target: Callable[[], int]) -> None:
@@ -35,6 +38,7 @@ class Hooks:
         self._target = target
         self._told_target: int | None = None
         self._pid = 0
+        self.held_ns = 0
         self._server_object: Server | None = None
 
     def start(self) -> None:
@@ -69,6 +73,7 @@ class Hooks:
         with surviving(name, server.log):
             hook(server, *arguments)
         took = time.monotonic() - began
+        self.held_ns += int(took * 1e9)
         if took > _SLOW:
             server.log.warning("The hook %s took %.1f s", name, took)
 

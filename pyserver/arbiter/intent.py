@@ -24,6 +24,7 @@ class Intent:
         self.stop_at_ns: int | None = None  # when a stop that was asked for begins, after drain_delay
         self._most_workers = most_workers
         self._added = 0  # workers, by TTIN and TTOU, since the settings were read
+        self._added_since = 0  # of those, the ones since a reload was asked for last
         self._is_dismissed = False  # no workers, until a reload
 
     @property
@@ -45,9 +46,11 @@ class Intent:
 
         There is at least one, and there are no more than there is room for.
         """
-        asked = self.workers(settings) + count
+        before = self.workers(settings)
+        asked = before + count
         workers = max(1, min(asked, self._most_workers))
         self._is_dismissed = False
+        self._added_since += workers - before
         self._added = workers - settings.workers
         return workers == asked
 
@@ -55,9 +58,14 @@ class Intent:
         """No workers, until a reload."""
         self._is_dismissed = True
 
-    def note_reload(self) -> None:
+    def note_asked(self) -> None:
+        """A reload was asked for, and is to come: it leaves alone what is asked for after it."""
+        self._added_since = 0
+
+    def note_reload(self, settings: Settings) -> None:
         """The settings have been read again, and say how many workers there are."""
-        self._added = 0
+        self._added = max(1, min(settings.workers + self._added_since, self._most_workers)) - settings.workers
+        self._added_since = 0
         self._is_dismissed = False
 
     def plan_stop(self, at_ns: int) -> None:

@@ -14,6 +14,7 @@ from pyserver.arbiter.actions import Abort, Ask, Kill, Quit, Replace, ReportSlow
 from pyserver.arbiter.crew import Crew
 from pyserver.arbiter.deaths import Deaths
 from pyserver.arbiter.generations import load_generation
+from pyserver.arbiter.hearing import Hearing
 from pyserver.arbiter.hooks import Hooks
 from pyserver.arbiter.intent import Intent
 from pyserver.arbiter.listeners import Listeners
@@ -27,13 +28,11 @@ from pyserver.errors import EXIT_OK
 from pyserver.signals import STACKS_SIGNAL, SignalInbox, arbiter_verbs, worker_signal
 from pyserver.sockets import listener_url
 from pyserver.systemd import Notifier
-from pyserver.workers.base import ReportKind
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pyserver.arbiter.actions import Action
-    from pyserver.arbiter.roster import Member
     from pyserver.arbiter.spawn import Closable
     from pyserver.arbiter.succession import Inheritance, Launch
     from pyserver.arbiter.upgrade import Upgrade
@@ -88,14 +87,17 @@ class Arbiter:
         self._preload = Preload(self._crew, self._reloads, self._narrator)
         self._starter = starter or Starter()
         self._clock_ns = 0
+        self._held_ns = 0  # by reloads
+        self._excused_ns = 0  # what reloads and hooks had held us up for when the last turn ended
         self._said_urls = ""
         self._launch = launch
         self._inheritance = inheritance
         self._upgrade: Upgrade | None = None  # while there is another arbiter
         self._hooks = Hooks(self._reloads, self._crew.roster, lambda: self.target)
+        self._hearing = Hearing(self._crew, self._reloads, self._starter)
         self._deaths = Deaths(
             self._crew, self._reloads, self._intent, self._narrator, self._hooks,
-            hear=self._hear, halt=lambda why: self._begin_stop(Stop.QUICK, why),
+            hear=self._hearing.hear, halt=lambda why: self._begin_stop(Stop.QUICK, why),
         )  # fmt: skip
 
     def run(self) -> int:
@@ -199,10 +201,12 @@ class Arbiter:
             # A request begins, and a worker grows, without our being told.
             instants.append(now_ns + min(_TICK_NS, *limits, _TICK_NS))
         limit_ns = min((at_ns for at_ns in instants if at_ns is not None), default=None)
+        held_ns = self._held_ns + self._hooks.held_ns
         self._poll.poll(None if limit_ns is None else _wait_ms(limit_ns - time.monotonic_ns()))
-        if limit_ns is not None and time.monotonic_ns() - limit_ns > _GAP_NS:
+        if limit_ns is not None and time.monotonic_ns() - limit_ns - (held_ns - self._excused_ns) > _GAP_NS:
             # The machine or the arbiter was stopped, and probably so were the workers: everybody's time begins anew.
             self._clock_ns = time.monotonic_ns()
+        self._excused_ns = held_ns
 
     def _wanted(self) -> Wanted:
         current = self._reloads.current
@@ -223,15 +227,15 @@ class Arbiter:
             # What a mold says may be about a worker that has died before.
             self._deaths.reap(now_ns)
         for member in self._crew.roster:
-            self._hear(member, now_ns)
+            self._hearing.hear(member, now_ns)
         if self._settings.max_worker_memory:
             self._crew.weigh(now_ns, self._settings.max_worker_memory)
         self._reloads.note_changes(now_ns)
         self._note_upgrade()
         if self._intent.stop_is_due(now_ns):
             self._begin_stop(Stop.GRACEFUL)
-        if self._reloads.at_ns is not None and now_ns >= self._reloads.at_ns and self._reloads.run(now_ns):
-            self._note_reload()
+        if self._reloads.at_ns is not None and now_ns >= self._reloads.at_ns:
+            self._reload(now_ns)
         self._preload.tend(self._wanted(), now_ns, goes_on=self._intent.may_go_on)
 
     def _obey(self, noted: Noted, now_ns: int) -> None:
@@ -248,6 +252,7 @@ class Arbiter:
                 pass  # Nothing else concerns a server that stops.
             case "reload":
                 self._reloads.ask(now_ns)
+                self._intent.note_asked()
             case "add" | "remove":
                 if not self._intent.add(noted.times if noted.verb == "add" else -noted.times, self._settings):
                     self._log.warning("There are %s workers: fewer or more there cannot be", self.target)
@@ -319,33 +324,19 @@ class Arbiter:
         for mold in self._crew.molds:
             mold.reopen()
 
+    def _reload(self, now_ns: int) -> None:
+        began_ns, hooks_ns = time.monotonic_ns(), self._hooks.held_ns
+        if self._reloads.run(now_ns):
+            self._note_reload()
+        # The config file is a program; its time is ours, as that of a hook, and no pause of the machine.
+        self._held_ns += time.monotonic_ns() - began_ns - (self._hooks.held_ns - hooks_ns)
+
     def _note_reload(self) -> None:
         self._deaths.backoff.forget()
-        self._intent.note_reload()
+        self._intent.note_reload(self._settings)
         self._say_where()
         self._hooks.note_target()
         self._hooks.call("on_reload")
-
-    def _hear(self, member: Member, now_ns: int) -> None:
-        for report in self._crew.hear(member):
-            member.note_report(report, now_ns)
-            if report.kind is ReportKind.LOADED:
-                self._log.debug("Worker (pid:%s) is ready", member.pid)
-                self._note_ready(member.generation)
-                if report.text:
-                    self._reloads.note_explained(member.generation, report.text)
-            elif report.kind is ReportKind.SOURCES:
-                self._reloads.note_sources(report.text)
-            elif report.kind is ReportKind.REPLACE_ME and member.spent is not None:
-                self._log.info("Worker (pid:%s) %s and is replaced", member.pid, member.spent.value)
-
-    def _note_ready(self, generation: int) -> None:
-        if not self._reloads.note_ready(generation):
-            return
-        self._starter.tell(EXIT_OK)
-        if generation > 1:
-            self._log.info("Generation %s is ready: the workers before it retire", generation)
-
 
     # Act
 

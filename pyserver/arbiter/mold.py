@@ -164,14 +164,16 @@ class _Life:
     def _fork_again(self, seat: Seat, mask: Iterable[int]) -> NoReturn:
         """In the process between the mold and the worker: its end makes the worker the arbiter's child."""
         try:
-            pid = fork_process(lambda _: self._become_worker(seat, mask))
+            parent = os.getpid()
+            pid = fork_process(lambda _: self._become_worker(seat, mask, parent))
             self._tell(Event(EventKind.FORKED, seat.slot, pid))
         except OSError as error:
             self._tell(Event(EventKind.REFUSED, seat.slot, error.errno or 0))
         finally:
             os._exit(EXIT_OK)
 
-    def _become_worker(self, seat: Seat, mask: Iterable[int]) -> NoReturn:
+    def _become_worker(self, seat: Seat, mask: Iterable[int], parent: int) -> NoReturn:
+        _wait_for_the_end_of(parent)
         for row in SIGNALS:
             if signal.getsignal(row.number) is _ignore:
                 signal.signal(row.number, signal.SIG_DFL)
@@ -209,9 +211,7 @@ class _Life:
             self._seat = self._seat._replace(listeners=listeners)
             take_first_steps("mold", self._seat, [], self._name)
             self._ignore_signals(mask)
-            # The kernel would take the end of the process in between for that of the arbiter.
-            while os.getppid() == parent:
-                time.sleep(_STEP)
+            _wait_for_the_end_of(parent)
             die_with_parent()
             self._warn()
             self._settle()
@@ -231,6 +231,12 @@ class _Life:
 
     def _tell(self, event: Event) -> None:
         self._channel.send(event.encoded())
+
+
+def _wait_for_the_end_of(parent: int) -> None:
+    """Who asks to be told of its parent's death would take the end of the process in between for the arbiter's."""
+    while os.getppid() == parent:
+        time.sleep(_STEP)
 
 
 def _ignore(number: int, frame: object) -> None:

@@ -136,7 +136,14 @@ class Mold:
                 self.is_silent = True
                 self.ordered.clear()
                 return events
-            event = Event.decoded(data)
+            try:
+                event = Event.decoded(data)
+            except (struct.error, ValueError):
+                # The application can write here, too.
+                self.kill()
+                self.is_silent = True
+                self.ordered.clear()
+                return events
             if event.kind is EventKind.LOADED:
                 self.pid = self.pid or event.number
                 self.loaded_at_ns = time.monotonic_ns()
@@ -311,7 +318,8 @@ class Molds:
 
     def _deadlines(self, boot_ns: int, clock_ns: int) -> Iterator[tuple[Mold, int]]:
         for mold in self._molds:
-            if mold.died_at_ns or mold.loaded_at_ns:
+            # A worker that becomes one does it between two requests, and those have a time of their own.
+            if mold.died_at_ns or mold.loaded_at_ns or mold.is_refork:
                 continue
             if mold.aborted_at_ns:
                 yield mold, max(mold.aborted_at_ns, clock_ns) + _ABORT_NS

@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import socket
 
-from pyserver.workers.base import ARE_YOU_THERE, REFORK, REPORT_HEAD, Report, ReportKind
+from pyserver.workers.base import ARE_YOU_THERE, LONGEST_TEXT, REFORK, REPORT_HEAD, Report, ReportKind
 
 _CHUNK = 65_536
+_TURNS = 16  # chunks that are read in a row from one worker, while others wait
 
 
 class Channel:
@@ -23,12 +24,19 @@ class Channel:
         return self._ours.fileno()
 
     def read(self) -> tuple[list[Report], bool]:
-        """The reports that have come in whole, and whether there will be no more."""
+        """The reports that have come in whole, and whether there will be no more.
+
+        Raises:
+            ValueError: that is no report. The application can write here, too, and with less rights than we have.
+        """
         is_at_end = False
         try:
-            while chunk := self._ours.recv(_CHUNK):
+            for _ in range(_TURNS):
+                chunk = self._ours.recv(_CHUNK)
                 self._pending += chunk
-            is_at_end = True
+                if not chunk:
+                    is_at_end = True
+                    break
         except BlockingIOError:
             pass
         except OSError:
@@ -61,11 +69,13 @@ class Channel:
 
 
 def decode_reports(data: bytes) -> tuple[list[Report], bytes]:
-    """The reports at the beginning of `data`, and the bytes of one that is not complete yet."""
+    """The reports at the beginning of `data`, and the bytes of one that is not complete yet; ValueError for others."""
     reports = []
     at = 0
     while len(data) - at >= REPORT_HEAD.size:
         kind, exit_code, length = REPORT_HEAD.unpack_from(data, at)
+        if length > LONGEST_TEXT:
+            raise ValueError(f"a report of {length} bytes")
         end = at + REPORT_HEAD.size + length
         if end > len(data):
             break

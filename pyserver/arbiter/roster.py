@@ -74,7 +74,7 @@ class Member:
                 self.end = self.end or reason
 
     def note_report(self, report: Report, now_ns: int) -> None:
-        """Remember what the worker has said."""
+        """Remember what the worker has said; ValueError when it makes no sense now."""
         self.seen_at_ns = now_ns
         match report.kind:
             case ReportKind.LOADED:

@@ -251,6 +251,8 @@ class Worker:
 
     def run(self) -> int:
         """The whole life of the process; called once, by the arbiter's child. Returns the exit code."""
+        # Before the application is loaded, which may hang.
+        self._inbox.end_when_orphaned(self._last_seconds)
         os.environ["PYSERVER_SLOT"] = str(self.number)
         try:
             if self.hooks is not None:
@@ -331,6 +333,11 @@ class Worker:
             # The arbiter has gone, or has given this worker up, which comes to the same.
             self._orphaned()
 
+    @property
+    def _last_seconds(self) -> int:
+        """How long it may serve on when the arbiter has died."""
+        return max(1, math.ceil(self.settings.graceful_timeout))
+
     def _orphaned(self) -> None:
         """The arbiter died: nobody will replace, reload or stop this worker, so it goes, and frees the port."""
         if self._is_orphan:
@@ -341,7 +348,7 @@ class Worker:
         self.log.error("The arbiter is gone; worker (pid: %s) stops", os.getpid())
         # With nobody left to end a worker that hangs, the kernel does: the alarm's default action needs no Python.
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
-        signal.alarm(max(1, math.ceil(self.settings.graceful_timeout)))
+        signal.alarm(self._last_seconds)
         self.retire()
 
     def _advance(self, event: str) -> None:

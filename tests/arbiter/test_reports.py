@@ -45,6 +45,14 @@ def test_the_longest_report_never_waits_for_a_reader(channel):
     channel.close_theirs()
 
 
+@pytest.mark.parametrize("data", [b"\xff\0\0\0\0\0", b"\1\0\xff\xff\xff\xff"])
+def test_what_is_no_report_is_an_error_of_its_own(channel, data):
+    channel.theirs.sendall(data)
+    with pytest.raises(ValueError, match=r"255|4294967295"):
+        channel.read()
+    channel.close_theirs()
+
+
 def test_a_question_arrives_at_the_other_end(channel):
     channel.ask()
     assert channel.theirs.recv(10) == ARE_YOU_THERE

@@ -684,3 +684,20 @@ def test_without_hooks_nothing_of_theirs_is_loaded(site):
     modules = site.server.get().content.decode().split()
     assert "pyserver.arbiter.hooks" in modules
     assert not {"pyserver.arbiter.server", "pyserver.workers.hooks", "pyserver.workers.requests"} & set(modules)
+
+
+def test_hooks_that_hold_the_arbiter_up_suspend_no_timeout(site):
+    site.configure("""
+        import time
+        def nworkers_changed(server, new_value, old_value):
+            old_value and time.sleep(1.6)
+    """)
+    server = site.serve("--timeout", "2")
+    with server.client() as client:
+        client.send(b"GET /hang HTTP/1.1\r\nHost: a\r\n\r\n")
+        eventually((site.directory / "hanging").exists)
+        for number in (signal.SIGTTIN, signal.SIGTTOU) * 3:
+            told = server.log().count("The hook nworkers_changed took")
+            server.send_signal(number)
+            eventually(lambda told=told: server.log().count("The hook nworkers_changed took") > told)
+        assert "WORKER TIMEOUT" in server.log()

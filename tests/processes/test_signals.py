@@ -41,6 +41,19 @@ def test_a_reload_goes_back_to_the_number_of_the_settings(serve):
     eventually(lambda: len(server.workers()) == 1)
 
 
+def test_a_worker_that_is_added_after_a_reload_was_asked_for_stays(serve):
+    server = serve(APPLICATION)
+    server.get()
+    for _ in range(2):
+        # The second one waits, because reloads that follow one another quickly are merged.
+        server.send_signal(signal.SIGHUP)
+        eventually(lambda: not server.is_running() or server.log().count("Handling signal: hup") >= 1)
+    server.send_signal(signal.SIGTTIN)
+    eventually(lambda: server.log().count("Hang up: Arbiter") == 2)
+    eventually(lambda: "Generation 3 is ready" in server.log())
+    eventually(lambda: len(server.workers()) == 2)
+
+
 def test_winch_retires_all_workers_until_a_reload(serve):
     server = serve(APPLICATION, "-w", "2")
     server.send_signal(signal.SIGWINCH)

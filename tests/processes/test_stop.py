@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 
 import pytest
 from support import Client, eventually
@@ -225,6 +226,25 @@ def test_workers_end_when_their_arbiter_is_killed(serve):
     server.wait()
     eventually(lambda: not server.processes())
     assert "The arbiter is gone" in server.log()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel tells nobody of its parent's death here")
+@pytest.mark.parametrize("arguments", [(), ("--preload",)])
+def test_a_worker_that_hangs_ends_when_its_arbiter_was_killed(serve, arguments):
+    server = serve(GATED, "--graceful-timeout", "1", "--timeout", "0", *arguments)
+    with begin_waiting(server):
+        os.kill(server.pid, signal.SIGKILL)
+        server.wait()
+        eventually(lambda: not server.processes())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel tells nobody of its parent's death here")
+def test_a_worker_that_hangs_at_import_ends_when_its_arbiter_was_killed(start):
+    server = start("import time; time.sleep(1000)\n", "--graceful-timeout", "1")
+    eventually(lambda: "Booting worker" in server.log() and server.workers())
+    os.kill(server.pid, signal.SIGKILL)
+    server.wait()
+    eventually(lambda: not server.processes())
 
 
 def test_a_request_under_way_is_answered_when_the_arbiter_is_killed(serve, gate):

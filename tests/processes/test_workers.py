@@ -171,3 +171,26 @@ def test_a_worker_imports_nothing_that_it_does_not_need(server):
         [sys.executable, "-c", "import sys; print(*sys.modules)"], capture_output=True, text=True, check=True
     )
     assert (loaded - set(bare.stdout.split())) & heavy == set()
+
+
+def test_a_worker_that_writes_nonsense_to_the_arbiter_is_killed_and_harms_no_other(serve):
+    server = serve("""
+        import os
+
+        def application(environ, start_response):
+            start_response("200 OK", [("Content-Type", "text/plain")])
+            if environ["PATH_INFO"] == "/foul":
+                for fd in range(3, 64):
+                    try:
+                        if os.readlink(f"/proc/self/fd/{fd}").startswith("socket:"):
+                            os.write(fd, b"\\xff\\0\\0\\0\\0\\0")
+                    except OSError:
+                        pass
+            return [b"well"]
+    """)
+    (pid,) = server.workers()
+    with server.client() as client:
+        client.send(b"GET /foul HTTP/1.1\r\nHost: a\r\n\r\n")
+        eventually(lambda: "says what no worker says, and is killed" in server.log())
+    assert is_replaced(server, pid)
+    assert server.get().content == b"well"
