@@ -3,7 +3,7 @@
 A format is compiled once into steps; an atom that it does not name costs nothing. Lines are gathered and written with
 one system call at the end of a round of the engine, or when they are a tenth of a second old.
 """
-from libc.errno cimport EAGAIN, EINTR, errno
+from libc.errno cimport EAGAIN, EINTR, ENXIO, errno
 from libc.stdint cimport uint64_t
 from libc.stdio cimport snprintf
 from libc.stdlib cimport free, malloc
@@ -116,7 +116,8 @@ def compile_format(str text) -> list:
 def check_access_log(str path, str format) -> None:
     """Raise ConfigError where an AccessLog could not be made of the two; the file is created when it is missing."""
     compile_format(format)
-    if path is not None and path != "-":
+    # A FIFO is left to the workers: its reader would take the end of this for the end of all.
+    if path is not None and path != "-" and not is_fifo(path):
         os.close(open_log(path))
 
 
@@ -503,11 +504,20 @@ cdef inline bint is_plain(const unsigned char *text) noexcept nogil:
     return (marked & <uint64_t> 0x8080808080808080) == 0
 
 
+cdef bint is_fifo(str path) except -1:
+    try:
+        return stat.S_ISFIFO(os.stat(path).st_mode)
+    except OSError:
+        return False
+
+
 cdef int open_log(str path) except -1:
     try:
-        return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        # Without O_NONBLOCK a FIFO that nobody reads would be waited for, and a write to one whose reader stalls.
+        return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK, 0o644)
     except OSError as error:
-        raise ConfigError(f"cannot open the access log {path}: {error.strerror}") from None
+        reason = "nobody reads from it" if error.errno == ENXIO else error.strerror
+        raise ConfigError(f"cannot open the access log {path}: {reason}") from None
 
 
 cdef Span request_field(const Facts *facts, const unsigned char *name, Py_ssize_t length) noexcept nogil:

@@ -58,7 +58,7 @@ cdef class Engine(Transport):
 
     cdef int _run_signal_handlers(self) except -1
     cdef int _look_around(self) except -1
-    cdef int _note_seen(self, int count) noexcept
+    cdef int _note_seen(self, int count, int64_t seen_ns) noexcept
     cdef int _tick(self, int64_t now_ns) except -1
     cdef int _dispatch(self, Source *source, int events) except -1
     cdef int _tend(self, Connection *connection, int events) except -1

@@ -176,13 +176,15 @@ cdef class Engine(Transport):
         """Wait at most `wait_ms` (-1: for ever), then serve what is ready and expire what is late."""
         cdef Poller poller = self._poller
         cdef int count, at, again
+        cdef int64_t seen_ns = self._now_ns
         with nogil:
             count = poller.wait(wait_ms)
         if count < 0:
             raise OSError(-count, f"the poller failed: {strerror(-count).decode()}")
         self._run_signal_handlers()
         self._tick(pyserver_now_ns())
-        self._note_seen(count)
+        # No later: behind a wait that was left early the process may have been stopped, and the clock not.
+        self._note_seen(count, seen_ns if count else min(seen_ns + max(wait_ms, 0) * <int64_t> 1000000, self._now_ns))
         self._looked_ns = self._now_ns
         again = self._again_count
         for at in range(count):
@@ -193,8 +195,7 @@ cdef class Engine(Transport):
             self._run_again(again)
         self._expire()
         self._free_dead()
-        if self._unwatched:
-            self._unwatched.clear()
+        self._unwatched.clear()
         if self.access is not None:
             self.access.flush_lines()
         if self.max_requests and self.requests >= self.max_requests and self.on_max_requests is not None:
@@ -220,18 +221,17 @@ cdef class Engine(Transport):
         self._looked_ns = self._now_ns
         return 0
 
-    cdef int _note_seen(self, int count) noexcept:
-        """Note until when it is known what the peers have sent, after a wait that reported `count` sources.
+    cdef int _note_seen(self, int count, int64_t seen_ns) noexcept:
+        """Note that what peers had sent by then was reported, in a wait that reported `count` sources.
 
-        While the application runs, peers go on: what has come in meanwhile is reported by the next wait, and nobody
-        is late who is in that report. When it is full, the rest follows in the next ones, first come, first served.
+        While the application runs, peers go on: nobody is late who is in the next report, or in those behind full ones.
         """
         if count < READY_LIMIT:
             self._full_waits = 0
-            self._seen_ns = self._now_ns
+            self._seen_ns = seen_ns
             return 0
         if self._full_waits == 0:
-            self._full_since_ns = self._now_ns
+            self._full_since_ns = seen_ns
         self._full_waits += 1
         if self._full_waits > (self.connections + self._listener_count) // READY_LIMIT:
             self._full_waits = 0

@@ -129,6 +129,9 @@ cdef class EpollPoller(Poller):
         cdef int count = epoll_wait(self._fd, self._events, READY_LIMIT, timeout_ms)
         cdef int at
         cdef unsigned int events
+        if count < 0 and errno == EINTR:
+            # By a signal, perhaps after the whole process was stopped: who has sent something meanwhile is not late.
+            count = epoll_wait(self._fd, self._events, READY_LIMIT, 0)
         for at in range(count):
             events = self._events[at].events
             self.ready[at].source = <Source *> self._events[at].data.ptr
@@ -207,6 +210,9 @@ cdef class PollPoller(Poller):
         cdef int left = poll(self._fds, <unsigned long> self._count, timeout_ms)
         cdef int step, at, found = 0
         cdef short events
+        if left < 0 and errno == EINTR:
+            # As with epoll.
+            left = poll(self._fds, <unsigned long> self._count, 0)
         if left < 0:
             return 0 if errno == EINTR else -errno
         for step in range(self._count):

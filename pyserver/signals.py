@@ -20,9 +20,11 @@ class Signal(NamedTuple):
     worker: str | None
 
 
-# In the order in which they are obeyed when several have come: what ends the server goes first, and a child's death is
-# seen before a reload starts new ones. What is sent to a worker by mistake must not end it: it obeys by doing nothing.
+# In the order in which they are obeyed when several have come: an upgrade, which a stop may follow at once; then what
+# ends the server; and a child's death is seen before a reload starts new ones. What is sent to a worker by mistake must
+# not end it: it obeys by doing nothing.
 SIGNALS = (
+    Signal(signal.SIGUSR2, arbiter="upgrade", worker="ignore"),
     Signal(signal.SIGQUIT, arbiter="quit", worker="quit"),
     Signal(signal.SIGINT, arbiter="quit", worker="quit"),
     Signal(signal.SIGTERM, arbiter="retire", worker="retire"),
@@ -32,7 +34,6 @@ SIGNALS = (
     Signal(signal.SIGHUP, arbiter="reload", worker="ignore"),
     Signal(signal.SIGTTIN, arbiter="add", worker="ignore"),
     Signal(signal.SIGTTOU, arbiter="remove", worker="ignore"),
-    Signal(signal.SIGUSR2, arbiter="upgrade", worker="ignore"),
     # The first of the real-time signals, where there are any.
     *([Signal(signal.SIGRTMIN, arbiter="refork", worker="ignore")] if hasattr(signal, "SIGRTMIN") else []),
 )

@@ -1,4 +1,4 @@
-"""How long to wait before the next worker is started, when workers die as fast as they start. Pure."""
+"""How long to wait before the next worker is started, when workers end as fast as they start. Pure."""
 
 from __future__ import annotations
 

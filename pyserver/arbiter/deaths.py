@@ -76,7 +76,7 @@ class Deaths:
         """A worker died young, or could not be started."""
         delay_ns = self.backoff.strike(now_ns, self._intent.workers(self._reloads.current.settings))
         if delay_ns:
-            self._log.warning("Workers die as fast as they start: none is started for %.1f s", delay_ns / _SECOND_NS)
+            self._log.warning("Workers end as fast as they start: none is started for %.1f s", delay_ns / _SECOND_NS)
 
     @property
     def _log(self) -> ErrorLog:

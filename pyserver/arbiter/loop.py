@@ -45,7 +45,7 @@ _SECOND_NS = 1_000_000_000
 _TICK_NS = _SECOND_NS  # how often the requests under way are looked at, at least
 _GAP_NS = _SECOND_NS // 2  # a wait that took so much longer than asked for: the whole machine has paused
 _LONGEST_WAIT_MS = 3_600_000  # poll(2) takes no more than 31 bits
-_YOUNG_NS = _SECOND_NS  # a worker that dies sooner after it was ready may be part of a crash loop
+_FRESH_NS = 10 * _SECOND_NS  # a worker that is spent sooner was so from its start
 
 
 class Arbiter:
@@ -249,7 +249,7 @@ class Arbiter:
             case "reopen":
                 self._reopen()
             case _ if not self._intent.goes_on:
-                pass  # Nothing else concerns a server that stops.
+                self._log.info("The signal is ignored, because the server stops")
             case "reload":
                 self._reloads.ask(now_ns)
                 self._intent.note_asked()
@@ -355,6 +355,9 @@ class Arbiter:
                 self._crew.ask(member)
             case Replace(_, spent):
                 self._log.info("Worker (pid:%s) %s and is replaced", member.pid, spent.value)
+                if now_ns - member.ready_at_ns < _FRESH_NS:
+                    # A limit that fresh workers exceed would have them replaced for ever, as fast as they boot.
+                    self._deaths.strike(now_ns)
             case ReportSlow():
                 self._narrator.tell_slow(self._log, member, now_ns)
                 self._crew.tell(member, STACKS_SIGNAL)

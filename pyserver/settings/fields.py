@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
 from collections.abc import Callable, Mapping
 from types import FunctionType, MappingProxyType
 from typing import Any, ClassVar, NamedTuple
@@ -252,6 +253,10 @@ def _read_text(raw: object) -> str:
         raise ValueError("not text")
     if "\0" in raw:
         raise ValueError("text with a NUL in it")
+    try:
+        os.fsencode(raw)
+    except UnicodeEncodeError:
+        raise ValueError("text that no file name can have") from None
     return raw.strip()
 
 

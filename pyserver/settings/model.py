@@ -174,7 +174,8 @@ class Settings(Hooks):
     slow_request: float = setting(
         0.0, section=_DEADLINES, unit="s", minimum=0, maximum=_LONGEST, reload="arbiter",
         help="After how long a request that still runs is reported in the error log, with the stack of every thread of "
-        "its worker; 0 means never.",
+        "its worker; 0 means never. "
+        "A sleep or wait in C that does not go on after a signal ends early.",
     )
     drain_delay: float = setting(
         0.0, section=_DEADLINES, unit="s", minimum=0, maximum=_LONGEST, reload="arbiter",

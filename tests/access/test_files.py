@@ -1,6 +1,7 @@
 """Where the lines of the access log go: a file, standard output, another file after a rotation, a full disk."""
 
 import os
+import select
 import signal
 import socket
 import sys
@@ -182,3 +183,25 @@ def test_lines_that_were_lost_are_counted_when_the_disk_has_room_again(run, tmp_
     engine.get("/?3")
     eventually(lambda: lines(tmp_path / "access.log") == ["GET /?3 HTTP/1.1"])
     eventually(lambda: "is written again; 3 lines are missing" in (tmp_path / "error.log").read_text())
+
+
+def test_a_fifo_that_nobody_reads_is_refused_in_one_line(start, tmp_path):
+    os.mkfifo(tmp_path / "fifo")
+    server = start("def application(environ, start_response): pass\n", "--access-logfile", "fifo")
+    assert server.wait() == 1
+    assert "cannot open the access log fifo: nobody reads from it" in server.log()
+
+
+def test_lines_go_into_a_fifo_that_somebody_reads(start, tmp_path):
+    os.mkfifo(tmp_path / "fifo")
+    reader = os.open(tmp_path / "fifo", os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        server = start("def application(environ, start_response):\n    start_response('200 OK', [])\n    return []\n",
+                       "--access-logfile", "fifo")  # fmt: skip
+        server.wait_until_listening()
+        server.get("/here")
+        eventually(lambda: select.select([reader], [], [], 0)[0])
+        assert b"GET /here" in os.read(reader, 4096)
+        server.stop()
+    finally:
+        os.close(reader)

@@ -1,6 +1,9 @@
 """What is closed or refused when time is up. The settings are short; no test says how long anything took."""
 
+import os
 import select
+import signal
+import time
 
 from sharing import Routes
 from support import eventually
@@ -102,3 +105,22 @@ def test_a_client_that_takes_nothing_does_not_hold_an_endless_application(servin
     with server.client() as client, server.client() as other:
         client.send(b"GET /endless HTTP/1.1\r\nHost: a\r\n\r\n")
         assert other.request("GET", "/").status == 200
+
+
+def test_what_came_while_the_worker_was_stopped_is_not_late(serving):
+    server = serving("--keep-alive", "1", "--timeout", "0")
+    clients = [server.client() for _ in range(5)]
+    for client in clients:
+        assert client.request("GET", "/").status == 200
+    (pid,) = server.workers()
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        for client in clients:
+            client.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        until = time.monotonic() + 1.3
+        eventually(lambda: time.monotonic() > until)
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    for client in clients:
+        assert client.receive_response().status == 200
+        client.close()

@@ -48,3 +48,9 @@ def test_a_worker_serves_until_its_successor_is_ready(serve, tmp_path):
     assert {server.get().content for _ in range(5)} == {first}
     (tmp_path / "gate").write_text("")
     eventually(lambda: server.get().content != first)
+
+
+def test_a_limit_that_fresh_workers_exceed_is_said_and_slowed_down(serve):
+    server = serve(APPLICATION, "--max-worker-memory", "1M")
+    eventually(lambda: "Workers end as fast as they start" in server.log(), within=15)
+    assert server.get().content

@@ -162,9 +162,9 @@ def test_the_watchdog_is_not_told_when_no_worker_serves(managed, manager, tmp_pa
     manager.hears("WATCHDOG=1")
     (tmp_path / "site_under_test.py").write_text("import os\nos._exit(1)\n")
     os.kill(server.workers()[0], signal.SIGKILL)
-    eventually(lambda: "Workers die as fast as they start" in server.log())
+    eventually(lambda: "Workers end as fast as they start" in server.log())
     manager.forget()
-    eventually(lambda: server.log().count("Workers die as fast as they start") > 2)
+    eventually(lambda: server.log().count("Workers end as fast as they start") > 2)
     assert "WATCHDOG=1" not in manager.lines()
 
 

@@ -160,6 +160,21 @@ def test_the_new_arbiter_takes_the_place_of_the_old_one(site, number):
     assert list(site.directory.glob("pid*")) == []
 
 
+def test_an_upgrade_and_a_stop_that_come_together_leave_the_new_arbiter(site):
+    server = site.start()
+    site.code(NEW_CODE)
+    server.send_signal(signal.SIGSTOP)
+    server.send_signal(signal.SIGTERM)
+    server.send_signal(signal.SIGUSR2)
+    server.send_signal(signal.SIGCONT)
+    assert server.wait() == 0
+    site.says("this one takes its place")
+    eventually(site.pidfile.exists)
+    site.new = int(site.pidfile.read_text())
+    assert site.new != site.old
+    site.everything_from("new", site.new)
+
+
 def test_the_new_arbiter_takes_the_place_of_one_that_is_killed(site):
     server = site.start()
     site.upgrade()

@@ -96,7 +96,7 @@ def test_workers_that_die_as_fast_as_they_start_are_started_ever_more_slowly(ser
 
         def application(environ, start_response): ...
     """)
-    eventually(lambda: "Workers die as fast as they start: none is started for 0.4 s" in server.log(), within=10)
+    eventually(lambda: "Workers end as fast as they start: none is started for 0.4 s" in server.log(), within=10)
     assert server.is_running()
     assert server.stop() == 0
 

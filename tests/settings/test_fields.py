@@ -52,6 +52,7 @@ def test_a_value_is_read_from_text_and_from_objects(name, raw, value):
 @pytest.mark.parametrize(
     ("name", "raw", "message"),
     [
+        ("accesslog", "\ud800", "accesslog is '\\ud800', text that no file name can have"),
         ("keepalive", -1.0, "keepalive is -1.0, below its minimum 0"),
         ("workers", "0", "workers is '0', below its minimum 1"),
         ("workers", "two", "workers is 'two', not a whole number"),
