@@ -7,6 +7,7 @@ import socket
 
 from pyserver.workers.base import ARE_YOU_THERE, LONGEST_TEXT, REFORK, REPORT_HEAD, Report, ReportKind
 
+_KINDS = frozenset(map(int, ReportKind))
 _CHUNK = 65_536
 _TURNS = 16  # chunks that are read in a row from one worker, while others wait
 
@@ -69,13 +70,16 @@ class Channel:
 
 
 def decode_reports(data: bytes) -> tuple[list[Report], bytes]:
-    """The reports at the beginning of `data`, and the bytes of one that is not complete yet; ValueError for others."""
-    reports = []
+    """The reports at the beginning of `data`, and what follows them; ValueError when it begins with none."""
+    reports: list[Report] = []
     at = 0
     while len(data) - at >= REPORT_HEAD.size:
         kind, exit_code, length = REPORT_HEAD.unpack_from(data, at)
-        if length > LONGEST_TEXT:
-            raise ValueError(f"a report of {length} bytes")
+        is_one = kind in _KINDS and length <= LONGEST_TEXT
+        if not is_one and reports:
+            break  # What was said before counts.
+        if not is_one:
+            raise ValueError(f"a report of kind {kind} and {length} bytes")
         end = at + REPORT_HEAD.size + length
         if end > len(data):
             break

@@ -53,6 +53,14 @@ def test_what_is_no_report_is_an_error_of_its_own(channel, data):
     channel.close_theirs()
 
 
+def test_what_was_said_before_nonsense_counts(channel):
+    channel.theirs.sendall(BYTES + b"\xff\0\0\0\0\0")
+    assert channel.read() == (REPORTS, False)
+    with pytest.raises(ValueError, match="255"):
+        channel.read()
+    channel.close_theirs()
+
+
 def test_a_question_arrives_at_the_other_end(channel):
     channel.ask()
     assert channel.theirs.recv(10) == ARE_YOU_THERE

@@ -188,6 +188,7 @@ def test_a_worker_that_writes_nonsense_to_the_arbiter_is_killed_and_harms_no_oth
                         pass
             return [b"well"]
     """)
+    server.get()
     (pid,) = server.workers()
     with server.client() as client:
         client.send(b"GET /foul HTTP/1.1\r\nHost: a\r\n\r\n")
