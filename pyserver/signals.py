@@ -31,9 +31,9 @@ SIGNALS = (
     Signal(signal.SIGCHLD, arbiter="reap", worker=None),
     Signal(signal.SIGUSR1, arbiter="reopen", worker="reopen"),
     Signal(signal.SIGWINCH, arbiter="dismiss", worker="ignore"),
-    Signal(signal.SIGHUP, arbiter="reload", worker="ignore"),
     Signal(signal.SIGTTIN, arbiter="add", worker="ignore"),
     Signal(signal.SIGTTOU, arbiter="remove", worker="ignore"),
+    Signal(signal.SIGHUP, arbiter="reload", worker="ignore"),
     # The first of the real-time signals, where there are any.
     *([Signal(signal.SIGRTMIN, arbiter="refork", worker="ignore")] if hasattr(signal, "SIGRTMIN") else []),
 )
