@@ -89,17 +89,7 @@ class Crew:
         if slot is None:
             return False
         channel = Channel()
-        seat = Seat(
-            slot=slot,
-            generation=generation.number,
-            number=number,
-            settings=generation.settings,
-            listeners=listeners,
-            scoreboard=self._scoreboard,
-            log=generation.log,
-            lifeline=self._lifeline.read_end,
-            channel=channel.theirs,
-        )
+        seat = self._seat(slot, number, generation, listeners, channel)
         try:
             foreign = (*not_its_own, self._lifeline, *self._channels.values(), *self.molds, channel)
             pid = self._started(generation, seat, foreign, hooks)
@@ -231,6 +221,21 @@ class Crew:
     def connections_of(self, member: Member) -> int:
         """How many connections it has open."""
         return self._scoreboard.read(member.slot, Cell.CONNECTIONS)
+
+    def _seat(
+        self, slot: int, number: int, generation: Generation, listeners: Sequence[socket.socket], channel: Channel
+    ) -> Seat:
+        return Seat(
+            slot=slot,
+            generation=generation.number,
+            number=number,
+            settings=generation.settings,
+            listeners=listeners,
+            scoreboard=self._scoreboard,
+            log=generation.log,
+            lifeline=self._lifeline.read_end,
+            channel=channel.theirs,
+        )
 
     def _started(
         self, generation: Generation, seat: Seat, not_its_own: Sequence[Closable], hooks: Hooks

@@ -5,12 +5,13 @@ from __future__ import annotations
 import signal
 from typing import TYPE_CHECKING
 
-from pyserver.arbiter.actions import Kill, Reason
+from pyserver.arbiter.actions import Kill, Reason, Spent
 from pyserver.errors import EXIT_OK
 from pyserver.workers.base import ReportKind
 
 if TYPE_CHECKING:
     from pyserver.arbiter.crew import Crew
+    from pyserver.arbiter.narration import Narrator
     from pyserver.arbiter.reload import Reloads
     from pyserver.arbiter.roster import Member
     from pyserver.daemon import Starter
@@ -23,12 +24,14 @@ class Hearing:
     Args:
         crew: the workers.
         reloads: learns which generation has proved itself, and where source files lie.
+        narrator: tells who is replaced.
         starter: of a daemon, which waits for the first worker that is ready.
     """
 
-    def __init__(self, crew: Crew, reloads: Reloads, starter: Starter) -> None:
+    def __init__(self, crew: Crew, reloads: Reloads, narrator: Narrator, starter: Starter) -> None:
         self._crew = crew
         self._reloads = reloads
+        self._narrator = narrator
         self._starter = starter
 
     def hear(self, member: Member, now_ns: int) -> None:
@@ -55,8 +58,8 @@ class Hearing:
                     self._reloads.note_explained(member.generation, report.text)
             elif report.kind is ReportKind.SOURCES:
                 self._reloads.note_sources(report.text)
-            elif report.kind is ReportKind.REPLACE_ME and member.spent is not None:
-                self._log.info("Worker (pid:%s) %s and is replaced", member.pid, member.spent.value)
+            elif report.kind is ReportKind.REPLACE_ME:
+                self._narrator.tell_replaced(self._log, member, Spent.REQUESTS)
 
     def _note_ready(self, generation: int) -> None:
         if not self._reloads.note_ready(generation):

@@ -94,7 +94,7 @@ class Arbiter:
         self._inheritance = inheritance
         self._upgrade: Upgrade | None = None  # while there is another arbiter
         self._hooks = Hooks(self._reloads, self._crew.roster, lambda: self.target)
-        self._hearing = Hearing(self._crew, self._reloads, self._starter)
+        self._hearing = Hearing(self._crew, self._reloads, self._narrator, self._starter)
         self._deaths = Deaths(
             self._crew, self._reloads, self._intent, self._narrator, self._hooks,
             hear=self._hearing.hear, halt=lambda why: self._begin_stop(Stop.QUICK, why),
@@ -199,7 +199,7 @@ class Arbiter:
         limits = [limit_ns for limit_ns in (wanted.timeout_ns, wanted.slow_ns) if limit_ns]
         if limits or wanted.memory_bytes:
             # A request begins, and a worker grows, without our being told.
-            instants.append(now_ns + min(_TICK_NS, *limits, _TICK_NS))
+            instants.append(now_ns + min([_TICK_NS, *limits]))
         limit_ns = min((at_ns for at_ns in instants if at_ns is not None), default=None)
         held_ns = self._held_ns + self._hooks.held_ns
         self._poll.poll(None if limit_ns is None else _wait_ms(limit_ns - time.monotonic_ns()))
@@ -354,7 +354,7 @@ class Arbiter:
             case Ask():
                 self._crew.ask(member)
             case Replace(_, spent):
-                self._log.info("Worker (pid:%s) %s and is replaced", member.pid, spent.value)
+                self._narrator.tell_replaced(self._log, member, spent)
                 if now_ns - member.ready_at_ns < _FRESH_NS:
                     # A limit that fresh workers exceed would have them replaced for ever, as fast as they boot.
                     self._deaths.strike(now_ns)

@@ -6,7 +6,7 @@ import os
 import signal
 from typing import TYPE_CHECKING
 
-from pyserver.arbiter.actions import Reason
+from pyserver.arbiter.actions import Reason, Spent
 from pyserver.arbiter.autopsy import Findings, OutOfMemory, cause_of_death, how_it_ended
 from pyserver.arbiter.memory import OutOfMemoryKills
 from pyserver.systemd import Condition
@@ -82,6 +82,10 @@ class Narrator:
                 )  # fmt: skip
             case _:
                 log.warning("Worker (pid:%s) did not die of its timeout and is killed", member.pid)
+
+    def tell_replaced(self, log: ErrorLog, member: Member, spent: Spent) -> None:
+        """It is well, and another takes its place."""
+        log.info("Worker (pid:%s) %s and is replaced", member.pid, spent.value)
 
     def tell_died(self, log: ErrorLog, member: Member, status: int, now_ns: int) -> None:
         """It ended, and not because it was told to."""
