@@ -79,6 +79,7 @@ cdef inline void note_request(Row *row, Exchange exchange, int64_t now_ns) noexc
     row.family = exchange.connection.family
     row.port = exchange.connection.port
     note_request_line(row, exchange.base + head.method, head.target + head.target_length - head.method)
+    row.alive_ns = now_ns
     row.busy_since_ns = now_ns
 
 

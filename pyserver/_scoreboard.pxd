@@ -1,5 +1,5 @@
 # The layout of a scoreboard slot, shared by whoever writes it and whoever reads it.
-from libc.stdint cimport int64_t, uint8_t, uint16_t
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint64_t
 from libc.string cimport memcpy
 
 from pyserver._system cimport pyserver_bit_length
@@ -16,17 +16,20 @@ cpdef enum Cell:
     ERRORS              # requests whose application raised or broke PEP 3333
     BYTES_SENT          # content bytes given to clients
     STOPS               # 1 once the whole server stops; the arbiter's to write
+    ROWS                # how many rows have ever been used; those behind them are never looked at. 0 counts as 1
 
 
 cdef enum:
     CELLS = 32
     BUCKETS = 32        # of the histogram: the one of index n counts requests of n binary digits of microseconds
-    LINE_SIZE = 288     # the text, cut to fit, ended by NUL
+    LINE_SIZE = 277     # the text, cut to fit, ended by NUL; fills the row to five cache lines of 64 bytes
 
 
 cdef struct Row:
-    # What one thread is doing; a multiple of the cache line, so that no two threads share one.
+    # What one thread or greenlet is doing; a multiple of the cache line, so that no two share one.
     int64_t busy_since_ns       # monotonic start of its current request; 0 while none runs
+    int64_t alive_ns            # when that request began, or last gave a block of its response: its time runs from here
+    uint64_t thread             # pthread_self() of who runs it, as faulthandler names it; 0 where that is not known
     uint8_t address[16]         # of the peer of that request, or of the last one
     uint16_t port
     uint8_t family              # of the address: 4, 6, or 0 for a Unix socket
@@ -42,6 +45,11 @@ cdef struct Slot:
 cdef inline void note_latency(Slot *slot, int64_t duration_ns) noexcept nogil:
     """Count a request that took so long."""
     slot.latencies[min(pyserver_bit_length(<unsigned long long> duration_ns // 1000), BUCKETS - 1)] += 1
+
+
+cdef inline void note_row(Slot *slot, int row) noexcept nogil:
+    """Have a row looked at from now on. Where several threads use rows, one of them may do this at a time."""
+    slot.cells[<int> Cell.ROWS] = max(slot.cells[<int> Cell.ROWS], <int64_t> row + 1)
 
 
 cdef inline void note_request_line(Row *row, const unsigned char *text, Py_ssize_t length) noexcept nogil:

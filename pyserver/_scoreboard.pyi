@@ -1,4 +1,5 @@
 from enum import IntEnum
+from typing import NamedTuple
 
 class Cell(IntEnum):
     STATE = 0
@@ -10,9 +11,18 @@ class Cell(IntEnum):
     ERRORS = 6
     BYTES_SENT = 7
     STOPS = 8
+    ROWS = 9
+
+class Instants(NamedTuple):
+    """Of the requests that run in a slot: monotonic nanoseconds, 0 where there is none."""
+
+    busy_since_ns: int = 0
+    alive_since_ns: int = 0
+    last_alive_ns: int = 0
+    untold_since_ns: int = 0
 
 class Scoreboard:
-    """Slots of 64-bit words in anonymous shared memory, made before the first fork; a row for each thread."""
+    """Slots of 64-bit words in anonymous shared memory, made before the first fork; a row for each request that runs."""
 
     slots: int
     rows: int
@@ -23,6 +33,17 @@ class Scoreboard:
     def write(self, slot: int, cell: Cell, value: int) -> None: ...
     def busy_since_ns(self, slot: int, row: int = 0) -> int:
         """The monotonic start of the request that runs in a row; 0 while none does."""
+    def alive_ns(self, slot: int, row: int = 0) -> int:
+        """When the request that runs in a row began, or last gave a block of its response; 0 while none runs."""
+    def thread(self, slot: int, row: int = 0) -> int:
+        """Who runs the request of a row, as faulthandler names threads; 0 where that is not known."""
+    def alive_since_ns(self, slot: int) -> int:
+        """`alive_ns` of that row of the slot where it is longest ago; 0 while no request runs."""
+    def instants(self, slot: int, told_ns: int = 0) -> Instants:
+        """What timeouts look at: when the oldest request began, the longest and the shortest time that one has given
+        nothing, and when the oldest one began that began after `told_ns`."""
+    def rows_busy(self, slot: int) -> list[int]:
+        """The rows in which a request runs, the oldest request first."""
     def request_line(self, slot: int, row: int = 0) -> str:
         """Method and target of the request that runs in a row, or that ran last; may be empty."""
     def peer(self, slot: int, row: int = 0) -> str:

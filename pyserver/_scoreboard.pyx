@@ -1,19 +1,38 @@
 """What every worker is doing, in memory that the arbiter can read."""
+from typing import NamedTuple
+
 from libc.string cimport memset, strlen
-from posix.mman cimport MAP_ANON, MAP_FAILED, MAP_SHARED, PROT_READ, PROT_WRITE, mmap, munmap
+from posix.mman cimport MAP_ANON, MAP_FAILED, MAP_NORESERVE, MAP_SHARED, PROT_READ, PROT_WRITE, mmap, munmap
 
 from pyserver._system cimport AF_INET, AF_INET6, inet_ntop
+
+
+cdef struct Look:
+    int64_t busy_since_ns
+    int64_t alive_since_ns
+    int64_t last_alive_ns
+    int64_t untold_since_ns
+
+
+class Instants(NamedTuple):
+    """Of the requests that run in a slot: monotonic nanoseconds, 0 where there is none."""
+
+    busy_since_ns: int = 0      # when the oldest began
+    alive_since_ns: int = 0     # when that one began, or gave something, for which it is longest ago
+    last_alive_ns: int = 0      # the same, where it is shortest ago
+    untold_since_ns: int = 0    # when the oldest of those began that nobody has told of
 
 
 cdef class Scoreboard:
     """Slots of 64-bit words in anonymous shared memory, made before the first fork.
 
-    A worker writes its own slot with plain stores, each of its threads a row of it; the arbiter reads all of them. No
-    lock, no file, no system call: a word is written whole, and a reader may see any recent value of it.
+    A worker writes its own slot with plain stores, each request that runs a row of it; the arbiter reads all of them.
+    No lock, no file, no system call: a word is written whole, and a reader may see any recent value of it. Rows that
+    were never used take no memory.
 
     Args:
         slots: how many workers there can be at the same time, old generations included.
-        rows: how many threads of a worker serve requests at the same time.
+        rows: how many requests a worker runs at the same time.
 
     Raises:
         ValueError: `slots` or `rows` is under 1.
@@ -30,7 +49,7 @@ cdef class Scoreboard:
             raise ValueError(f"a scoreboard needs at least one slot and one row, not {slots} and {rows}")
         self._slot_size = sizeof(Slot) + <size_t> (rows - 1) * sizeof(Row)
         cdef size_t size = <size_t> slots * self._slot_size
-        cdef void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANON, -1, 0)
+        cdef void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANON | MAP_NORESERVE, -1, 0)
         if memory == MAP_FAILED:
             raise MemoryError(f"cannot map a scoreboard of {slots} slots")
         self._memory = <char *> memory
@@ -59,12 +78,13 @@ cdef class Scoreboard:
     def read(self, int slot, Cell cell) -> int:
         """The value of one word of a slot."""
         if cell == Cell.BUSY_SINCE_NS:
-            return min(filter(None, [self._row(slot, row).busy_since_ns for row in range(self.rows)]), default=0)
+            return self._look(slot, 0).busy_since_ns
         return self._slot(slot).cells[<int> cell]
 
     def write(self, int slot, Cell cell, int64_t value) -> None:
         """Set one word of a slot; for its one writer. The start of a request is that of the first row."""
         if cell == Cell.BUSY_SINCE_NS:
+            self._row(slot, 0).alive_ns = value
             self._row(slot, 0).busy_since_ns = value
         else:
             self._slot(slot).cells[<int> cell] = value
@@ -72,6 +92,57 @@ cdef class Scoreboard:
     def busy_since_ns(self, int slot, int row=0) -> int:
         """The monotonic start of the request that runs in a row; 0 while none does."""
         return self._row(slot, row).busy_since_ns
+
+    def alive_ns(self, int slot, int row=0) -> int:
+        """When the request that runs in a row began, or last gave a block of its response; 0 while none runs."""
+        cdef Row *found = self._row(slot, row)
+        cdef int64_t since_ns = found.busy_since_ns
+        return alive_since(found, since_ns) if since_ns else 0
+
+    def thread(self, int slot, int row=0) -> int:
+        """Who runs the request of a row, as faulthandler names threads; 0 where that is not known."""
+        return self._row(slot, row).thread
+
+    def alive_since_ns(self, int slot) -> int:
+        """`alive_ns` of that row of the slot where it is longest ago; 0 while no request runs."""
+        return self._look(slot, 0).alive_since_ns
+
+    def instants(self, int slot, int64_t told_ns=0) -> Instants:
+        """What timeouts look at, as of one moment.
+
+        Args:
+            told_ns: requests that began until then do not count for `untold_since_ns`.
+        """
+        cdef Look look = self._look(slot, told_ns)
+        return Instants(look.busy_since_ns, look.alive_since_ns, look.last_alive_ns, look.untold_since_ns)
+
+    def rows_busy(self, int slot) -> list:
+        """The rows in which a request runs, the oldest request first."""
+        cdef Slot *found = self._slot(slot)
+        # Read once each: a request may end in between.
+        rows = [(found.rows[row].busy_since_ns, row) for row in range(self._used(found))]
+        return [row for since_ns, row in sorted(rows) if since_ns]
+
+    cdef int _used(self, Slot *slot) noexcept:
+        # Memory of the application's own process: whatever it has written there, we stay in the slot.
+        return <int> max(1, min(slot.cells[<int> Cell.ROWS], <int64_t> self.rows))
+
+    cdef Look _look(self, int slot, int64_t told_ns) except *:
+        cdef Slot *found = self._slot(slot)
+        cdef Look look = Look(0, 0, 0, 0)
+        cdef int64_t since_ns, alive_ns
+        cdef int row
+        for row in range(self._used(found)):
+            since_ns = found.rows[row].busy_since_ns
+            if since_ns == 0:
+                continue
+            alive_ns = alive_since(&found.rows[0] + row, since_ns)
+            look.busy_since_ns = earlier(look.busy_since_ns, since_ns)
+            look.alive_since_ns = earlier(look.alive_since_ns, alive_ns)
+            look.last_alive_ns = max(look.last_alive_ns, alive_ns)
+            if since_ns > told_ns:
+                look.untold_since_ns = earlier(look.untold_since_ns, since_ns)
+        return look
 
     def request_line(self, int slot, int row=0) -> str:
         """Method and target of the request that runs, or that ran last, cut to fit the row; may be empty."""
@@ -95,7 +166,18 @@ cdef class Scoreboard:
 
     def clear(self, int slot) -> None:
         """Zero a slot, before another worker takes it."""
-        memset(self._slot(slot), 0, self._slot_size)
+        cdef Slot *found = self._slot(slot)
+        memset(found, 0, sizeof(Slot) + <size_t> (self._used(found) - 1) * sizeof(Row))
+
+
+cdef inline int64_t earlier(int64_t one_ns, int64_t other_ns) noexcept nogil:
+    """The earlier of two instants, of which the first may be none, 0."""
+    return other_ns if one_ns == 0 or other_ns < one_ns else one_ns
+
+
+cdef inline int64_t alive_since(const Row *row, int64_t since_ns) noexcept nogil:
+    # Nothing orders the two words: what is left of the request before this one is never later.
+    return max(since_ns, row.alive_ns)
 
 
 cdef str peer_name(int family, const uint8_t *address, int port):
