@@ -22,7 +22,7 @@ class Instants(NamedTuple):
     untold_since_ns: int = 0
 
 class Scoreboard:
-    """Slots of 64-bit words in anonymous shared memory, made before the first fork; a row for each request that runs."""
+    """Slots of 64-bit words in anonymous shared memory, made before the first fork; a row for each request."""
 
     slots: int
     rows: int
