@@ -1,4 +1,4 @@
-"""From the settings to the engine and its gateway, the same for every worker class that uses them."""
+"""The base of the worker classes that serve by the engine: what leads from the settings, and from the verbs, to it."""
 
 from __future__ import annotations
 
@@ -12,35 +12,61 @@ from pyserver._connection import Buffers, Durations
 from pyserver._engine import Engine
 from pyserver._http import Limits
 from pyserver._wsgi import WatchedGateway, WSGIGateway
+from pyserver.workers.base import Worker
 from pyserver.workers.peers import TrustedPeers
 
 if TYPE_CHECKING:
+    from pyserver.log import ErrorLog
     from pyserver.settings.model import Settings
-    from pyserver.workers.base import Worker
 
 _SOFTWARE = "pyserver"
 
-
-def check_engine_settings(settings: Settings) -> None:
-    """Raise ConfigError where an engine could not be built from the settings."""
-    check_access_log(settings.accesslog, settings.access_log_format)
-
-
-def open_access_log(worker: Worker) -> AccessLog | None:
-    """The access log of the worker, if there shall be one.
-
-    Raises:
-        ConfigError: it cannot be opened, or its format is wrong.
-    """
-    settings = worker.settings
-    if not settings.accesslog:
-        return None
-    # To open the pipe of somebody else, as a container's standard output is, a worker that is not root has no right.
-    path = "-" if settings.accesslog == "/dev/stdout" else settings.accesslog
-    return AccessLog(path, settings.access_log_format, worker.log)
+# How long a retiring worker answers once more on a connection that is idle, seconds. Long enough for a request that
+# was sent before its client could know; short enough that idle connections hold up a stop for less than half a second.
+_IDLE_GRACE = 0.4
 
 
-def build_engine(worker: Worker, access: AccessLog | None, *, multithread: bool) -> Engine:
+class EngineWorker(Worker):
+    """Slow clients wait in the engine, not in the application; a subclass says who waits on the engine."""
+
+    @classmethod
+    def check(cls, settings: Settings) -> None:
+        """Raise ConfigError for settings that the engine cannot be built from."""
+        check_access_log(settings.accesslog, settings.access_log_format)
+
+    def boot(self) -> None:
+        """Load the application and put the engine before it."""
+        super().boot()
+        self._access = _open_access_log(self.settings, self.log)
+        self._engine = self._new_engine()
+        if self.settings.max_requests:
+            # Workers that were started together are not to be replaced together.
+            jitter = int.from_bytes(os.urandom(8), "big") % (self.settings.max_requests_jitter + 1)
+            self._engine.max_requests = self.settings.max_requests + jitter
+            self._engine.on_max_requests = self.ask_for_replacement
+
+    def reopen(self) -> None:
+        """Open both logs anew."""
+        super().reopen()
+        if self._access is not None:
+            self._access.reopen()
+
+    def wake(self) -> None:
+        """Pass on to the engine what the worker was told."""
+        if self.is_quitting:
+            cut = self._engine.abandon()
+            if cut:
+                self.report_abandoned(cut)
+                self.log.warning("Worker (pid: %s) quits: %s requests or responses are cut", os.getpid(), cut)
+        else:
+            self._engine.retire(_IDLE_GRACE, self.is_last)
+
+    def _new_engine(self) -> Engine:
+        """The engine; a subclass in which several requests run at once says so."""
+        return build_engine(self, self._access)
+
+
+def build_engine(worker: Worker, access: AccessLog | None, *, multithread: bool = False) -> Engine:
     """An engine that serves the worker's application on its listeners.
 
     Args:
@@ -75,6 +101,15 @@ def build_engine(worker: Worker, access: AccessLog | None, *, multithread: bool)
     )
     answer_for(engine)
     return engine
+
+
+def _open_access_log(settings: Settings, log: ErrorLog) -> AccessLog | None:
+    """The access log, if there shall be one; ConfigError when it cannot be opened or its format is wrong."""
+    if not settings.accesslog:
+        return None
+    # To open the pipe of somebody else, as a container's standard output is, a worker that is not root has no right.
+    path = "-" if settings.accesslog == "/dev/stdout" else settings.accesslog
+    return AccessLog(path, settings.access_log_format, log)
 
 
 def _limits(settings: Settings) -> Limits:
