@@ -16,9 +16,9 @@ from pyserver.identity import IdentityError, ask_as_worker, become
 from pyserver.log import offer
 from pyserver.settings.command_line import read_arguments
 from pyserver.settings.model import Settings
-from pyserver.settings.sources import Loaded, load_settings
+from pyserver.settings.sources import DEFAULT, Loaded, load_settings
 from pyserver.systemd import Inherited
-from pyserver.workers import load_worker_class
+from pyserver.workers import WORKERS, load_worker_class, worker_name
 from pyserver.workers.app import own_traceback
 
 if TYPE_CHECKING:
@@ -195,7 +195,7 @@ def _start_directory() -> str:
 
 def _check(settings: Settings) -> int:
     try:
-        worker_class = load_worker_class(settings.worker_class)
+        worker_class = load_worker_class(worker_name(settings.worker_class, settings.threads))
         worker_class.check(settings)
         # What is imported to be tried is given no more than it has when it serves.
         become(settings)
@@ -230,6 +230,10 @@ def _unheeded(loaded: Loaded) -> Iterator[str]:
     settings, origins = loaded.settings, loaded.origins
     if settings.worker_tmp_dir is not None:
         yield f"{origins['worker_tmp_dir']}: worker_tmp_dir has no effect, because there are no heartbeat files"
+    name = worker_name(settings.worker_class, settings.threads)
+    for unheeded in WORKERS[name].unheeded if name in WORKERS else ():
+        if origins[unheeded] != DEFAULT:
+            yield f"{origins[unheeded]}: {unheeded} has no effect with {name} workers"
     if settings.daemon and settings.errorlog == "-" and (not settings.enable_stdio_inheritance or os.isatty(2)):
         yield f"{origins['daemon']}: a daemon has no standard error, so nothing is logged; name a file with errorlog"
 

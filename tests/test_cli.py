@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -113,6 +114,20 @@ def test_what_has_no_effect_is_warned_of(command, tmp_path):
     finished = command("--check-config", "app:application")
     assert finished.returncode == 0
     assert finished.stderr == "pyserver: warning: gunicorn.conf.py:1: dirty_post_fork has no effect in this version\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "warnings"),
+    [
+        (["--worker-connections", "50"], "--worker-connections: worker_connections has no effect with sync workers"),
+        (["-k", "plain_worker:PlainWorker", "--worker-connections", "50", "--threads", "3"], ""),
+    ],
+)
+def test_what_has_no_effect_with_a_class_of_workers_is_warned_of(command, tmp_path, arguments, warnings):
+    shutil.copy(ROOT / "tests" / "workers" / "plain_worker.py", tmp_path)
+    finished = command("--check-config", *arguments, "app:application")
+    assert finished.returncode == 0
+    assert finished.stderr == (warnings and f"pyserver: warning: {warnings}\n")
 
 
 def test_a_check_that_finds_nothing_is_silent(command):

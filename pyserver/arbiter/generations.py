@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from pyserver.identity import hand_over, identity_of
 from pyserver.log import ErrorLog
 from pyserver.sockets import FileAccess, parse_address
-from pyserver.workers import load_worker_class
+from pyserver.workers import load_worker_class, worker_name
 
 if TYPE_CHECKING:
     from pyserver.settings.model import Settings
@@ -111,6 +111,11 @@ class Generation:
         return os.path.realpath(os.path.join(self.surroundings.directory, path)) if path else ""
 
     @property
+    def worker_name(self) -> str:
+        """Of the worker class."""
+        return worker_name(self.settings.worker_class, self.settings.threads)
+
+    @property
     def name(self) -> str:
         """The server's name in process titles."""
         return str(self.settings.proc_name or self.settings.wsgi_app)
@@ -139,7 +144,7 @@ def load_generation(number: int, settings: Settings, inherited: Inherited) -> Ge
         ConfigError: the worker class cannot be loaded, or cannot serve with the settings.
         BootError: the error log cannot be opened.
     """
-    worker_class = load_worker_class(settings.worker_class)
+    worker_class = load_worker_class(worker_name(settings.worker_class, settings.threads))
     worker_class.check(settings)
     log = ErrorLog(settings.errorlog, settings.loglevel)
     generation = Generation(number, settings, worker_class, log, Surroundings.now(), inherited)

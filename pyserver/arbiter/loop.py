@@ -89,7 +89,7 @@ class Arbiter:
         self._clock_ns = 0
         self._held_ns = 0  # by reloads
         self._excused_ns = 0  # what reloads and hooks had held us up for when the last turn ended
-        self._said_urls = ""
+        self._said_urls = self._said_worker = ""
         self._launch = launch
         self._inheritance = inheritance
         self._upgrade: Upgrade | None = None  # while there is another arbiter
@@ -174,7 +174,7 @@ class Arbiter:
         if current.ignores_bind:
             self._log.info("Sockets that were passed to us take the place of bind: %s", current.inherited)
         self._say_where()
-        self._log.info("Using worker: %s", current.settings.worker_class)
+        self._say_with_what()
         self._hooks.call("when_ready")
         # What there is now is left alone by the workers' collectors, so its pages stay shared.
         gc.freeze()
@@ -184,6 +184,12 @@ class Arbiter:
         if urls != self._said_urls:
             self._said_urls = urls
             self._log.info("Listening at: %s (%s)", urls, os.getpid())
+
+    def _say_with_what(self) -> None:
+        name = self._reloads.current.worker_name
+        if name != self._said_worker:
+            self._said_worker = name
+            self._log.info("Using worker: %s", name)
 
     # Wait
 
@@ -335,6 +341,7 @@ class Arbiter:
         self._deaths.backoff.forget()
         self._intent.note_reload(self._settings)
         self._say_where()
+        self._say_with_what()
         self._hooks.note_target()
         self._hooks.call("on_reload")
 

@@ -127,7 +127,19 @@ class Settings(Hooks):
     )
     worker_class: str = setting(
         "sync", section=_WORKERS, flags=("-k",), metavar="NAME", reload="worker", source="gunicorn", required=True,
-        help="The kind of worker: a built-in name or package.module:Class.",
+        help="The kind of worker: sync runs one request at a time, threaded (or gthread) one in each of its threads, "
+        "and gevent one in each of many greenlets; or package.module:Class.",
+    )
+    threads: int = setting(
+        1, section=_WORKERS, minimum=1, maximum=65_535, reload="worker", source="gunicorn",
+        help="How many threads of a worker serve, each one request at a time; idle connections and slow clients occupy "
+        "none. More than one makes sync workers threaded ones.",
+    )
+    worker_connections: int = setting(
+        1000, section=_WORKERS, minimum=1, maximum=1_000_000, reload="worker", source="gunicorn",
+        help="How many requests a gevent worker runs at the same time; while it has so many it accepts no connection, "
+        "and requests on those that it has wait. It does not bound idle connections, which cost little, and has no "
+        "effect with sync and threaded workers.",
     )
     proc_name: str | None = setting(
         None, section=_WORKERS, flags=("-n", "--name"), metavar="NAME", reload="worker", source="gunicorn",

@@ -63,8 +63,6 @@ UNAVAILABLE: dict[str, tuple[str, ...]] = {
     "permit_unconventional_http_version": ("--permit-unconventional-http-version",),
     "casefold_http_method": ("--casefold-http-method",),
     "forwarder_headers": ("--forwarder-headers",),
-    "threads": ("--threads",),
-    "worker_connections": ("--worker-connections",),
     "asgi_loop": ("--asgi-loop",),
     "asgi_lifespan": ("--asgi-lifespan",),
     "asgi_disconnect_grace_period": ("--asgi-disconnect-grace-period",),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from pyserver.errors import ConfigError
 from pyserver.workers.base import Worker
@@ -13,24 +13,55 @@ from pyserver.workers.base import Worker
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+
+class Kind(NamedTuple):
+    """A built-in worker class.
+
+    Attributes:
+        target: "module:Class".
+        unheeded: settings that have no effect with it.
+        aliases: other names; those that gunicorn has.
+    """
+
+    target: str
+    unheeded: tuple[str, ...] = ()
+    aliases: tuple[str, ...] = ()
+
+
 WORKERS = {
-    "sync": "pyserver.workers.sync:SyncWorker",
+    "sync": Kind("pyserver.workers.sync:SyncWorker", unheeded=("worker_connections",)),
+    "threaded": Kind(
+        "pyserver.workers.threaded:ThreadedWorker", unheeded=("worker_connections",), aliases=("gthread",)
+    ),
+    "gevent": Kind(
+        "pyserver.workers.gevent:GeventWorker", unheeded=("threads",), aliases=("gevent_wsgi", "gevent_pywsgi")
+    ),
 }
 
 _GROUP = "pyserver.workers"
+_ALIASES = {alias: name for name, kind in WORKERS.items() for alias in kind.aliases}
+
+
+def worker_name(worker_class: str, threads: int) -> str:
+    """The name of the class that the settings `worker_class` and `threads` choose; of an alias, what it stands for."""
+    if worker_class == "sync" and threads > 1:
+        return "threaded"
+    return _ALIASES.get(worker_class, worker_class)
 
 
 def load_worker_class(name: str) -> type[Worker]:
-    """The class that serves when `worker_class` is `name`.
+    """The class of that name.
 
     Args:
-        name: a key of `WORKERS`, an entry point of the group `pyserver.workers`, or a dotted path:
+        name: a key or an alias of `WORKERS`, an entry point of the group `pyserver.workers`, or a dotted path:
             `package.module:Class` or `package.module.Class`.
 
     Raises:
-        ConfigError: there is none of that name or more than one, it cannot be imported, or it is no `Worker`.
+        ConfigError: there is none of that name or more than one, it cannot be imported, or it is no `Worker`; or in
+            its module's own words what it wants.
     """
-    found = [WORKERS[name]] if name in WORKERS else []
+    built_in = WORKERS.get(_ALIASES.get(name, name))
+    found = [built_in.target] if built_in is not None else []
     found += dict.fromkeys(target for entry, target in _entry_points() if entry == name)
     if len(found) > 1:
         raise ConfigError(f"worker_class {name!r} is ambiguous, it is the name of: {', '.join(found)}")
@@ -46,6 +77,8 @@ def _imported(name: str, target: str) -> type[Worker]:
         module_name, _, class_name = target.rpartition(".")
     try:
         worker_class = getattr(importlib.import_module(module_name), class_name)
+    except ConfigError:
+        raise
     except (Exception, SystemExit) as error:
         # Whatever a module of someone else raises, the operator is told that this setting is why.
         raise ConfigError(f"worker_class {name!r} cannot be loaded: {type(error).__name__}: {error}") from error

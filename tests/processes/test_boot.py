@@ -97,7 +97,7 @@ def test_an_unknown_worker_class_is_told_in_one_line(start):
     server = start(HELLO, "-k", "swift")
     assert_gone(server, 1)
     assert server.log().count("\n") == 1
-    assert "worker_class 'swift' is not known; there are: sync" in server.log()
+    assert "worker_class 'swift' is not known; there are: gevent, sync, threaded" in server.log()
 
 
 def test_a_server_says_where_it_listens_and_with_what(serve):

@@ -92,7 +92,7 @@ def test_an_action_wins_over_what_follows(arguments, action):
         (["--bidn", ":80"], "--bidn: there is no such option; did you mean --bind?"),
         (["--work", "4"], "--work: there is no such option; did you mean --workers?"),
         (["-Z"], "-Z: there is no such option; see --help"),
-        (["--threads", "4"], "--threads: an option of gunicorn that this version does not have"),
+        (["--statsd-host", "a:1"], "--statsd-host: an option of gunicorn that this version does not have"),
         (["--spew"], "--spew: an option of gunicorn that this version does not have"),
         (["--workers"], "--workers: the option needs a value"),
         (["--workers", "--timeout", "4"], "--workers: the option needs a value"),

@@ -38,6 +38,19 @@ def test_it_is_reloaded(server):
     assert server.get().status == 200
 
 
+def test_a_reload_can_bring_another_class(serve, tmp_path):
+    shutil.copy(Path(__file__).with_name("plain_worker.py"), tmp_path)
+    config = tmp_path / "pyserver.conf.py"
+    config.write_text("worker_class = 'sync'\n")
+    server = serve(APPLICATION)
+    config.write_text("worker_class = 'plain_worker:PlainWorker'\n")
+    server.send_signal(signal.SIGHUP)
+    eventually(lambda: "Generation 2 is ready" in server.log())
+    assert server.log().count("Using worker: sync") == 1
+    assert server.log().count("Using worker: plain_worker:PlainWorker") == 1
+    eventually(lambda: server.get().values("Connection") == ["close"])
+
+
 def test_it_asks_for_its_replacement(server):
     first = server.get().content
     eventually(lambda: server.get().content != first)

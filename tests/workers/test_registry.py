@@ -3,8 +3,10 @@
 import pytest
 
 from pyserver.errors import ConfigError
-from pyserver.workers import WORKERS, load_worker_class
+from pyserver.settings.model import ROWS
+from pyserver.workers import WORKERS, load_worker_class, worker_name
 
+WANTING = "from pyserver.errors import ConfigError\nraise ConfigError('worker_class own wants a licence')\n"
 SOURCE = "from pyserver.workers.base import Worker\nclass Own(Worker): pass\nnot_a_worker = int\n"
 
 
@@ -12,6 +14,7 @@ SOURCE = "from pyserver.workers.base import Worker\nclass Own(Worker): pass\nnot
 def site(tmp_path, monkeypatch):
     """A directory on the path with a module, into which distributions can be installed."""
     (tmp_path / "plugin_of_a_test.py").write_text(SOURCE)
+    (tmp_path / "plugin_that_wants.py").write_text(WANTING)
     (tmp_path / "plugin_that_exits.py").write_text("raise SystemExit('no licence')\n")
     monkeypatch.syspath_prepend(tmp_path)
 
@@ -43,7 +46,7 @@ def test_a_name_of_two_entry_points_is_ambiguous(site):
         load_worker_class("own")
 
 
-@pytest.mark.parametrize("name", sorted(WORKERS))
+@pytest.mark.parametrize("name", sorted({*WORKERS, *(alias for kind in WORKERS.values() for alias in kind.aliases)}))
 def test_an_entry_point_cannot_take_a_built_in_name(site, name):
     site("other", f"[pyserver.workers]\n{name} = plugin_of_a_test:Own\n")
     with pytest.raises(ConfigError, match="ambiguous"):
@@ -52,7 +55,7 @@ def test_an_entry_point_cannot_take_a_built_in_name(site, name):
 
 def test_an_unknown_name_is_told_with_those_that_are_known(site):
     site("other", "[pyserver.workers]\nown = plugin_of_a_test:Own\n")
-    with pytest.raises(ConfigError, match="'snyc' is not known; there are: own, sync"):
+    with pytest.raises(ConfigError, match="'snyc' is not known; there are: gevent, own, sync, threaded"):
         load_worker_class("snyc")
 
 
@@ -63,9 +66,32 @@ def test_an_unknown_name_is_told_with_those_that_are_known(site):
         ("plugin_of_a_test:Missing", "cannot be loaded: AttributeError"),
         ("plugin_of_a_test:not_a_worker", "is not a subclass of pyserver.workers.base.Worker"),
         ("plugin_that_exits:Own", "cannot be loaded: SystemExit: no licence"),
+        ("plugin_that_wants:Own", "^worker_class own wants a licence$"),
         (":Own", "cannot be loaded"),
     ],
 )
 def test_a_path_that_leads_to_no_worker_is_refused(site, name, reason):
     with pytest.raises(ConfigError, match=reason):
         load_worker_class(name)
+
+
+@pytest.mark.parametrize(
+    ("worker_class", "threads", "name"),
+    [
+        ("sync", 1, "sync"),
+        ("sync", 2, "threaded"),
+        ("threaded", 1, "threaded"),
+        ("gthread", 8, "threaded"),
+        ("gevent", 8, "gevent"),
+        ("gevent_wsgi", 1, "gevent"),
+        ("gevent_pywsgi", 1, "gevent"),
+        ("package.module:Own", 8, "package.module:Own"),
+    ],
+)
+def test_a_class_is_chosen_by_its_name_and_the_number_of_threads(worker_class, threads, name):
+    assert worker_name(worker_class, threads) == name
+
+
+@pytest.mark.parametrize("kind", WORKERS.values(), ids=WORKERS)
+def test_what_a_class_does_not_heed_is_a_setting(kind):
+    assert set(kind.unheeded) <= ROWS.keys()
