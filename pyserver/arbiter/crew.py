@@ -10,7 +10,7 @@ import signal
 import time
 from typing import TYPE_CHECKING
 
-from pyserver._scoreboard import Cell, Scoreboard
+from pyserver._scoreboard import Cell
 from pyserver.arbiter.actions import Reason
 from pyserver.arbiter.memory import peak_bytes, private_bytes
 from pyserver.arbiter.molds import EventKind, Molds, new_mold
@@ -41,12 +41,13 @@ class Tally:
         self.answered = 0  # requests
         self.abandoned = 0  # requests
 
-    def add(self, scoreboard: Scoreboard, member: Member) -> None:
+    def add(self, member: Member) -> None:
         """A worker has gone; its slot still says what it did."""
-        self.accepted += scoreboard.read(member.slot, Cell.ACCEPTED)
-        self.answered += scoreboard.read(member.slot, Cell.REQUESTS) + scoreboard.read(member.slot, Cell.REFUSED)
-        if scoreboard.read(member.slot, Cell.BUSY_SINCE_NS):
-            self.abandoned += 1
+        board, slot = member.scoreboard, member.slot
+        self.accepted += board.read(slot, Cell.ACCEPTED)
+        self.answered += board.read(slot, Cell.REQUESTS) + board.read(slot, Cell.REFUSED)
+        # One that has said how many it cut was asked to quit while some of them ran.
+        self.abandoned += len(board.rows_busy(slot)) if member.abandoned is None else member.abandoned
 
 
 class Crew:
@@ -59,7 +60,6 @@ class Crew:
 
     def __init__(self, slots: int, poll: select.poll) -> None:
         self.roster = Roster(slots)
-        self._scoreboard = Scoreboard(slots)
         self._lifeline = Lifeline()
         self._channels: dict[int, Channel] = {}  # by slot
         self._poll = poll
@@ -104,15 +104,19 @@ class Crew:
         self._channels[slot] = channel
         self._poll.register(channel, select.POLLIN)
         now_ns = time.monotonic_ns()
-        self.roster.add(
-            Member(slot=slot, pid=pid, generation=generation.number, number=number, forked_at_ns=now_ns)
-        )
+        member = Member(
+            slot=slot, pid=pid, generation=generation.number, number=number, forked_at_ns=now_ns,
+            scoreboard=generation.scoreboard,
+        )  # fmt: skip
+        self.roster.add(member)
         return True
 
     def look(self, now_ns: int) -> list[Member]:
-        """The workers, oldest first, with what the scoreboard says about them now."""
-        self.roster.note_busy(lambda slot: self._scoreboard.read(slot, Cell.BUSY_SINCE_NS), now_ns)
-        return list(self.roster)
+        """The workers, oldest first, with what their scoreboards say about them now."""
+        members = list(self.roster)
+        for member in members:
+            member.note_busy(member.scoreboard.read(member.slot, Cell.BUSY_SINCE_NS), now_ns)
+        return members
 
     def hear(self, member: Member) -> list[Report]:
         """What the worker has said since the last time."""
@@ -123,9 +127,6 @@ class Crew:
         if is_at_end:
             # Its end could be read for ever, and the wait would end at once each time.
             self._forget(channel)
-        for report in reports:
-            if report.kind is ReportKind.ABANDONED:
-                self.tally.abandoned += int(report.text)
         return reports
 
     def mute(self, member: Member) -> None:
@@ -152,7 +153,7 @@ class Crew:
     def announce_stop(self) -> None:
         """Let every worker know, before it is told to go, that no other will take its place."""
         for member in self.roster:
-            self._scoreboard.write(member.slot, Cell.STOPS, 1)
+            member.scoreboard.write(member.slot, Cell.STOPS, 1)
 
     def weigh(self, now_ns: int, most_bytes: int) -> None:
         """Look how much memory each worker has to itself, exactly for one that may have more than `most_bytes`."""
@@ -199,15 +200,15 @@ class Crew:
         if not member.pid:
             self.molds.give_up(member.slot)
         self.roster.remove(member)
-        self.tally.add(self._scoreboard, member)
-        self._scoreboard.clear(member.slot)
+        self.tally.add(member)
+        member.scoreboard.clear(member.slot)
         channel = self._channels.pop(member.slot)
         self._forget(channel)
         channel.close()
 
     def request_of(self, member: Member, now_ns: int = 0) -> str:
         """What a worker is doing or did last, as the end of a sentence; with `now_ns` it says for how long."""
-        board, slot = self._scoreboard, member.slot
+        board, slot = member.scoreboard, member.slot
         last, running = "", []
         for row in range(board.rows):
             if line := board.request_line(slot, row):
@@ -220,7 +221,7 @@ class Crew:
 
     def connections_of(self, member: Member) -> int:
         """How many connections it has open."""
-        return self._scoreboard.read(member.slot, Cell.CONNECTIONS)
+        return member.scoreboard.read(member.slot, Cell.CONNECTIONS)
 
     def _seat(
         self, slot: int, number: int, generation: Generation, listeners: Sequence[socket.socket], channel: Channel
@@ -231,7 +232,7 @@ class Crew:
             number=number,
             settings=generation.settings,
             listeners=listeners,
-            scoreboard=self._scoreboard,
+            scoreboard=generation.scoreboard,
             log=generation.log,
             lifeline=self._lifeline.read_end,
             channel=channel.theirs,

@@ -8,6 +8,8 @@ import os
 import sys
 from typing import TYPE_CHECKING, NamedTuple
 
+from pyserver._scoreboard import Scoreboard
+from pyserver.errors import BootError
 from pyserver.identity import hand_over, identity_of
 from pyserver.log import ErrorLog
 from pyserver.sockets import FileAccess, parse_address
@@ -71,6 +73,7 @@ class Generation:
         log: ErrorLog,
         surroundings: Surroundings,
         inherited: Inherited,
+        scoreboard: Scoreboard,
     ) -> None:
         self.number = number
         self.settings = settings
@@ -78,6 +81,7 @@ class Generation:
         self.log = log
         self.surroundings = surroundings
         self.inherited = inherited
+        self.scoreboard = scoreboard
         self.is_proven = False  # one of its workers has been ready
         self.failed_boots = 0
         self.last_failure = ""  # what the log has already been told in full
@@ -132,24 +136,35 @@ class Generation:
         return failure.partition("\n")[0] if is_known else failure
 
 
-def load_generation(number: int, settings: Settings, inherited: Inherited) -> Generation:
+def load_generation(number: int, settings: Settings, inherited: Inherited, scoreboard: Scoreboard) -> Generation:
     """What the settings name, found and opened, except for the listeners.
 
     Args:
         number: that no generation has had.
         settings: of all its workers.
         inherited: the sockets that this process was started with.
+        scoreboard: of the generation before; it is taken over when its slots have as many rows as the workers want.
 
     Raises:
         ConfigError: the worker class cannot be loaded, or cannot serve with the settings.
-        BootError: the error log cannot be opened.
+        BootError: the error log cannot be opened, or there is no memory for the scoreboard.
     """
     worker_class = load_worker_class(worker_name(settings.worker_class, settings.threads))
     worker_class.check(settings)
+    scoreboard = _with_rows(worker_class.rows(settings), scoreboard)
     log = ErrorLog(settings.errorlog, settings.loglevel)
-    generation = Generation(number, settings, worker_class, log, Surroundings.now(), inherited)
+    generation = Generation(number, settings, worker_class, log, Surroundings.now(), inherited, scoreboard)
     generation.hand_over_logs()
     return generation
+
+
+def _with_rows(rows: int, scoreboard: Scoreboard) -> Scoreboard:
+    if rows == scoreboard.rows:
+        return scoreboard
+    try:
+        return Scoreboard(scoreboard.slots, rows)
+    except MemoryError as error:
+        raise BootError(f"{error}, each with room for {rows} requests") from None
 
 
 class Generations:

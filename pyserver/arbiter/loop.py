@@ -9,6 +9,7 @@ import signal
 import time
 from typing import TYPE_CHECKING
 
+from pyserver._scoreboard import Scoreboard
 from pyserver._version import __version__
 from pyserver.arbiter.actions import Abort, Ask, Kill, Quit, Replace, ReportSlow, Retire, Spawn
 from pyserver.arbiter.crew import Crew
@@ -78,7 +79,7 @@ class Arbiter:
         self._notifier = Notifier(os.environ, os.getpid())
         # Room for two generations, and for workers of older ones that still have requests to finish.
         slots = max(64, 4 * settings.workers)
-        first = load_generation(1, settings, inherited)
+        first = load_generation(1, settings, inherited, Scoreboard(slots))
         self._reloads = Reloads(first, Listeners(), load, slots // 2, self._notifier)
         self._poll = select.poll()
         self._crew = Crew(slots, self._poll)

@@ -179,7 +179,9 @@ class Reloads:
         if settings.workers > self._most_workers:
             most = self._most_workers
             raise ConfigError(f"workers is {settings.workers}; for more than {most} the server must be restarted")
-        generation = load_generation(self.generations.next_number(), settings, self.current.inherited)
+        generation = load_generation(
+            self.generations.next_number(), settings, self.current.inherited, self.current.scoreboard
+        )
         try:
             self.open(generation)
         except BootError:

@@ -8,8 +8,9 @@ from pyserver.arbiter.actions import Abort, Ask, Kill, Quit, Reason, Replace, Re
 from pyserver.workers.base import NEXT_STATE, Report, ReportKind, WorkerState
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
+    from pyserver._scoreboard import Scoreboard
     from pyserver.arbiter.actions import Action
 
 
@@ -36,9 +37,11 @@ class Member:
     peak_bytes: int = 0  # the most memory it ever had; known once it is dead
     spent: Spent | None = None  # why it is to be replaced
     failure: Report | None = None  # why it could not boot, in its own words
+    abandoned: int | None = None  # how many requests it has cut off to quit, if it has said so
+    scoreboard: Scoreboard
 
     def __init__(self, slot: int, pid: int, generation: int, **known: Any) -> None:
-        self.slot = slot  # its row on the scoreboard
+        self.slot = slot  # its place on the scoreboard
         self.pid = pid  # 0 while it is being forked by somebody else
         self.generation = generation
         vars(self).update(known)
@@ -86,6 +89,8 @@ class Member:
                 self._retire(now_ns)
             case ReportKind.REPLACE_ME:
                 self.spent = Spent.REQUESTS
+            case ReportKind.ABANDONED:
+                self.abandoned = int(report.text)
 
     def note_busy(self, since_ns: int, now_ns: int) -> None:
         """Remember since when its request runs; 0: it has none."""
@@ -150,8 +155,3 @@ class Roster:
         """Its process was reaped, and the slot is free."""
         member.note_reaped()
         del self._by_slot[member.slot]
-
-    def note_busy(self, busy_since_ns: Callable[[int], int], now_ns: int) -> None:
-        """Take over since when each worker is busy, by slot."""
-        for member in self:
-            member.note_busy(busy_since_ns(member.slot), now_ns)

@@ -199,6 +199,11 @@ class Worker:
         """Raise ConfigError for settings that this class cannot serve with; called before anything is started."""
 
     @classmethod
+    def rows(cls, settings: Settings) -> int:
+        """How many requests a worker runs at the same time, at most; its slot on the scoreboard has so many rows."""
+        return 1
+
+    @classmethod
     def load(cls, spec: str) -> Application:
         """The application that `spec` names, when this class can serve it; raises BootError."""
         application = load_application(spec)

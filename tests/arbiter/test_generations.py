@@ -5,7 +5,9 @@ import sys
 
 import pytest
 
-from pyserver.arbiter.generations import Generation, Generations, Surroundings, Verdict
+from pyserver._scoreboard import Scoreboard
+from pyserver.arbiter.generations import Generation, Generations, Surroundings, Verdict, load_generation
+from pyserver.errors import BootError
 from pyserver.log import ErrorLog
 from pyserver.settings.model import Settings
 from pyserver.systemd import Inherited
@@ -14,7 +16,7 @@ from pyserver.workers.base import Worker
 
 def generation(number):
     settings = Settings(wsgi_app="shop:app", bind=("127.0.0.1:8000", "127.0.0.1:8001", "127.0.0.1:8000"))
-    return Generation(number, settings, Worker, ErrorLog("-"), Surroundings.now(), Inherited({}))
+    return Generation(number, settings, Worker, ErrorLog("-"), Surroundings.now(), Inherited({}), Scoreboard(4))
 
 
 @pytest.fixture
@@ -127,3 +129,27 @@ def test_a_directory_that_was_removed_keeps_its_name(tmp_path, monkeypatch):
     renewed = surroundings.renewed()
     assert renewed.directory == str(tmp_path / "release")
     assert renewed.environ["PYSERVER_TEST_ADDED"] == "by a hook"
+
+
+@pytest.fixture
+def settings(tmp_path, monkeypatch):
+    """Of workers of which each runs as many requests at once as there are threads."""
+    (tmp_path / "worker_of_a_test.py").write_text(
+        "from pyserver.workers.base import Worker\n"
+        "class Own(Worker):\n"
+        "    rows = classmethod(lambda cls, settings: 2**31 - 1 if settings.threads == 7 else settings.threads)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    return lambda threads: Settings(worker_class="worker_of_a_test:Own", threads=threads)
+
+
+def test_generations_whose_workers_run_as_many_requests_at_once_share_a_scoreboard(settings):
+    first = Scoreboard(4)
+    boards = [load_generation(1, settings(threads), Inherited({}), first).scoreboard for threads in (1, 2)]
+    assert boards[0] is first
+    assert (boards[1].slots, boards[1].rows) == (4, 2)
+
+
+def test_a_scoreboard_for_which_there_is_no_memory_is_no_reason_to_crash(settings):
+    with pytest.raises(BootError, match=r"cannot map a scoreboard of 4096 slots, each with room for 2147483647"):
+        load_generation(1, settings(7), Inherited({}), Scoreboard(4096))

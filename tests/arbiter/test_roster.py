@@ -107,10 +107,3 @@ def test_a_transition_that_is_not_in_the_table_is_a_bug(roster):
     member = forked(roster, 7)
     with pytest.raises(KeyError):
         member.note_told(Retire(0), 5)
-
-
-def test_who_is_busy_is_taken_from_the_scoreboard_by_slot(roster):
-    for pid in (7, 8):
-        forked(roster, pid)
-    roster.note_busy({0: 11, 1: 0}.__getitem__, 12)
-    assert [member.busy_since_ns for member in roster] == [11, 0]
