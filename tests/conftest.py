@@ -10,6 +10,7 @@ import textwrap
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from classes import DEFAULT, WorkerClass
 from support import Server
 
 if TYPE_CHECKING:
@@ -19,8 +20,17 @@ if TYPE_CHECKING:
 SERVERS = pytest.StashKey[list[Server]]()
 
 
+@pytest.fixture(scope="module")
+def worker_class(request: pytest.FixtureRequest) -> WorkerClass:
+    """The class of the workers; a module that is about others has a fixture of this name from `classes`."""
+    chosen: WorkerClass = getattr(request, "param", DEFAULT)
+    return chosen
+
+
 @pytest.fixture
-def start(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[..., Server]]:
+def start(
+    request: pytest.FixtureRequest, tmp_path: Path, worker_class: WorkerClass
+) -> Iterator[Callable[..., Server]]:
     """Start a server and return at once: `start(application, *arguments, env={}, bind=...)`.
 
     This is for a server that shall not come up; `serve` waits for one that does.
@@ -35,7 +45,7 @@ def start(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[.
             name = f"application_{len(servers)}"
             (tmp_path / f"{name}.py").write_text(textwrap.dedent(application), "utf-8")
             application = f"{name}:application"
-        servers.append(Server(application, *arguments, directory=tmp_path, **options))
+        servers.append(Server(application, *worker_class.arguments, *arguments, directory=tmp_path, **options))
         return servers[-1]
 
     yield started

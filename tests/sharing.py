@@ -12,17 +12,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from classes import POLLERS
 from support import Server, eventually
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+    from classes import WorkerClass
+
     Handler = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
-__all__ = ["Routes", "cpu_ticks", "descriptors", "poller", "server", "serving", "share"]
+__all__ = ["POLLERS", "Routes", "cpu_ticks", "descriptors", "server", "serving", "share"]
 
 TESTS = Path(__file__).parent
-POLLERS = ["epoll", "poll"] if sys.platform == "linux" else ["poll"]
 
 
 class Routes:
@@ -86,17 +88,13 @@ class _Shared:
             assert self.server.stop() == os.EX_OK
 
 
-@pytest.fixture(scope="module", params=POLLERS)
-def poller(request: pytest.FixtureRequest) -> str:
-    """The backend that servers wait with; a test that asks for it runs once with each."""
-    return str(request.param)
-
-
 @pytest.fixture(scope="module")
-def share(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Server]]:
+def share(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, worker_class: WorkerClass
+) -> Iterator[Callable[..., Server]]:
     """Serve the `application` of the test module: `share(*arguments)` gives the same server for the same arguments.
 
-    When the module is over, a server whose worker died or leaks descriptors fails.
+    When the tests with this worker class are over, a server whose worker died or leaks descriptors fails.
     """
     directory = tmp_path_factory.mktemp("served")
     shared: dict[tuple[str, ...], _Shared] = {}
@@ -104,7 +102,9 @@ def share(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     def served(*arguments: str) -> Server:
         if arguments not in shared:
             path = ("--pythonpath", f"{TESTS},{request.path.parent}")
-            server = Server(f"{request.path.stem}:application", *path, *arguments, directory=directory)
+            server = Server(
+                f"{request.path.stem}:application", *path, *worker_class.arguments, *arguments, directory=directory
+            )
             try:
                 shared[arguments] = _Shared(server)
             except BaseException:
@@ -124,12 +124,12 @@ def share(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 
 @pytest.fixture
-def serving(share: Callable[..., Server], poller: str) -> Iterator[Callable[..., Server]]:
-    """`share` with each poller in turn; shows the logs when the test fails."""
+def serving(share: Callable[..., Server]) -> Iterator[Callable[..., Server]]:
+    """`share`; shows the logs when the test fails."""
     used: list[Server] = []
 
     def served(*arguments: str) -> Server:
-        used.append(share("--poller", poller, *arguments))
+        used.append(share(*arguments))
         return used[-1]
 
     yield served

@@ -10,10 +10,11 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from sharing import poller, share
+from classes import each_class_and_poller as worker_class
+from sharing import share
 from support import eventually
 
-__all__ = ["poller", "share"]
+__all__ = ["share", "worker_class"]
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: a\r\nUser-Agent: a test\r\nAccept: */*\r\nX-Thing: 1\r\n\r\n"
 REQUESTS = 20
@@ -59,9 +60,9 @@ application = Application()
 
 
 @pytest.fixture
-def serving(share, poller):
+def serving(share):
     # Without a timeout nobody asks an idle worker whether it is there.
-    return lambda *arguments: share("--poller", poller, "--keep-alive", "60", "--timeout", "0", *arguments)
+    return lambda *arguments: share("--keep-alive", "60", "--timeout", "0", *arguments)
 
 
 class Trace:
@@ -90,7 +91,7 @@ class Trace:
 
 
 @pytest.fixture
-def calls(tmp_path, poller):
+def calls(tmp_path, worker_class):
     """Count the system calls that a worker makes while `send()` runs, without its waiting."""
     if shutil.which("strace") is None:
         pytest.skip("strace is not here")
@@ -101,7 +102,7 @@ def calls(tmp_path, poller):
             send()
         finally:
             made = trace.stop()
-        return Counter(name for name in made if name not in WAITING[poller])
+        return Counter(name for name in made if name not in WAITING[worker_class.poller])
 
     return counted
 
@@ -119,7 +120,7 @@ def test_a_keep_alive_request_is_one_receive_and_one_send(serving, calls):
         assert calls(server, send) == {"recvfrom": REQUESTS, "sendto": REQUESTS}
 
 
-def test_a_wait_serves_at_least_one_request(serving, tmp_path, poller):
+def test_a_wait_serves_at_least_one_request(serving, tmp_path, worker_class):
     if shutil.which("strace") is None:
         pytest.skip("strace is not here")
     server = serving()
@@ -129,7 +130,7 @@ def test_a_wait_serves_at_least_one_request(serving, tmp_path, poller):
         for _ in range(REQUESTS):
             client.request("GET", "/")
         # Two more: the waits in which the trace began and ended.
-        assert sum(name in WAITING[poller] for name in trace.stop()) <= REQUESTS + 2
+        assert sum(name in WAITING[worker_class.poller] for name in trace.stop()) <= REQUESTS + 2
 
 
 def test_a_pipeline_is_one_receive_and_one_send(serving, calls):
@@ -188,9 +189,9 @@ def test_each_block_of_a_generator_is_one_send(serving, calls):
         assert made == {"recvfrom": 1, "sendto": 3}
 
 
-def test_the_lines_of_a_pipeline_are_one_write(serving, calls, poller):
-    server = serving("--access-logfile", f"{poller}.log")
-    log = server.directory / f"{poller}.log"
+def test_the_lines_of_a_pipeline_are_one_write(serving, calls):
+    server = serving("--access-logfile", "access.log")
+    log = server.directory / "access.log"
     marks = iter(range(1000))
     with server.client() as client:
 

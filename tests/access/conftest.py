@@ -1,10 +1,11 @@
-"""Fixtures of the tests in this directory."""
+"""Fixtures of the tests in this directory, which hold for every worker class."""
 
 import pytest
-from sharing import poller, server, serving, share
+from classes import each_class_and_poller as worker_class
+from sharing import server, serving, share
 from support import eventually
 
-__all__ = ["logging", "poller", "server", "serving", "share"]
+__all__ = ["logging", "server", "serving", "share", "worker_class"]
 
 
 class AccessFile:
@@ -25,11 +26,11 @@ class AccessFile:
 
 
 @pytest.fixture
-def logging(serving, poller):
+def logging(serving):
     """Serve with an access log: `logging(format, *arguments)` gives the server and the log."""
 
     def served(line, *arguments):
-        name = f"{poller}-{abs(hash((line, *arguments)))}.log"
+        name = f"{abs(hash((line, *arguments)))}.log"
         server = serving("--access-logfile", name, "--access-logformat", line, *arguments)
         return server, AccessFile(server.directory / name)
 

@@ -243,8 +243,8 @@ def test_an_ipv6_peer_is_named_by_its_address(logging):
     assert log.line_with("/hello") == "::1 /hello"
 
 
-def test_a_peer_on_a_unix_socket_has_no_name(logging, poller):
-    server, log = logging("%(h)s %(U)s", "-b", f"unix:{poller}")
+def test_a_peer_on_a_unix_socket_has_no_name(logging):
+    server, log = logging("%(h)s %(U)s", "-b", "unix:socket")
     with Client(server.address) as client:
         client.request("GET", "/hello")
     assert log.line_with("/hello") == "- /hello"
@@ -289,13 +289,13 @@ def test_a_request_that_is_refused_before_its_target_has_a_line(logging):
     assert log.line_with("|400|") == "-|400|-|- unread"
 
 
-def test_the_default_format_is_the_combined_one_of_other_servers(share, poller):
-    server = share("--access-logfile", f"{poller}-default.log", "--poller", poller)
+def test_the_default_format_is_the_combined_one_of_other_servers(serving):
+    server = serving("--access-logfile", "default.log")
     with server.client() as client:
         client.request("GET", "/hello?x", [("Referer", "r"), ("User-Agent", "u"), ("Authorization", "Basic dTpw")])
     pattern = (
         r"127\.0\.0\.1 - u \[\d\d/[A-Z][a-z]{2}/\d{4}:\d\d:\d\d:\d\d [+-]\d{4}\] "
         r'"GET /hello\?x HTTP/1\.1" 201 5 "r" "u"'
     )
-    log = server.directory / f"{poller}-default.log"
+    log = server.directory / "default.log"
     assert eventually(lambda: [line for line in log.read_text().splitlines() if re.fullmatch(pattern, line)])

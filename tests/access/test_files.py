@@ -117,11 +117,10 @@ def test_a_log_without_a_path_is_not_reopened(tmp_path):
     assert (tmp_path / "error.log").read_text() == ""
 
 
-@pytest.mark.parametrize("poller", POLLERS)
-def test_a_dash_is_standard_output(serve, poller):
+def test_a_dash_is_standard_output(serve):
     server = serve(
         "def application(environ, start_response):\n    start_response('200 OK', [])\n    return []\n",
-        *("--access-logfile", "-", "--access-logformat", "seen %(r)s", "--poller", poller),
+        *("--access-logfile", "-", "--access-logformat", "seen %(r)s"),
     )
     server.get("/?1")
     eventually(lambda: "seen GET /?1 HTTP/1.1\n" in server.log())

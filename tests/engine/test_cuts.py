@@ -31,8 +31,8 @@ def echo(environ, start_response):
 
 
 @pytest.fixture
-def server(serving, poller):
-    return serving("-b", f"unix:{poller}", "--keep-alive", "60")
+def server(serving):
+    return serving("-b", "unix:socket", "--keep-alive", "60")
 
 
 def unread(client):
@@ -68,8 +68,8 @@ def test_a_pipeline_is_answered_byte_by_byte(server):
         assert answers(client) == ANSWERS
 
 
-def test_content_kept_in_a_file_is_the_same_wherever_it_is_cut(serving, poller):
-    server = serving("-b", f"unix:{poller}-files", "--keep-alive", "60", "--request-buffer", "3")
+def test_content_kept_in_a_file_is_the_same_wherever_it_is_cut(serving):
+    server = serving("-b", "unix:files", "--keep-alive", "60", "--request-buffer", "3")
     for first, second in cuts(PIPELINE):
         with Client(server.address) as client:
             send_alone(client, first)

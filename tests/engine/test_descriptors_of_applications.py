@@ -25,8 +25,8 @@ def application(environ, start_response):
 
 
 @pytest.fixture
-def server(serve, poller):
-    return serve(APPLICATION, "--poller", poller, "--keep-alive", "60")
+def server(serve):
+    return serve(APPLICATION, "--keep-alive", "60")
 
 
 def test_an_application_that_takes_every_descriptor_gets_a_500(server):

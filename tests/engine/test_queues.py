@@ -36,9 +36,8 @@ APPLICATION = """
 """
 
 
-@pytest.mark.parametrize("poller", POLLERS)
-def test_a_kept_connection_has_its_turn_among_new_ones(serve, poller):
-    server = serve(APPLICATION, "--poller", poller, "--keep-alive", "60")
+def test_a_kept_connection_has_its_turn_among_new_ones(serve):
+    server = serve(APPLICATION, "--keep-alive", "60")
     with server.client() as kept, server.client() as first:
         kept.send(REQUEST % (b"kept", b"keep-alive"))
         kept.receive_response()

@@ -5,7 +5,6 @@ import signal
 import socket
 
 import pytest
-from sharing import POLLERS
 from support import eventually
 
 APPLICATION = """
@@ -24,9 +23,9 @@ APPLICATION = """
 """
 
 
-@pytest.fixture(params=POLLERS)
-def server(request, serve):
-    server = serve(APPLICATION, "--poller", request.param, "--keep-alive", "60")
+@pytest.fixture
+def server(serve):
+    server = serve(APPLICATION, "--keep-alive", "60")
     server.get("/")  # The worker is ready.
     return server
 

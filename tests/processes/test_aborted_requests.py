@@ -8,10 +8,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from classes import each_class as worker_class
 from support import Client, eventually
 
 import pyserver
 from pyserver.signals import STACKS_SIGNAL
+
+__all__ = ["worker_class"]
 
 APPLICATION = """
     import ctypes, os, re, time

@@ -8,7 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from classes import each_class as worker_class
 from support import eventually
+
+__all__ = ["worker_class"]
 
 APPLICATION = """
     import ctypes, os, signal, sys, threading

@@ -1,6 +1,9 @@
 """max_requests: a worker is replaced after so many, and its successor is ready before it goes."""
 
+from classes import each_class as worker_class
 from support import eventually
+
+__all__ = ["worker_class"]
 
 APPLICATION = """
     import os

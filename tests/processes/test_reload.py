@@ -7,7 +7,10 @@ import socket
 import textwrap
 
 import pytest
+from classes import each_class as worker_class
 from support import Client, eventually
+
+__all__ = ["worker_class"]
 
 CODE = """
 import os

@@ -4,7 +4,10 @@ import os
 import signal
 
 import pytest
+from classes import each_class as worker_class
 from support import eventually
+
+__all__ = ["worker_class"]
 
 APPLICATION = """
     import os

@@ -5,7 +5,11 @@ import signal
 import sys
 
 import pytest
+from classes import each_class as worker_class
+from classes import with_each_poller
 from support import Client, eventually
+
+__all__ = ["worker_class"]
 
 # A request for /wait is under way until somebody writes to the pipe `gate`.
 GATED = """
@@ -77,9 +81,9 @@ def test_term_refuses_new_connections_as_soon_as_nothing_runs(serve, gate):
     assert server.wait() == 0
 
 
-@pytest.mark.parametrize("poller", ["epoll", "poll"])
-def test_term_refuses_new_connections_while_every_worker_runs_a_request(serve, gate, poller):
-    server = serve(GATED, "--poller", poller)
+@with_each_poller
+def test_term_refuses_new_connections_while_every_worker_runs_a_request(serve, gate):
+    server = serve(GATED)
     with begin_waiting(server) as client:
         server.send_signal(signal.SIGTERM)
         eventually(lambda: refuses(server))
@@ -88,9 +92,9 @@ def test_term_refuses_new_connections_while_every_worker_runs_a_request(serve, g
     assert server.wait() == 0
 
 
-@pytest.mark.parametrize("poller", ["epoll", "poll"])
-def test_term_answers_those_that_wait_behind_a_request(serve, gate, poller):
-    server = serve(GATED, "--poller", poller)
+@with_each_poller
+def test_term_answers_those_that_wait_behind_a_request(serve, gate):
+    server = serve(GATED)
     with begin_waiting(server) as client:
         behind = [server.client() for _ in range(20)]
         for one in behind:

@@ -6,7 +6,10 @@ import sys
 import time
 
 import pytest
+from classes import each_class as worker_class
 from support import eventually
+
+__all__ = ["worker_class"]
 
 APPLICATION = """
     import ctypes, os, sys, threading
