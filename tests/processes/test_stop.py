@@ -13,10 +13,6 @@ __all__ = ["worker_class"]
 
 # A request for /wait is under way until somebody writes to the pipe `gate`.
 GATED = """
-    import os
-
-    os.path.exists("gate") or os.mkfifo("gate")
-
     def application(environ, start_response):
         if environ["PATH_INFO"] == "/wait":
             open("entered", "w").close()
@@ -27,9 +23,10 @@ GATED = """
 """
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def gate(tmp_path):
     """Let the request for /wait go on."""
+    os.mkfifo(tmp_path / "gate")
 
     def open_gate():
         (tmp_path / "gate").write_text("")
@@ -111,10 +108,6 @@ def test_term_answers_those_that_wait_behind_a_request(serve, gate):
 
 def test_a_file_that_the_application_opens_while_the_server_stops_is_its_own(serve, gate):
     server = serve("""
-        import os
-
-        os.path.exists("gate") or os.mkfifo("gate")
-
         def application(environ, start_response):
             start_response("200 OK", [("Content-Type", "text/plain")])
             yield b"begun "
