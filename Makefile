@@ -6,6 +6,7 @@
 # make load       the demo application under locust, for LOAD_SECONDS
 # make soak       good, bad, slow and aborted requests at once, for SOAK_SECONDS with each poller; looks for leaks
 # make soak-asan  the same with the sanitizers
+# make soak-tsan  the same with the thread sanitizer
 # make clean      removes all that the others made
 #
 # make test PYTHON=python3.12      with another interpreter, after make clean
@@ -26,7 +27,7 @@ FUZZER := tests/fuzz_http.py
 SOAK := SOAK_SECONDS=$(SOAK_SECONDS) $(BIN)/pytest -s -m soak tests/soak
 PIP_INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check
 
-.PHONY: help run test lint sanitize fuzz load soak soak-asan clean
+.PHONY: help run test lint sanitize fuzz load soak soak-asan soak-tsan clean
 
 help:
 	@sed -n '/^$$/q; s/^# \{0,1\}//p' Makefile
@@ -56,7 +57,7 @@ load: .venv/ready-to-load
 soak: .venv/ready-to-test
 	$(SOAK)
 
-soak-asan: build/asan/environment
+soak-asan soak-tsan: soak-%: build/%/environment
 	env $$(cat $<) $(SOAK)
 
 clean:
@@ -87,16 +88,19 @@ clean:
 	$(PIP_INSTALL) --editable '.[load]'
 	@touch $@ .venv/ready
 
-# The variables under which Python runs the core that is built with the sanitizers; none where there are no sanitizers.
+# The variables under which Python runs the core that is built with sanitizers; none where there are no sanitizers.
 # An interpreter without them has to load their library first. What it leaves behind at its end would be reported as
-# leaks, hence detect_leaks=0; its own allocator would hide the bounds of small objects, hence PYTHONMALLOC.
-build/asan/environment: .venv/ready-to-test $(shell find pyserver -name '*.py' -o -name '*.py[ix]' -o -name '*.pxd' -o -name '*.h')
-	@mkdir -p build/asan; : >$@.new; \
-	library=$$(gcc -print-file-name=libasan.so 2>/dev/null); \
+# leaks, hence detect_leaks=0; its own allocator would hide the bounds of small objects and who frees them, hence
+# PYTHONMALLOC. The thread sanitizer knows the interpreter lock as what it is: a mutex and a condition of pthreads.
+OPTIONS_asan := ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1
+OPTIONS_tsan := TSAN_OPTIONS=history_size=7:second_deadlock_stack=1
+build/asan/environment build/tsan/environment: build/%/environment: \
+		.venv/ready-to-test $(shell find pyserver -name '*.py' -o -name '*.py[ix]' -o -name '*.pxd' -o -name '*.h')
+	@mkdir -p $(@D); : >$@.new; \
+	library=$$(gcc -print-file-name=lib$*.so 2>/dev/null); \
 	if [ -f "$$library" ] && [ -z "$$(LD_PRELOAD=$$library true 2>&1)" ]; then \
-		CC=gcc PYSERVER_BUILD=asan $(PIP_INSTALL) --no-deps --upgrade --target build/asan/site . && \
-		echo "LD_PRELOAD=$$library ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1" \
-			"PYTHONMALLOC=malloc PYTHONPATH=build/asan/site" >$@.new; \
+		CC=gcc PYSERVER_BUILD=$* $(PIP_INSTALL) --no-deps --upgrade --target $(@D)/site . && \
+		echo "LD_PRELOAD=$$library $(OPTIONS_$*) PYTHONMALLOC=malloc PYTHONPATH=$(@D)/site" >$@.new; \
 	else \
-		echo "There is no gcc with libasan here: the core is tested without the sanitizers."; \
+		echo "There is no gcc with lib$* here: the core is tested without it."; \
 	fi && mv $@.new $@

@@ -4,6 +4,7 @@ PYSERVER_BUILD chooses a variant:
     release  (default) optimised, assertions left out
     debug    annotated (`build/debug/c/pyserver/*.html`), unoptimised, with debug symbols and assertions
     asan     with the address and undefined-behaviour sanitizers, for `make sanitize`
+    tsan     with the thread sanitizer, for `make soak-tsan`
 
 Each variant keeps its generated C and its objects under `build/<variant>`.
 """
@@ -29,6 +30,7 @@ VARIANTS = {
         ["-O1", "-g", "-UNDEBUG", "-fno-omit-frame-pointer", "-fno-sanitize-recover=all", SANITIZERS],
         [SANITIZERS],
     ),
+    "tsan": (["-O1", "-g", "-UNDEBUG", "-fno-omit-frame-pointer", "-fsanitize=thread"], ["-fsanitize=thread"]),
 }
 DIRECTIVES = {
     "language_level": 3,

@@ -33,7 +33,7 @@ WARM_UP = ROUNDS // 4  # rounds in which what is remembered between requests fil
 
 KIB, MIB = 1 << 10, 1 << 20
 
-HAS_SANITIZERS = "libasan" in os.environ.get("LD_PRELOAD", "")
+HAS_SANITIZERS = bool(re.search("lib[at]san", os.environ.get("LD_PRELOAD", "")))
 # The address sanitizer keeps what was freed from being used again, so that a late access to it is found. With its
 # usual 256 MiB it would still be filling up when the warm-up is over.
 QUARANTINE_MIB = 64
@@ -149,7 +149,7 @@ def test_memory_does_not_grow(course: Course) -> None:
     # The texts that are remembered are of various lengths, which makes some 10 KiB between two rounds, and a buffer
     # that is kept may double once more. A leak of one byte a request would be more than that within minutes.
     assert growth(course, "heap_bytes") <= 256 * KIB
-    # By the page, and with the holes between what is held. The sanitizers keep what was freed, in quarantine.
+    # By the page, and with the holes between what is held. The sanitizers keep what was freed, or what they know of it.
     assert growth(course, "rss") <= (QUARANTINE_MIB if HAS_SANITIZERS else 2) * MIB
 
 
