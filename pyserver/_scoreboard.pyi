@@ -44,6 +44,8 @@ class Scoreboard:
         nothing, and when the oldest one began that began after `told_ns`."""
     def rows_busy(self, slot: int) -> list[int]:
         """The rows in which a request runs, the oldest request first."""
+    def row_last(self, slot: int) -> int:
+        """The row in which a request began, or gave a block of its response, last."""
     def request_line(self, slot: int, row: int = 0) -> str:
         """Method and target of the request that runs in a row, or that ran last; may be empty."""
     def peer(self, slot: int, row: int = 0) -> str:

@@ -123,6 +123,15 @@ cdef class Scoreboard:
         rows = [(found.rows[row].busy_since_ns, row) for row in range(self._used(found))]
         return [row for since_ns, row in sorted(rows) if since_ns]
 
+    def row_last(self, int slot) -> int:
+        """The row in which a request began, or gave a block of its response, last."""
+        cdef Slot *found = self._slot(slot)
+        cdef int row, last = 0
+        for row in range(1, self._used(found)):
+            if found.rows[row].alive_ns > found.rows[last].alive_ns:
+                last = row
+        return last
+
     cdef int _used(self, Slot *slot) noexcept:
         # Memory of the application's own process: whatever it has written there, we stay in the slot.
         return <int> max(1, min(slot.cells[<int> Cell.ROWS], <int64_t> self.rows))

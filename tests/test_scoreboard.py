@@ -1,27 +1,13 @@
 """The scoreboard, as the arbiter reads it."""
 
-import ctypes
 import mmap
 import os
 import re
 
 import pytest
+from scoreboards import ROW, board_of
 
 from pyserver._scoreboard import Cell, Scoreboard
-
-# What lies before the rows of a slot, and the size of one.
-_HEAD = 64 * 8
-_ROW = 320
-
-
-def board_of(*slots: list[tuple[int, int]]) -> Scoreboard:
-    """A scoreboard on which these requests run, one a row: when each began, and when it last gave something."""
-    board = Scoreboard(len(slots), rows=max(1, *map(len, slots)))
-    for slot, requests in enumerate(slots):
-        board.write(slot, Cell.ROWS, len(requests))
-        for row, instants in enumerate(requests):
-            (ctypes.c_int64 * 2).from_address(board.address(slot) + _HEAD + row * _ROW)[:] = instants
-    return board
 
 
 def resident_bytes(address: int) -> int:
@@ -38,8 +24,8 @@ def test_slots_and_rows_do_not_touch_one_another():
     assert [board.read(slot, Cell.REQUESTS) for slot in (0, 1)] == [1, 2]
     more = (board.address(1) - board.address(0)) - (narrow.address(1) - narrow.address(0))
     # Two rows more, and none shares a cache line with another.
-    assert more > 0
-    assert more % (2 * 64) == 0
+    assert more == 2 * ROW
+    assert ROW % 64 == 0
     assert board.address(1) % 64 == 0
 
 
@@ -78,6 +64,11 @@ def test_the_instants_of_a_slot_are_those_of_the_requests_that_run(requests, ins
 
 def test_the_rows_that_are_busy_are_named_the_oldest_request_first():
     assert board_of([(9, 9), (0, 5), (7, 20)]).rows_busy(0) == [2, 0]
+
+
+def test_the_last_row_is_where_something_happened_last():
+    assert Scoreboard(1, rows=2).row_last(0) == 0
+    assert board_of([(0, 5), (0, 20), (7, 8)]).row_last(0) == 1
 
 
 def test_rows_that_were_never_used_are_not_looked_at():

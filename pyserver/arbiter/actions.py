@@ -12,7 +12,7 @@ class Reason(enum.Enum):
     NOTHING_TO_LOSE = "nothing to lose"  # it has not served yet
     QUICK = "quick"  # told to quit, and did not in time
     GRACEFUL = "graceful"  # told to retire, and did not within graceful_timeout
-    TIMEOUT = "timeout"  # its request is over its time
+    TIMEOUT = "timeout"  # a request is over its time
     BOOT = "boot"  # it has not loaded the application within boot_timeout
     INCOHERENT = "incoherent"  # it has said what no worker says
     SILENT = "silent"  # it waits for requests, and does not answer when it is asked
@@ -60,7 +60,14 @@ class Replace(NamedTuple):
 
 
 class ReportSlow(NamedTuple):
-    """Have the worker write its stacks to the error log, and go on: its request is slow."""
+    """Have the worker write its stacks to the error log, and go on: requests are slow."""
+
+    slot: int
+    limit_ns: int  # those that began so long ago
+
+
+class Relieve(NamedTuple):
+    """Have the worker go on without the requests that are over their time, or finish the others and go."""
 
     slot: int
 
@@ -79,4 +86,4 @@ class Kill(NamedTuple):
     reason: Reason
 
 
-Action = Spawn | Retire | Quit | Ask | Replace | ReportSlow | Abort | Kill
+Action = Spawn | Retire | Quit | Ask | Replace | ReportSlow | Relieve | Abort | Kill

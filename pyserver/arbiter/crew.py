@@ -18,7 +18,7 @@ from pyserver.arbiter.reports import Channel
 from pyserver.arbiter.roster import Member, Roster
 from pyserver.arbiter.spawn import Lifeline, fork_worker
 from pyserver.errors import EXIT_WORKER_BOOT
-from pyserver.workers.base import Report, ReportKind, Seat
+from pyserver.workers.base import ARE_YOU_THERE, RELIEVE, Report, ReportKind, Seat
 
 if TYPE_CHECKING:
     import socket
@@ -106,7 +106,7 @@ class Crew:
         now_ns = time.monotonic_ns()
         member = Member(
             slot=slot, pid=pid, generation=generation.number, number=number, forked_at_ns=now_ns,
-            scoreboard=generation.scoreboard,
+            scoreboard=generation.scoreboard, ends_requests=generation.worker_class.ends_requests,
         )  # fmt: skip
         self.roster.add(member)
         return True
@@ -115,7 +115,7 @@ class Crew:
         """The workers, oldest first, with what their scoreboards say about them now."""
         members = list(self.roster)
         for member in members:
-            member.note_busy(member.scoreboard.read(member.slot, Cell.BUSY_SINCE_NS), now_ns)
+            member.note_busy(member.scoreboard.instants(member.slot, member.told_slow_ns), now_ns)
         return members
 
     def hear(self, member: Member) -> list[Report]:
@@ -135,7 +135,11 @@ class Crew:
 
     def ask(self, member: Member) -> None:
         """Ask the worker whether it is there."""
-        self._channels[member.slot].ask()
+        self._channels[member.slot].say(ARE_YOU_THERE)
+
+    def relieve(self, member: Member) -> None:
+        """Tell the worker that requests are over their time while others are not."""
+        self._channels[member.slot].say(RELIEVE)
 
     def refork(self, member: Member) -> bool:
         """Have a worker become the image of the next mold; whether it could be told."""
@@ -205,19 +209,6 @@ class Crew:
         channel = self._channels.pop(member.slot)
         self._forget(channel)
         channel.close()
-
-    def request_of(self, member: Member, now_ns: int = 0) -> str:
-        """What a worker is doing or did last, as the end of a sentence; with `now_ns` it says for how long."""
-        board, slot = member.scoreboard, member.slot
-        last, running = "", []
-        for row in range(board.rows):
-            if line := board.request_line(slot, row):
-                last = f"{line} from {board.peer(slot, row)}"
-                if since_ns := board.busy_since_ns(slot, row):
-                    running.append(f"{last} for {(now_ns - since_ns) / _SECOND_NS:.1f} s" if now_ns else last)
-        if running:
-            return f"it was running {', '.join(running)}"
-        return f"its last request was {last}" if last else "it had no request yet"
 
     def connections_of(self, member: Member) -> int:
         """How many connections it has open."""

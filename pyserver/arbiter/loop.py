@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from pyserver._scoreboard import Scoreboard
 from pyserver._version import __version__
-from pyserver.arbiter.actions import Abort, Ask, Kill, Quit, Replace, ReportSlow, Retire, Spawn
+from pyserver.arbiter.actions import Abort, Ask, Kill, Quit, Relieve, Replace, ReportSlow, Retire, Spawn
 from pyserver.arbiter.crew import Crew
 from pyserver.arbiter.deaths import Deaths
 from pyserver.arbiter.generations import load_generation
@@ -353,7 +353,6 @@ class Arbiter:
             self._spawn(action.number, now_ns)
             return
         member = self._crew.roster.at(action.slot)
-        member.note_told(action, now_ns)
         match action:
             case Retire():
                 self._crew.tell(member, worker_signal("retire"))
@@ -366,15 +365,20 @@ class Arbiter:
                 if now_ns - member.ready_at_ns < _FRESH_NS:
                     # A limit that fresh workers exceed would have them replaced for ever, as fast as they boot.
                     self._deaths.strike(now_ns)
-            case ReportSlow():
-                self._narrator.tell_slow(self._log, member, now_ns)
+            case ReportSlow(_, limit_ns):
+                self._narrator.tell_slow(self._log, member, limit_ns, now_ns)
                 self._crew.tell(member, STACKS_SIGNAL)
+            case Relieve():
+                self._narrator.tell_relieved(self._log, member, self._settings, now_ns)
+                self._crew.relieve(member)
             case Abort(_, reason):
                 self._narrator.tell_aborted(self._log, member, reason, self._settings, now_ns)
                 self._crew.tell(member, signal.SIGABRT)
             case Kill(_, reason):
-                self._narrator.tell_killed(self._log, member, reason, self._settings)
+                self._narrator.tell_killed(self._log, member, reason, self._settings, now_ns)
                 self._crew.tell(member, signal.SIGKILL)
+        # After it was told of: of two slow requests, the second is told of alone.
+        member.note_told(action, now_ns)
 
     def _spawn(self, number: int, now_ns: int) -> None:
         current = self._reloads.current

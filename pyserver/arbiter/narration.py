@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from pyserver.arbiter.actions import Reason, Spent
 from pyserver.arbiter.autopsy import Findings, OutOfMemory, cause_of_death, how_it_ended
 from pyserver.arbiter.memory import OutOfMemoryKills
+from pyserver.arbiter.requests import activity, requests_of, running
 from pyserver.systemd import Condition
 
 if TYPE_CHECKING:
@@ -48,9 +49,16 @@ class Narrator:
                 )  # fmt: skip
             case _:
                 log.critical(
-                    "WORKER TIMEOUT (pid:%s): after %.1f s, with a timeout of %g s, %s",
-                    member.pid, _age(member, now_ns), settings.timeout, self._crew.request_of(member),
+                    "WORKER TIMEOUT (pid:%s): with a timeout of %g s, %s",
+                    member.pid, settings.timeout, _overdue(member, settings, now_ns),
                 )  # fmt: skip
+
+    def tell_relieved(self, log: ErrorLog, member: Member, settings: Settings, now_ns: int) -> None:
+        """It goes on without requests that are over their time, or finishes the others and goes."""
+        log.error(
+            "REQUEST TIMEOUT (pid:%s): with a timeout of %g s, %s",
+            member.pid, settings.timeout, _overdue(member, settings, now_ns),
+        )  # fmt: skip
 
     def tell_mold_aborted(self, log: ErrorLog, pid: int, settings: Settings) -> None:
         """Its stack follows, and its end."""
@@ -59,17 +67,16 @@ class Narrator:
             pid, settings.boot_timeout,
         )  # fmt: skip
 
-    def tell_slow(self, log: ErrorLog, member: Member, now_ns: int) -> None:
-        """Its stacks follow, and it goes on."""
-        log.warning(
-            "Slow request in worker (pid:%s): after %.1f s %s",
-            member.pid, _age(member, now_ns), self._crew.request_of(member),
-        )  # fmt: skip
+    def tell_slow(self, log: ErrorLog, member: Member, limit_ns: int, now_ns: int) -> None:
+        """Requests have taken so long, and nobody has told of them; its stacks follow, and it goes on."""
+        slow = [one for one in requests_of(member) if member.told_slow_ns < one.since_ns <= now_ns - limit_ns]
+        words = running(slow, now_ns) if slow else activity(member, now_ns)
+        log.warning("Slow request in worker (pid:%s): %s", member.pid, words)
 
-    def tell_killed(self, log: ErrorLog, member: Member, reason: Reason, settings: Settings) -> None:
+    def tell_killed(self, log: ErrorLog, member: Member, reason: Reason, settings: Settings, now_ns: int) -> None:
         """It is killed because of what it did not do."""
         connections = self._crew.connections_of(member)
-        cut = f"{connections} connections are cut, {self._crew.request_of(member)}"
+        cut = f"{connections} connections are cut, {activity(member, now_ns)}"
         match reason:
             case Reason.NOTHING_TO_LOSE:
                 log.debug("Worker (pid:%s) is killed while it boots", member.pid)
@@ -93,7 +100,7 @@ class Narrator:
             status=status,
             state=member.state,
             out_of_memory=self._out_of_memory(status, now_ns),
-            request=self._crew.request_of(member, now_ns),
+            request=activity(member, now_ns),
             peak_bytes=member.peak_bytes,
             private_bytes=member.memory_bytes,
         )
@@ -135,6 +142,11 @@ class Narrator:
         )  # fmt: skip
 
 
-def _age(member: Member, now_ns: int) -> float:
-    """Of its request, seconds."""
-    return (now_ns - member.busy_since_ns) / _SECOND_NS
+def _overdue(member: Member, settings: Settings, now_ns: int) -> str:
+    """Which requests are over their time, and how many more the worker runs."""
+    requests = requests_of(member)
+    overdue = [one for one in requests if now_ns - one.alive_ns >= settings.timeout * _SECOND_NS]
+    if not overdue:
+        return activity(member, now_ns)  # They have ended just now.
+    others = len(requests) - len(overdue)
+    return running(overdue, now_ns) + (f"; besides, {others} within that time" if others else "")

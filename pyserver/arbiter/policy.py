@@ -7,11 +7,25 @@ from collections.abc import Iterable, Iterator, Sequence
 from operator import itemgetter
 from typing import NamedTuple
 
-from pyserver.arbiter.actions import Abort, Action, Ask, Kill, Quit, Reason, Replace, ReportSlow, Retire, Spawn, Spent
+from pyserver.arbiter.actions import (
+    Abort,
+    Action,
+    Ask,
+    Kill,
+    Quit,
+    Reason,
+    Relieve,
+    Replace,
+    ReportSlow,
+    Retire,
+    Spawn,
+    Spent,
+)
 from pyserver.arbiter.roster import Member
 from pyserver.workers.base import WorkerState
 
 _ABORT_NS = 1_000_000_000  # how long a worker may take to write its stacks
+_RELIEF_NS = 1_000_000_000  # how long it may take to end requests that are over their time, or to finish others
 _QUIT_NS = 300_000_000  # how long a worker may take to leave at once; a quick stop takes under half a second
 _ASKED_PER_SILENCE = 4  # how often an idle worker is asked whether it is there before it is given up
 
@@ -42,7 +56,7 @@ class Wanted(NamedTuple):
 
 def next_actions(wanted: Wanted, running: Sequence[Member], now_ns: int) -> list[Action]:
     """Decide what the arbiter does now; `running` is ordered by age, oldest first."""
-    due = [action for at_ns, action in _deadlines(wanted, running) if at_ns <= now_ns]
+    due = [action for at_ns, action in _deadlines(wanted, running, now_ns) if at_ns <= now_ns]
     if wanted.stop is not Stop.NO:
         return due + [action for w in running for action in _ending(wanted.stop, w)]
     serving = [w for w in running if w.state in (WorkerState.BOOTING, WorkerState.READY) and not w.is_dying]
@@ -63,7 +77,7 @@ def next_actions(wanted: Wanted, running: Sequence[Member], now_ns: int) -> list
 
 def next_deadline_ns(wanted: Wanted, running: Sequence[Member], now_ns: int) -> int | None:
     """When `next_actions` would decide something else although nothing has happened; None: never."""
-    instants = [at_ns for at_ns, _ in _deadlines(wanted, running)]
+    instants = [at_ns for at_ns, _ in _deadlines(wanted, running, now_ns)]
     if wanted.stop is Stop.NO:
         instants.append(wanted.spawn_not_before_ns)
     return min((at_ns for at_ns in instants if at_ns > now_ns), default=None)
@@ -87,12 +101,12 @@ def _is_too_large(worker: Member, wanted: Wanted) -> bool:
     return is_ready and 0 < wanted.memory_bytes < worker.memory_bytes
 
 
-def _deadlines(wanted: Wanted, running: Iterable[Member]) -> list[tuple[int, Action]]:
-    found = (_deadline(wanted, worker) for worker in running)
+def _deadlines(wanted: Wanted, running: Iterable[Member], now_ns: int) -> list[tuple[int, Action]]:
+    found = (_deadline(wanted, worker, now_ns) for worker in running)
     return [deadline for deadline in found if deadline is not None]
 
 
-def _deadline(wanted: Wanted, worker: Member) -> tuple[int, Action] | None:
+def _deadline(wanted: Wanted, worker: Member, now_ns: int) -> tuple[int, Action] | None:
     """What happens to this worker if it goes on as it does, and when."""
     if worker.killed_at_ns:
         return None
@@ -100,18 +114,17 @@ def _deadline(wanted: Wanted, worker: Member) -> tuple[int, Action] | None:
         return max(worker.aborted_at_ns, wanted.clock_ns) + _ABORT_NS, Kill(worker.slot, Reason.TIMEOUT)
     if worker.quit_at_ns:
         return max(worker.quit_at_ns, wanted.clock_ns) + _QUIT_NS, Kill(worker.slot, Reason.QUICK)
-    return min(_waits(wanted, worker), key=itemgetter(0), default=None)
+    return min(_waits(wanted, worker, now_ns), key=itemgetter(0), default=None)
 
 
-def _waits(wanted: Wanted, worker: Member) -> Iterator[tuple[int, Action]]:
+def _waits(wanted: Wanted, worker: Member, now_ns: int) -> Iterator[tuple[int, Action]]:
     """What this worker may take how long for; everybody's time begins anew after a pause of the machine."""
     slot, clock_ns = worker.slot, wanted.clock_ns
     if worker.busy_since_ns:
-        began_ns = max(worker.busy_since_ns, clock_ns)
         if wanted.timeout_ns:
-            yield began_ns + wanted.timeout_ns, Abort(slot, Reason.TIMEOUT)
-        if wanted.slow_ns and worker.told_slow_ns != worker.busy_since_ns:
-            yield began_ns + wanted.slow_ns, ReportSlow(slot)
+            yield from _timeouts(wanted, worker, now_ns)
+        if wanted.slow_ns and worker.untold_since_ns:
+            yield max(worker.untold_since_ns, clock_ns) + wanted.slow_ns, ReportSlow(slot, wanted.slow_ns)
     elif worker.state is WorkerState.BOOTING:
         if wanted.boot_ns:
             yield max(worker.forked_at_ns, clock_ns) + wanted.boot_ns, Abort(slot, Reason.BOOT)
@@ -125,6 +138,21 @@ def _waits(wanted: Wanted, worker: Member) -> Iterator[tuple[int, Action]]:
         yield max(worker.retired_at_ns, clock_ns) + wanted.graceful_ns, Kill(slot, Reason.GRACEFUL)
     elif wanted.lifetime_ns and worker.ready_at_ns and not worker.spent:
         yield worker.ready_at_ns + wanted.lifetime_ns, Replace(slot, Spent.LIFETIME)
+
+
+def _timeouts(wanted: Wanted, worker: Member, now_ns: int) -> Iterator[tuple[int, Action]]:
+    """What requests have time for: from their beginning, or from the last block of the response that each gave."""
+    first_ns = max(worker.alive_since_ns, wanted.clock_ns) + wanted.timeout_ns
+    last_ns = max(worker.last_alive_ns, wanted.clock_ns) + wanted.timeout_ns  # from then on all are over their time
+    abort = Abort(worker.slot, Reason.TIMEOUT)
+    if not worker.ends_requests and last_ns <= max(now_ns, first_ns):
+        yield last_ns, abort
+    elif worker.relieved_at_ns < first_ns:
+        yield first_ns, Relieve(worker.slot)
+    else:
+        yield worker.relieved_at_ns + _RELIEF_NS, abort
+        if not worker.ends_requests:
+            yield last_ns, abort
 
 
 def _ending(stop: Stop, worker: Member) -> list[Action]:

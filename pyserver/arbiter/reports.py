@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 
-from pyserver.workers.base import ARE_YOU_THERE, LONGEST_TEXT, REFORK, REPORT_HEAD, Report, ReportKind
+from pyserver.workers.base import LONGEST_TEXT, REFORK, REPORT_HEAD, Report, ReportKind
 
 _KINDS = frozenset(map(int, ReportKind))
 _CHUNK = 65_536
@@ -46,11 +46,11 @@ class Channel:
         reports, self._pending = decode_reports(self._pending)
         return reports, is_at_end
 
-    def ask(self) -> None:
-        """Ask the worker whether it is there."""
-        # Its end may be full of such questions, or gone: either is an answer, too.
+    def say(self, word: bytes) -> None:
+        """Write one of the words that the worker base has; whether the worker hears it is seen from what it does."""
+        # Its end may be full of them, or gone.
         with contextlib.suppress(OSError):
-            self._ours.send(ARE_YOU_THERE)
+            self._ours.send(word)
 
     def refork(self, descriptor: int) -> bool:
         """Have the worker become the image of a mold that talks over that descriptor; whether it could be told."""

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from pyserver.arbiter.actions import Abort, Ask, Kill, Quit, Reason, Replace, ReportSlow, Retire, Spent
+from pyserver.arbiter.actions import Abort, Ask, Kill, Quit, Reason, Relieve, Replace, ReportSlow, Retire, Spent
 from pyserver.workers.base import NEXT_STATE, Report, ReportKind, WorkerState
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pyserver._scoreboard import Scoreboard
+    from pyserver._scoreboard import Instants, Scoreboard
     from pyserver.arbiter.actions import Action
 
 
@@ -23,10 +23,14 @@ class Member:
     state: WorkerState = WorkerState.BOOTING
     forked_at_ns: int = 0
     ready_at_ns: int = 0
-    busy_since_ns: int = 0  # its current request began; 0: it has none
+    busy_since_ns: int = 0  # the oldest of its requests began; 0: it has none
+    alive_since_ns: int = 0  # of its requests, the one that has been silent for longest began or gave a block last
+    last_alive_ns: int = 0  # the same of the one that has been silent for the shortest time
+    untold_since_ns: int = 0  # the oldest of its requests began that nobody has reported as slow
     seen_at_ns: int = 0  # it was busy, or has said something
     asked_at_ns: int = 0  # whether it is there
-    told_slow_ns: int = 0  # the beginning of the request that was reported as slow
+    told_slow_ns: int = 0  # of requests that began until then, those that are slow have been reported
+    relieved_at_ns: int = 0  # when it was last told to end requests that are over their time
     retired_at_ns: int = 0
     quit_at_ns: int = 0
     aborted_at_ns: int = 0
@@ -38,6 +42,7 @@ class Member:
     spent: Spent | None = None  # why it is to be replaced
     failure: Report | None = None  # why it could not boot, in its own words
     abandoned: int | None = None  # how many requests it has cut off to quit, if it has said so
+    ends_requests: bool = False  # it can end a request that is over its time, and go on
     scoreboard: Scoreboard
 
     def __init__(self, slot: int, pid: int, generation: int, **known: Any) -> None:
@@ -67,8 +72,11 @@ class Member:
                 self.asked_at_ns = now_ns
             case Replace(_, spent):
                 self.spent = spent
-            case ReportSlow():
-                self.told_slow_ns = self.busy_since_ns
+            case ReportSlow(_, limit_ns):
+                self.told_slow_ns = now_ns - limit_ns
+                self.untold_since_ns = 0  # Not known before it is looked at again.
+            case Relieve():
+                self.relieved_at_ns = now_ns
             case Abort(_, reason):
                 self.aborted_at_ns = now_ns
                 self.end = reason
@@ -92,10 +100,10 @@ class Member:
             case ReportKind.ABANDONED:
                 self.abandoned = int(report.text)
 
-    def note_busy(self, since_ns: int, now_ns: int) -> None:
-        """Remember since when its request runs; 0: it has none."""
-        self.busy_since_ns = since_ns
-        if since_ns:
+    def note_busy(self, instants: Instants, now_ns: int) -> None:
+        """Remember since when its requests run."""
+        self.busy_since_ns, self.alive_since_ns, self.last_alive_ns, self.untold_since_ns = instants
+        if self.busy_since_ns:
             # Whoever runs a request cannot answer, and has the request's own time.
             self.seen_at_ns = now_ns
 

@@ -176,7 +176,9 @@ class Settings(Hooks):
         30.0, section=_DEADLINES, flags=("-t",), unit="s", minimum=0, maximum=_LONGEST, reload="arbiter",
         source="gunicorn",
         help="How long one request may keep a worker before the worker is killed; 0 means for ever. The log gets its "
-        "stack, and the client 504 when its response had not begun. A worker that waits for requests is never killed.",
+        "stack, and the client 504 when its response had not begun. A worker that waits for requests is never killed. "
+        "In one that runs several requests, each has its time anew with every block of its response, and when one is "
+        "over its time the others are given another second; a gevent worker ends that request alone when it can.",
     )
     boot_timeout: float = setting(
         120.0, section=_DEADLINES, unit="s", minimum=0, maximum=_LONGEST, reload="arbiter",

@@ -10,6 +10,8 @@ A class of your own, given with `-k package.module:Class`, says how it waits and
         def unwatch(self, fd):
         def serve(self):                  # accept on self.listeners, until is_retiring and nothing is left
         def wake(self):                   # is_retiring or is_quitting has become true
+        def rows(cls, settings):          # optional, a class method: how many requests run at the same time
+        def relieve(self):                # optional, where that is more than one: end those that are over their time
         def drop_copies(self):            # optional: close what is open, without a word to peers; needed to refork
 
 Everything else (signals, readiness, exit codes, the end of the arbiter) is done here.
@@ -76,6 +78,8 @@ _FLAGS = socket.MSG_DONTWAIT | getattr(socket, "MSG_CMSG_CLOEXEC", 0)
 
 ARE_YOU_THERE = b"p"
 """What the arbiter writes on the channel of a worker that it has not heard of for a while."""
+RELIEVE = b"t"
+"""What it writes when requests are over their time while others, that the worker runs as well, are not."""
 REFORK = b"m"
 """What it writes, with a descriptor, to have a worker become the image of the next mold."""
 
@@ -133,6 +137,8 @@ class Worker:
     """
 
     interfaces: ClassVar[tuple[str, ...]] = ("wsgi",)
+    # Whether `relieve` ends just the requests that are over their time: then it is always tried before an abort.
+    ends_requests: ClassVar[bool] = False
 
     def __init__(self, seat: Seat) -> None:
         self.settings = seat.settings
@@ -183,6 +189,15 @@ class Worker:
 
     def wake(self) -> None:
         """`is_retiring` or `is_quitting` has become true; called by the main thread, in a callback of `watch`."""
+
+    def relieve(self) -> None:
+        """Verb: requests are over their time, while others are not or `ends_requests`.
+
+        A second later, or as soon as no other request runs, the worker is aborted if one is still over its time. So
+        this one retires it: others have a moment to finish, and a successor starts. A class that can end single
+        requests does that instead. Called by the main thread, in a callback of `watch`.
+        """
+        self.retire()
 
     def drop_copies(self) -> None:
         """In a child that shall not serve: close the connections and listeners, which are those of its parent.
@@ -334,7 +349,9 @@ class Worker:
                 os.close(descriptor)
         if ARE_YOU_THERE in said:
             self._report(Report(ReportKind.ALIVE))
-        elif not said:
+        if RELIEVE in said:
+            self.relieve()
+        if not said:
             # The arbiter has gone, or has given this worker up, which comes to the same.
             self._orphaned()
 

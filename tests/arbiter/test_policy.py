@@ -2,7 +2,7 @@
 
 import pytest
 
-from pyserver.arbiter.actions import Abort, Ask, Kill, Quit, Reason, Replace, ReportSlow, Retire, Spawn, Spent
+from pyserver.arbiter.actions import Abort, Ask, Kill, Quit, Reason, Relieve, Replace, ReportSlow, Retire, Spawn, Spent
 from pyserver.arbiter.policy import Stop, Wanted, next_actions, next_deadline_ns
 from pyserver.arbiter.roster import Member
 from pyserver.workers.base import WorkerState
@@ -18,8 +18,10 @@ def wanted(**changes):
 
 
 def worker(slot, state=WorkerState.READY, generation=1, **facts):
-    """The first or the second of two, and seen a moment ago, unless it is said otherwise."""
+    """The first or the second of two, seen a moment ago and with one request at most, unless it is said otherwise."""
     facts = {"number": slot % 2, "forked_at_ns": NOW, "seen_at_ns": LATELY, **facts}
+    since_ns = facts.get("busy_since_ns", 0)
+    facts = {"alive_since_ns": since_ns, "last_alive_ns": since_ns, **facts}
     return Member(slot=slot, pid=100 + slot, generation=generation, state=state, **facts)
 
 
@@ -177,16 +179,80 @@ def test_a_worker_that_survives_abort_is_killed_a_second_later():
     assert next_actions(wanted(workers=1), running, NOW - 1) == []
 
 
-def test_a_slow_request_is_reported_once():
+def test_a_request_that_gives_something_has_its_time_anew():
+    streaming = worker(0, busy_since_ns=NOW - 90 * S, alive_since_ns=NOW - 29 * S, last_alive_ns=NOW - 29 * S)
+    assert next_actions(wanted(workers=1), [streaming], NOW) == []
+    assert next_actions(wanted(workers=1), [streaming], NOW + S) == [Abort(0, Reason.TIMEOUT)]
+
+
+def several(first_ns, last_ns, **facts):
+    """A worker that runs several requests; how long the two were silent that were so for longest and for shortest."""
+    instants = {"busy_since_ns": NOW - first_ns, "alive_since_ns": NOW - first_ns, "last_alive_ns": NOW - last_ns}
+    return worker(0, **instants, **facts)
+
+
+@pytest.mark.parametrize(
+    ("running", "action"),
+    [
+        (several(29 * S, 1 * S), None),
+        (several(30 * S, 1 * S), Relieve(0)),
+        (several(31 * S, 30 * S), Abort(0, Reason.TIMEOUT)),
+        (several(30 * S, 1 * S, relieved_at_ns=NOW), None),
+        (several(31 * S - 1, 1 * S, relieved_at_ns=NOW - S + 1), None),
+        (several(31 * S, 1 * S, relieved_at_ns=NOW - S), Abort(0, Reason.TIMEOUT)),
+        (several(30 * S + 2, 30 * S, relieved_at_ns=NOW - 1), Abort(0, Reason.TIMEOUT)),
+        (several(2 * S, 1 * S, relieved_at_ns=NOW - S), None),
+        (several(30 * S, 1 * S, relieved_at_ns=NOW - 1), Relieve(0)),
+        (several(30 * S, 1 * S, state=WorkerState.RETIRING, retired_at_ns=NOW), Relieve(0)),
+    ],
+    ids=[
+        "none is over its time",
+        "one is, another is not",
+        "all are",
+        "it was just told",
+        "it was told less than a second ago",
+        "it was told a second ago",
+        "others have ended since",
+        "those over their time have ended since",
+        "one is that was not when it was told",
+        "it retires",
+    ],
+)
+def test_a_worker_is_relieved_of_requests_before_it_is_aborted_with_others(running, action):
+    found = [one for one in next_actions(wanted(workers=1), [running], NOW) if not isinstance(one, Spawn)]
+    assert found == ([action] if action else [])
+
+
+@pytest.mark.parametrize(
+    ("running", "action"),
+    [
+        (several(30 * S, 30 * S, ends_requests=True), Relieve(0)),
+        (several(31 * S, 31 * S, ends_requests=True, relieved_at_ns=NOW - S + 1), None),
+        (several(31 * S, 31 * S, ends_requests=True, relieved_at_ns=NOW - S), Abort(0, Reason.TIMEOUT)),
+        (several(1 * S, 1 * S, ends_requests=True, relieved_at_ns=NOW - S), None),
+    ],
+    ids=["the only one is over its time", "it was told less than a second ago", "a second ago", "it has ended it"],
+)
+def test_a_worker_that_can_end_a_request_is_always_relieved_first(running, action):
+    assert next_actions(wanted(workers=1), [running], NOW) == ([action] if action else [])
+
+
+def test_after_a_pause_of_the_machine_a_relief_is_no_reason_to_abort():
+    running = several(31 * S, 1 * S, relieved_at_ns=NOW - S)
+    assert next_actions(wanted(workers=1, clock_ns=NOW), [running], NOW) == []
+    assert next_actions(wanted(workers=1, clock_ns=NOW), [running], NOW + 30 * S) == [Abort(0, Reason.TIMEOUT)]
+
+
+def test_a_slow_request_is_reported():
+    slow = worker(0, busy_since_ns=NOW - 60 * S, untold_since_ns=NOW - 6 * S)
+    limits = wanted(workers=1, timeout_ns=0, slow_ns=5 * S)
+    assert next_actions(limits, [slow], NOW) == [ReportSlow(0, 5 * S)]
+    assert next_actions(limits, [slow], NOW - 2 * S) == []
+
+
+def test_a_slow_request_that_was_reported_is_not_reported_again():
     limits = wanted(workers=1, slow_ns=5 * S)
-    assert next_actions(limits, [worker(0, busy_since_ns=NOW - 6 * S)], NOW) == [ReportSlow(0)]
-    told = worker(0, busy_since_ns=NOW - 6 * S, told_slow_ns=NOW - 6 * S)
-    assert next_actions(limits, [told], NOW) == []
-
-
-def test_the_next_slow_request_is_reported_as_well():
-    again = worker(0, busy_since_ns=NOW - 6 * S, told_slow_ns=NOW - 60 * S)
-    assert next_actions(wanted(workers=1, slow_ns=5 * S), [again], NOW) == [ReportSlow(0)]
+    assert next_actions(limits, [worker(0, busy_since_ns=NOW - 6 * S)], NOW) == []
 
 
 def test_a_worker_that_does_not_load_in_time_is_aborted():
@@ -264,7 +330,11 @@ def test_a_stopping_server_starts_nobody():
         ({"timeout_ns": 0}, [worker(0), worker(1)], None),
         ({}, [worker(0, seen_at_ns=NOW), worker(1)], NOW + 30 * S // 4),
         ({"boot_ns": 60 * S}, [booting(0)], NOW + 60 * S),
-        ({"slow_ns": 5 * S}, [worker(0, busy_since_ns=NOW)], NOW + 5 * S),
+        ({"slow_ns": 5 * S}, [worker(0, busy_since_ns=NOW, untold_since_ns=NOW)], NOW + 5 * S),
+        ({"slow_ns": 5 * S}, [worker(0, busy_since_ns=NOW - S)], NOW + 29 * S),
+        ({}, [several(20 * S, S)], NOW + 10 * S),
+        ({}, [several(30 * S, S, relieved_at_ns=NOW)], NOW + S),
+        ({}, [several(30 * S, 30 * S - 7, relieved_at_ns=NOW)], NOW + 7),
         ({"timeout_ns": 0, "lifetime_ns": 50 * S}, [worker(0, ready_at_ns=NOW)], NOW + 50 * S),
         ({}, [worker(0, busy_since_ns=NOW - 10 * S), worker(1, busy_since_ns=NOW - 20 * S)], NOW + 10 * S),
         ({"clock_ns": NOW}, [worker(0, busy_since_ns=NOW - 10 * S)], NOW + 30 * S),

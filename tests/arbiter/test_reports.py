@@ -62,14 +62,14 @@ def test_what_was_said_before_nonsense_counts(channel):
 
 
 def test_a_question_arrives_at_the_other_end(channel):
-    channel.ask()
+    channel.say(ARE_YOU_THERE)
     assert channel.theirs.recv(10) == ARE_YOU_THERE
     channel.close_theirs()
 
 
 def test_questions_that_nobody_reads_never_wait(channel):
     for _ in range(100_000):
-        channel.ask()
+        channel.say(ARE_YOU_THERE)
     channel.close_theirs()
-    channel.ask()
+    channel.say(ARE_YOU_THERE)
     assert channel.read() == ([], True)

@@ -1,8 +1,9 @@
 """The bookkeeping of workers: slots, states, what was said and told."""
 
 import pytest
+from scoreboards import board_of
 
-from pyserver.arbiter.actions import Abort, Kill, Quit, Reason, Retire, Spent
+from pyserver.arbiter.actions import Abort, Kill, Quit, Reason, Relieve, ReportSlow, Retire, Spent
 from pyserver.arbiter.roster import Member, Roster
 from pyserver.workers.base import Report, ReportKind, WorkerState
 
@@ -107,3 +108,31 @@ def test_a_transition_that_is_not_in_the_table_is_a_bug(roster):
     member = forked(roster, 7)
     with pytest.raises(KeyError):
         member.note_told(Retire(0), 5)
+
+
+def test_each_slow_request_is_told_of_once():
+    member = Member(slot=0, pid=7, generation=1, scoreboard=board_of([(10, 10), (20, 20), (30, 30)]))
+
+    def look(now_ns):
+        member.note_busy(member.scoreboard.instants(0, member.told_slow_ns), now_ns)
+        return member.untold_since_ns
+
+    assert look(24) == 10
+    member.note_told(ReportSlow(0, 4), 24)
+    # The second was as slow by then and was told of as well.
+    assert look(25) == 30
+    member.note_told(ReportSlow(0, 4), 34)
+    assert look(35) == 0
+
+
+def test_when_a_worker_was_relieved_is_remembered(roster):
+    member = forked(roster, 7)
+    member.note_told(Relieve(0), 5)
+    assert (member.relieved_at_ns, member.is_dying) == (5, False)
+
+
+def test_how_many_requests_a_worker_has_cut_off_is_remembered(roster):
+    member = forked(roster, 7)
+    assert member.abandoned is None
+    member.note_report(Report(ReportKind.ABANDONED, text="3"), 5)
+    assert member.abandoned == 3
