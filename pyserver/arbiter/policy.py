@@ -26,6 +26,8 @@ from pyserver.workers.base import WorkerState
 
 _ABORT_NS = 1_000_000_000  # how long a worker may take to write its stacks
 _RELIEF_NS = 1_000_000_000  # how long it may take to end requests that are over their time, or to finish others
+_LOOK_NS = 100_000_000  # how often it is looked at meanwhile whether that has helped: nobody says so
+_BETWEEN_REPORTS_NS = 1_000_000_000  # of slow requests in one worker
 _QUIT_NS = 300_000_000  # how long a worker may take to leave at once; a quick stop takes under half a second
 _ASKED_PER_SILENCE = 4  # how often an idle worker is asked whether it is there before it is given up
 
@@ -76,10 +78,12 @@ def next_actions(wanted: Wanted, running: Sequence[Member], now_ns: int) -> list
 
 
 def next_deadline_ns(wanted: Wanted, running: Sequence[Member], now_ns: int) -> int | None:
-    """When `next_actions` would decide something else although nothing has happened; None: never."""
+    """When `next_actions` would decide something else although nothing has been said; None: never."""
     instants = [at_ns for at_ns, _ in _deadlines(wanted, running, now_ns)]
     if wanted.stop is Stop.NO:
         instants.append(wanted.spawn_not_before_ns)
+    if any(w.relieved_at_ns and now_ns < w.relieved_at_ns + _RELIEF_NS for w in running):
+        instants.append(now_ns + _LOOK_NS)
     return min((at_ns for at_ns in instants if at_ns > now_ns), default=None)
 
 
@@ -124,7 +128,9 @@ def _waits(wanted: Wanted, worker: Member, now_ns: int) -> Iterator[tuple[int, A
         if wanted.timeout_ns:
             yield from _timeouts(wanted, worker, now_ns)
         if wanted.slow_ns and worker.untold_since_ns:
-            yield max(worker.untold_since_ns, clock_ns) + wanted.slow_ns, ReportSlow(slot, wanted.slow_ns)
+            # Hundreds of requests may become slow one after another, and the stacks of all threads come with each.
+            since_ns = max(worker.untold_since_ns, clock_ns, worker.told_slow_ns + _BETWEEN_REPORTS_NS)
+            yield since_ns + wanted.slow_ns, ReportSlow(slot, wanted.slow_ns)
     elif worker.state is WorkerState.BOOTING:
         if wanted.boot_ns:
             yield max(worker.forked_at_ns, clock_ns) + wanted.boot_ns, Abort(slot, Reason.BOOT)

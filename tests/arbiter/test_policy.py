@@ -250,6 +250,13 @@ def test_a_slow_request_is_reported():
     assert next_actions(limits, [slow], NOW - 2 * S) == []
 
 
+def test_requests_that_become_slow_within_a_second_are_reported_together():
+    limits = wanted(workers=1, timeout_ns=0, slow_ns=5 * S)
+    slow = worker(0, busy_since_ns=NOW - 60 * S, untold_since_ns=NOW - 5 * S, told_slow_ns=NOW - 5 * S - S // 2)
+    assert next_actions(limits, [slow], NOW) == []
+    assert next_actions(limits, [slow], NOW + S // 2) == [ReportSlow(0, 5 * S)]
+
+
 def test_a_slow_request_that_was_reported_is_not_reported_again():
     limits = wanted(workers=1, slow_ns=5 * S)
     assert next_actions(limits, [worker(0, busy_since_ns=NOW - 6 * S)], NOW) == []
@@ -333,8 +340,10 @@ def test_a_stopping_server_starts_nobody():
         ({"slow_ns": 5 * S}, [worker(0, busy_since_ns=NOW, untold_since_ns=NOW)], NOW + 5 * S),
         ({"slow_ns": 5 * S}, [worker(0, busy_since_ns=NOW - S)], NOW + 29 * S),
         ({}, [several(20 * S, S)], NOW + 10 * S),
-        ({}, [several(30 * S, S, relieved_at_ns=NOW)], NOW + S),
+        ({}, [several(30 * S, S, relieved_at_ns=NOW)], NOW + S // 10),
+        ({}, [several(31 * S - 7, S, relieved_at_ns=NOW - S + 7)], NOW + 7),
         ({}, [several(30 * S, 30 * S - 7, relieved_at_ns=NOW)], NOW + 7),
+        ({}, [several(2 * S, S, relieved_at_ns=NOW - S)], NOW + 28 * S),
         ({"timeout_ns": 0, "lifetime_ns": 50 * S}, [worker(0, ready_at_ns=NOW)], NOW + 50 * S),
         ({}, [worker(0, busy_since_ns=NOW - 10 * S), worker(1, busy_since_ns=NOW - 20 * S)], NOW + 10 * S),
         ({"clock_ns": NOW}, [worker(0, busy_since_ns=NOW - 10 * S)], NOW + 30 * S),
