@@ -1,4 +1,4 @@
-"""What a worker does when it is aborted: the client of its request is answered, and the access log gets its line.
+"""What a worker does when it is aborted: clients of its requests are answered, and the access log gets their lines.
 
 The arbiter aborts a worker whose request is over its timeout. All of this runs in a signal handler, perhaps while C
 holds the interpreter lock: no Python, no lock, no new memory, and nothing that waits. The stack may be the small one
@@ -8,6 +8,7 @@ from cpython.object cimport PyObject
 from libc.errno cimport EINTR, errno
 from libc.signal cimport SIG_DFL, SIG_IGN, SIGABRT, raise_
 from libc.stdint cimport int64_t
+from libc.stdlib cimport calloc
 from libc.string cimport memcpy, memset
 from posix.signal cimport SA_NODEFER, SA_ONSTACK, SA_RESTART, sigaction, sigaction_t, sigemptyset
 from posix.types cimport pid_t
@@ -45,14 +46,15 @@ cdef list texts = []            # own what the two point to
 cdef sigaction_t before         # who had the signal before us
 cdef pid_t owner = 0            # a process that the application forks must not answer for this one
 cdef int64_t timeout_ns = 0
-cdef Transport serving_transport = None
-cdef PyObject *serving = NULL   # the same, to be read from the signal handler
+# What serves, as the signal handler reads it: places that are free are NULL.
+cdef PyObject **serving = NULL
+cdef int places = 0
 cdef char stamp[160]
 cdef char scratch[SCRATCH]
 
 
 def install_abort_handler(double timeout) -> None:
-    """Have ABRT end the request under way before it ends this process.
+    """Have ABRT end the requests under way before it ends this process.
 
     The handler that the signal had before is called afterwards: one that was set in Python may keep the process alive.
     What is to run before this one, such as faulthandler, is enabled later.
@@ -60,12 +62,10 @@ def install_abort_handler(double timeout) -> None:
     Args:
         timeout: how long a request may take, seconds; 0 for any time. One that took less is answered 500 and not 504.
     """
-    global before, owner, timeout_ns, serving_transport, serving
+    global before, owner, timeout_ns
     cdef sigaction_t ours, found
     owner = getpid()
     timeout_ns = <int64_t> (timeout * 1e9)
-    serving = NULL
-    serving_transport = None
     sigaction(SIGABRT, NULL, &found)
     if found.sa_handler == on_abort:
         return              # of the process that this one is a copy of
@@ -78,11 +78,33 @@ def install_abort_handler(double timeout) -> None:
     sigaction(SIGABRT, &ours, NULL)
 
 
-def answer_for(Transport transport) -> None:
-    """Have the handler end the request that `transport` carries."""
-    global serving_transport, serving
-    serving_transport = transport
-    serving = <PyObject *> transport
+cdef int answer_for(Transport transport) except -1:
+    """Have the handler end the request that `transport` carries, until forget() is called."""
+    global serving, places
+    cdef PyObject **more
+    cdef int at
+    for at in range(places):
+        if serving[at] == NULL:
+            break
+    else:
+        # The handler may be reading the old ones, which are few: they are left where they are.
+        at = places
+        more = <PyObject **> calloc(<size_t> max(16, places * 2), sizeof(PyObject *))
+        if more == NULL:
+            raise MemoryError()
+        memcpy(more, serving, <size_t> places * sizeof(PyObject *))
+        serving = more
+        places = max(16, places * 2)
+    serving[at] = <PyObject *> transport
+    return 0
+
+
+cdef void forget(Transport transport) noexcept:
+    """It carries nothing any more."""
+    cdef int at
+    for at in range(places):
+        if serving[at] == <PyObject *> transport:
+            serving[at] = NULL
 
 
 cdef int prepare(Words *words, int status, str why) except -1:
@@ -105,8 +127,11 @@ prepare(&cut_off, 500, "the worker was aborted")
 
 cdef void on_abort(int number) noexcept nogil:
     cdef int saved = errno
-    if serving != NULL and getpid() == owner:
-        end_request(<Transport> serving)
+    cdef int at
+    if getpid() == owner:
+        for at in range(places):
+            if serving[at] != NULL:
+                end_request(<Transport> serving[at])
     if before.sa_handler == SIG_IGN:
         before.sa_handler = SIG_DFL
     sigaction(number, &before, NULL)
@@ -121,9 +146,14 @@ cdef void end_request(Transport transport) noexcept nogil:
     cdef Facts facts
     cdef Words *words
     cdef bint is_cut = False
+    cdef bint is_overdue
     if transport.row.busy_since_ns == 0:
         if transport.access is not None:
             transport.access.record_last(NULL)
+        return
+    is_overdue = timeout_ns and pyserver_now_ns() - transport.row.alive_ns >= timeout_ns
+    # Who hangs sends nothing; another thread may be about to.
+    if not is_overdue and not transport.seize():
         return
     connection = transport.exchange.connection
     transport.exchange.state_facts(&facts)
@@ -132,7 +162,7 @@ cdef void end_request(Transport transport) noexcept nogil:
         # The response is whole: the application hangs in what it does after it.
         is_cut = not send_gathered(transport, connection, transport.out.used, NULL)
     elif not transport.has_given:
-        words = &overdue if timeout_ns and facts.duration_ns >= timeout_ns else &cut_off
+        words = &overdue if is_overdue else &cut_off
         send_gathered(transport, connection, transport.exchange.response.head_at, words)
         facts.status = words.status
         facts.sent = 0 if transport.exchange.response.to_head_request else <int64_t> words.content.iov_len

@@ -11,6 +11,7 @@ cdef enum SourceKind:
     LISTENER_SOURCE
     CONNECTION_SOURCE
     WATCH_SOURCE
+    BELL_SOURCE
 
 
 cdef struct Source:
@@ -26,8 +27,10 @@ cdef enum:
     AWAIT_CONTENT
     AWAIT_NEXT_REQUEST
     AWAIT_WRITE
+    AWAIT_ROOM                  # the application's greenlet waits for the socket to take what is queued
     AWAIT_CLOSE
-    RUNNING                     # the application has it: no deadline of the connection's
+    AWAIT_TURN                  # as many requests run as may: no deadline
+    RUNNING                     # it has its turn, or the application has it: no deadline of the connection's
     DEADLINES
 
 
@@ -90,6 +93,7 @@ cdef struct Connection:
     bint is_readable            # the poller said so while reading had to wait
     bint is_held                # complete requests wait in its reader for another turn
     bint is_again               # it has asked for another turn
+    bint is_running             # a request of it is with the application, in another thread or greenlet perhaps
     bint has_ended              # the peer has sent its last byte
     bint is_gone                # the peer takes no more: what is written is dropped
     bint closes                 # once all output is written
@@ -108,6 +112,7 @@ cdef struct Connection:
     Reader *reader              # NULL while no byte is waiting
     Content *content            # NULL while no content is arriving
     Output *output              # NULL while the socket takes everything
+    PyObject *waiting           # the lane whose greenlet waits in AWAIT_ROOM; borrowed
 
 
 cdef struct DeadlineList:
@@ -116,6 +121,8 @@ cdef struct DeadlineList:
     Connection *last
     int64_t duration_ns
 
+
+cdef int64_t NO_LIMIT_NS
 
 cdef Connection *new_connection(int fd) except NULL
 cdef void free_connection(Connection *connection) noexcept

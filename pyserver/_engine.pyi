@@ -3,12 +3,13 @@ from collections.abc import Callable, Sequence
 
 from pyserver._access import AccessLog
 from pyserver._connection import Buffers, Durations
-from pyserver._exchange import Gateway, Transport
+from pyserver._exchange import Gateway
 from pyserver._http import Limits
+from pyserver._reactor import Reactor
 from pyserver.log import ErrorLog
 
-class Engine(Transport):
-    """Connections of one worker. Whoever waits on `fileno()` calls `run_ready()`; or run() does both.
+class Engine(Reactor):
+    """Connections of one worker. Whoever waits on `fileno()` calls `run_ready()`; or run() or serve() does both.
 
     Args:
         listeners: bound, listening, non-blocking sockets.
@@ -18,17 +19,20 @@ class Engine(Transport):
         buffers: what is kept in memory.
         log: gets a line for each refusal and for what goes wrong.
         access: gets a record of every response.
-        row: address of the worker's scoreboard slot; 0 for none.
+        row: address of the worker's scoreboard slot; 0 for none. It has a row for each thread, or for each request that
+            `capacity` allows.
         poller: "auto", "epoll" or "poll".
         server: value of the Server field, at most 64 bytes; empty for no such field.
         date: whether responses get a Date field.
+        threads: how many call serve(); 0 for a worker with one thread.
+        capacity: how many requests run at the same time, each in a greenlet of its own; 0 for one, in place.
 
     Raises:
         ValueError: there is no such poller on this system.
     """
 
     max_requests: int
-    """After how many requests run() calls `on_max_requests`, once; 0 for never."""
+    """After how many requests `on_max_requests` is called, once; 0 for never."""
     on_max_requests: Callable[[], object] | None
     def __init__(
         self,
@@ -44,27 +48,27 @@ class Engine(Transport):
         poller: str = "auto",
         server: bytes = b"pyserver",
         date: bool = True,
+        threads: int = 0,
+        capacity: int = 0,
     ) -> None: ...
     @property
     def listeners(self) -> list[socket.socket]:
         """The sockets that connections are accepted from."""
     @property
-    def connections(self) -> int:
-        """How many are open."""
-    @property
-    def requests(self) -> int:
-        """How many were answered."""
-    @property
-    def is_retiring(self) -> bool:
-        """Whether retire() was called."""
+    def is_done(self) -> bool:
+        """Whether there is nothing left to serve: it was stopped, or retired and the last connection is closed."""
     def fileno(self) -> int:
         """A descriptor that is readable while run_ready() has something to do; OSError if the poller has none."""
     def run(self) -> None:
-        """Serve until stop(), or until retired and no connection is left."""
+        """Serve until it is done."""
+    def serve(self, thread: int) -> None:
+        """Serve as one of several threads until the engine is done.
+
+        Args:
+            thread: which one, from 0; the number of its row on the scoreboard.
+        """
     def stop(self) -> None:
-        """Leave run() after the request under way."""
-    def next_wait_ms(self) -> int:
-        """How long the wait may last before a deadline passes, milliseconds; -1 if there is none."""
+        """Be done after the requests under way."""
     def run_ready(self, wait_ms: int = 0) -> None:
         """Wait at most `wait_ms` (-1: for ever), then serve what is ready and expire what is late."""
     def watch(self, fd: int, callback: Callable[[], object]) -> None:
@@ -77,14 +81,14 @@ class Engine(Transport):
         Only where the whole server stops: else others serve the accept queues, and there is no hurry.
         """
     def retire(self, idle_grace: float = 1.0, takes_queue: bool = True) -> None:
-        """Empty the accept queues, then accept no more; answer with `Connection: close` from now on.
+        """Empty the accept queues, then accept no more; answer with `Connection: close` from now on. From any thread.
 
         Connections without a request under way are closed after `idle_grace` seconds.
         """
+    def abandon(self) -> int:
+        """Close everything at once; how many requests or responses that cuts off, those that run included."""
     def drop_copies(self) -> None:
         """For a child of this process that shall not serve: close its copies of all that the parent serves with.
 
         Nothing is said to the peers nor to the poller's set, which are the parent's, and nothing is logged; run() ends.
         """
-    def abandon(self) -> int:
-        """Close everything at once; how many requests or responses that cuts off."""

@@ -17,7 +17,7 @@ cdef int forks() noexcept nogil
 
 
 cdef class Transport:
-    # What carries responses: the engine.
+    # What carries responses: a lane.
     cdef Out out                        # responses of the connection being served, not yet given to its socket
     cdef Stamp stamp
     cdef Slot *slot
@@ -26,17 +26,20 @@ cdef class Transport:
     cdef object log
     cdef Exchange exchange              # of the request that runs, or ran last; reused while nobody else holds it
     cdef bint has_given                 # the socket was given something since that request began
+    cdef bint renews                    # a request is over time only when it gives nothing for that long
 
     cdef int send(self, Connection *connection) except -1
     cdef int send_block(self, Connection *connection, object block, const unsigned char *data, Py_ssize_t length, bint lent, bint in_chunk) except -1
     cdef int send_file(self, Connection *connection, int file, int64_t offset, int64_t length) except -1
     cdef int join_blocks(self, Connection *connection, bint wanted) except -1
+    cdef bint seize(self) noexcept nogil
 
 
 cdef class Gateway:
     # Turns a request into a call of the application, and what comes back into the methods of the exchange.
 
-    cdef int run(self, Exchange exchange) except -1
+    cdef object prepare(self, Exchange exchange)
+    cdef int run(self, Exchange exchange, object request) except -1
 
 
 cdef class Exchange:
@@ -49,12 +52,14 @@ cdef class Exchange:
     cdef Response response
     cdef bint persists
     cdef bint is_finished
+    cdef bint has_failed                # the application raised, or broke a rule
     cdef bint is_logged                 # a signal handler has written its line of the access log
     cdef bint has_excess                # the application gave more than its Content-Length
     cdef bint gathers                   # the kernel may join blocks
     cdef int64_t wrote_ns               # when the last block was given; 0 before the first
     cdef bytes response_head
     cdef dict environ
+    cdef object kept                    # by the gateway, for the next request that is carried so
 
     cdef int start(self, object status, object fields) except -1
     cdef int finish_head(self, int64_t known) except -1

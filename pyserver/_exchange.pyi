@@ -1,8 +1,8 @@
 class Transport:
-    """What carries responses: the engine. Its methods are compiled parts' alone."""
+    """What carries responses: a lane. Its methods are compiled parts' alone."""
 
 class Gateway:
-    """What an engine hands complete requests to. Its methods are compiled parts' alone."""
+    """What complete requests are handed to. Its methods are compiled parts' alone."""
 
 class Exchange:
     """One request in flight. Its methods are compiled parts' alone."""

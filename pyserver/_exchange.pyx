@@ -16,7 +16,6 @@ from pyserver._response cimport (
     reset_response,
     start_response_head,
 )
-from pyserver._scoreboard cimport Cell
 from pyserver._system cimport pyserver_now_ns
 
 import os as _os
@@ -44,7 +43,7 @@ cdef int forks() noexcept nogil:
 
 
 cdef class Transport:
-    """What carries responses to connections. `out` gathers them; what else is public to exchanges is set once."""
+    """What carries the responses of one connection at a time. `out` gathers them."""
 
     cdef int send(self, Connection *connection) except -1:
         """Give what is gathered to the socket, and queue what it does not take."""
@@ -64,11 +63,19 @@ cdef class Transport:
         """Whether the kernel may hold a block back until what was sent before is acknowledged."""
         raise TypeError("a Transport is one of its subclasses")
 
+    cdef bint seize(self) noexcept nogil:
+        """From a signal handler, for good: whether no other thread sends anything from now on."""
+        return True
+
 
 cdef class Gateway:
-    """What an engine hands complete requests to."""
+    """What complete requests are handed to."""
 
-    cdef int run(self, Exchange exchange) except -1:
+    cdef object prepare(self, Exchange exchange):
+        """What the application is called with; no other thread has its turn meanwhile."""
+        raise TypeError("a Gateway is one of its subclasses")
+
+    cdef int run(self, Exchange exchange, object request) except -1:
         """Call the application and answer through `exchange`; every exchange is finished or failed."""
         raise TypeError("a Gateway is one of its subclasses")
 
@@ -111,6 +118,8 @@ cdef class Exchange:
             self.finish_head(-1)
         self._gather(self.wrote_ns != 0 and now_ns - self.wrote_ns < BURST_NS)
         self.wrote_ns = now_ns
+        if self.transport.renews:
+            self.transport.row.alive_ns = now_ns
         self._put(block, False)
         return self.transport.send(self.connection)
 
@@ -190,7 +199,7 @@ cdef class Exchange:
     cdef int fail(self) except -1:
         """The application failed: 500 while nothing has left, else the response is cut off where it is."""
         cdef Out *out = &self.transport.out
-        self.transport.slot.cells[<int> Cell.ERRORS] += 1
+        self.has_failed = True
         # What the application meant to say next may stand in the way of another response.
         self.persists = False
         if self.response.is_head_done:

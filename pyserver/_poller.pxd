@@ -26,6 +26,7 @@ cdef class Poller:
     cdef int add(self, Source *source, int interest) except -1
     cdef int change(self, Source *source, int interest) except -1
     cdef int remove(self, Source *source) except -1
+    cdef int begin_wait(self) except -1
     cdef int wait(self, int timeout_ms) noexcept nogil
     cdef void close(self) noexcept
 

@@ -5,6 +5,7 @@ by epoll: one system call when a connection is first waited for, none for each r
 """
 from libc.errno cimport EINTR, errno
 from libc.stdlib cimport free, realloc
+from libc.string cimport memcpy
 from posix.unistd cimport close as close_descriptor
 
 cdef extern from *:
@@ -62,6 +63,10 @@ cdef class Poller:
     cdef int remove(self, Source *source) except -1:
         """Watch no more."""
         raise TypeError("a Poller is one of its backends")
+
+    cdef int begin_wait(self) except -1:
+        """Before wait(), which does not look at what is added and removed by others meanwhile."""
+        return 0
 
     cdef int wait(self, int timeout_ms) noexcept nogil:
         """Fill `ready` and return how many: 0 after `timeout_ms` (-1: never) or when a signal came, -errno when it failed."""
@@ -151,6 +156,11 @@ cdef class PollPoller(Poller):
     cdef pollfd *_fds
     cdef Source **_sources
     cdef int _count
+    # What is looked at in a wait, during which another thread may change the others.
+    cdef pollfd *_waited
+    cdef Source **_waited_sources
+    cdef int _waited_count
+    cdef int _waited_capacity
     cdef int _capacity
     cdef int _next              # where the next report begins, so that a busy source does not hide the others
 
@@ -163,6 +173,8 @@ cdef class PollPoller(Poller):
     def __dealloc__(self):
         free(self._fds)
         free(self._sources)
+        free(self._waited)
+        free(self._waited_sources)
 
     cdef int _grow(self) except -1:
         cdef int capacity = max(64, self._capacity * 2)
@@ -206,31 +218,49 @@ cdef class PollPoller(Poller):
             self._fds[at] = self._fds[self._count]
         return 0
 
+    cdef int begin_wait(self) except -1:
+        cdef pollfd *fds
+        cdef Source **sources
+        if self._waited_capacity < self._capacity:
+            fds = <pollfd *> realloc(self._waited, self._capacity * sizeof(pollfd))
+            if fds == NULL:
+                raise MemoryError()
+            self._waited = fds
+            sources = <Source **> realloc(self._waited_sources, self._capacity * sizeof(Source *))
+            if sources == NULL:
+                raise MemoryError()
+            self._waited_sources = sources
+            self._waited_capacity = self._capacity
+        memcpy(self._waited, self._fds, self._count * sizeof(pollfd))
+        memcpy(self._waited_sources, self._sources, self._count * sizeof(Source *))
+        self._waited_count = self._count
+        return 0
+
     cdef int wait(self, int timeout_ms) noexcept nogil:
-        cdef int left = poll(self._fds, <unsigned long> self._count, timeout_ms)
+        cdef int left = poll(self._waited, <unsigned long> self._waited_count, timeout_ms)
         cdef int step, at, found = 0
         cdef short events
         if left < 0 and errno == EINTR:
             # As with epoll.
-            left = poll(self._fds, <unsigned long> self._count, 0)
+            left = poll(self._waited, <unsigned long> self._waited_count, 0)
         if left < 0:
             return 0 if errno == EINTR else -errno
-        for step in range(self._count):
+        for step in range(self._waited_count):
             if left <= 0 or found == READY_LIMIT:
                 break
-            at = (self._next + step) % self._count
-            events = self._fds[at].revents
+            at = (self._next + step) % self._waited_count
+            events = self._waited[at].revents
             if not events:
                 continue
             left -= 1
-            self.ready[found].source = self._sources[at]
+            self.ready[found].source = self._waited_sources[at]
             self.ready[found].events = (
                 (READABLE if events & POLLIN else 0)
                 | (WRITABLE if events & POLLOUT else 0)
                 | (BROKEN if events & (POLLERR | POLLHUP | POLLNVAL | POLLRDHUP) else 0)
             )
             found += 1
-        self._next = (self._next + 1) % max(self._count, 1)
+        self._next = (self._next + 1) % max(self._waited_count, 1)
         return found
 
 

@@ -25,6 +25,7 @@ cdef struct Name:
 
 cdef class StartResponse:
     cdef Exchange exchange
+    cdef object begin_callable
     cdef object write_callable
 
     cdef object _detach(self)
@@ -43,8 +44,6 @@ cdef class WSGIGateway(Gateway):
     cdef bint _is_trusted       # … and its answer
     cdef int _forks             # of this process, when it was last known to be a worker
     cdef int _pid
-    cdef StartResponse _start
-    cdef object _start_callable
     cdef Name _names[NAMES + 1]  # … the last for one that is too long to remember
     cdef PyObject *_texts[TEXTS]
     cdef PyObject *_ports[PORTS]
@@ -59,6 +58,7 @@ cdef class WSGIGateway(Gateway):
     cdef object _peer_port(self, uint16_t port)
     cdef Name *_name(self, const unsigned char *text, Py_ssize_t length) except NULL
     cdef Name *_remember(self, Name *name, const unsigned char *text, Py_ssize_t length) except NULL
+    cdef StartResponse _start_of(self, Exchange exchange)
     cdef int _leave_if_child(self, object error) except -1
     cdef dict _environ(self, Exchange exchange)
     cdef int _put_target(self, dict environ, const Head *head, const unsigned char *base) except -1

@@ -105,5 +105,5 @@ class WSGIGateway(Gateway):
 class WatchedGateway(WSGIGateway):
     """A gateway that tells its application when a response is complete; its arguments are those of WSGIGateway.
 
-    The application has a method note_end(status, sent): the status code, and how many bytes the content has.
+    The application has a method note_end(environ, status, sent): the status code, and how many bytes the content has.
     """

@@ -40,7 +40,7 @@ cdef enum:
     ENVIRON_ROOM = 42
     INPUT_BLOCK = 65536
     WAYS = 4
-    # To StartResponse between requests: the gateway's, a variable's, and one of each bound method.
+    # To StartResponse between requests: the exchange's, a variable's, and one of each bound method.
     START_REFERENCES = 4
 
 
@@ -187,7 +187,7 @@ cdef class StartResponse:
     cdef object _detach(self):
         """Be of no effect from now on: somebody may have kept the callables."""
         self.exchange = None
-        self.write_callable = None
+        self.begin_callable = self.write_callable = None
 
 
 # ---- texts ----
@@ -290,27 +290,23 @@ cdef class WSGIGateway(Gateway):
         for at in range(PORTS):
             Py_XDECREF(self._ports[at])
 
-    cdef int run(self, Exchange exchange) except -1:
+    cdef object prepare(self, Exchange exchange):
+        """The environ of the request; None when it could not be made, and the request is answered."""
+        try:
+            return self._environ(exchange)
+        except Exception:
+            self._fail(exchange)
+            return None
+
+    cdef int run(self, Exchange exchange, object request) except -1:
         """Call the application; every exchange ends finished, whatever the application did."""
         cdef PyObject *arguments[3]
-        cdef StartResponse start = self._start
-        cdef dict environ
-        if (
-            start is None or Py_REFCNT(<PyObject *> self._start_callable) > 1
-            or Py_REFCNT(<PyObject *> start.write_callable) > 1 or Py_REFCNT(<PyObject *> start) > START_REFERENCES
-        ):
-            # An application kept one of the callables, or what they are bound to: it must not speak for another request.
-            if start is not None:
-                start._detach()
-            start = self._start = StartResponse.__new__(StartResponse)
-            start.write_callable = start.write
-            self._start_callable = start.begin
+        cdef StartResponse start = self._start_of(exchange)
         start.exchange = exchange
         try:
-            environ = self._environ(exchange)
             arguments[0] = NULL
-            arguments[1] = <PyObject *> environ
-            arguments[2] = <PyObject *> self._start_callable
+            arguments[1] = <PyObject *> request
+            arguments[2] = <PyObject *> start.begin_callable
             result = PyObject_Vectorcall(self._application, &arguments[1], 2 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL)
             self._leave_if_child(None)
             self._answer(exchange, result)
@@ -321,6 +317,22 @@ cdef class WSGIGateway(Gateway):
             self._fail(exchange)
         start.exchange = None
         return 0
+
+    cdef StartResponse _start_of(self, Exchange exchange):
+        """The start_response for this request: that of the one before on the same lane, unless somebody kept it."""
+        cdef StartResponse start = exchange.kept
+        if (
+            start is None or Py_REFCNT(<PyObject *> start.begin_callable) > 1
+            or Py_REFCNT(<PyObject *> start.write_callable) > 1 or Py_REFCNT(<PyObject *> start) > START_REFERENCES
+        ):
+            # An application kept one of the callables, or what they are bound to: it must not speak for another request.
+            if start is not None:
+                start._detach()
+            start = StartResponse.__new__(StartResponse)
+            start.begin_callable = start.begin
+            start.write_callable = start.write
+            exchange.kept = start
+        return start
 
     cdef int _leave_if_child(self, object error) except -1:
         """After code of the application: end the process when it is one that the application has forked."""
@@ -622,13 +634,13 @@ cdef class WSGIGateway(Gateway):
 cdef class WatchedGateway(WSGIGateway):
     """A gateway that tells its application when a response is complete; its arguments are those of WSGIGateway.
 
-    The application has a method note_end(status, sent): the status code, and how many bytes the content has.
+    The application has a method note_end(environ, status, sent): the status code, and how many bytes the content has.
     """
 
-    cdef int run(self, Exchange exchange) except -1:
+    cdef int run(self, Exchange exchange, object request) except -1:
         """Serve the request, and tell."""
-        WSGIGateway.run(self, exchange)
-        self._application.note_end(exchange.response.status, exchange.response.sent)
+        WSGIGateway.run(self, exchange, request)
+        self._application.note_end(request, exchange.response.status, exchange.response.sent)
         return self._leave_if_child(None)
 
 

@@ -6,7 +6,6 @@ import os
 import socket
 from typing import TYPE_CHECKING
 
-from pyserver._abort import answer_for
 from pyserver._access import AccessLog, check_access_log
 from pyserver._connection import Buffers, Durations
 from pyserver._engine import Engine
@@ -75,7 +74,7 @@ def build_engine(worker: Worker, access: AccessLog | None, *, multithread: bool 
         multithread: whether the application can be called by two threads of this process at once.
     """
     settings = worker.settings
-    engine = Engine(
+    return Engine(
         worker.listeners,
         _gateway(worker, multithread),
         _limits(settings),
@@ -99,8 +98,6 @@ def build_engine(worker: Worker, access: AccessLog | None, *, multithread: bool 
         server=_SOFTWARE.encode() if settings.server_header else b"",
         date=settings.date_header,
     )
-    answer_for(engine)
-    return engine
 
 
 def _open_access_log(settings: Settings, log: ErrorLog) -> AccessLog | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from _thread import get_ident
 from typing import TYPE_CHECKING, Any
 
 from pyserver.workers.hooks import surviving
@@ -82,12 +81,12 @@ class WatchedApplication:
         self._worker = worker
         self._before = before
         self._after = after
-        # By thread: what it is about to answer.
+        # By the identity of its environ: what is about to be answered.
         self._open: dict[int, tuple[HookedRequest, dict[str, Any], HookedResponse]] = {}
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
         request, response = HookedRequest(environ), HookedResponse()
-        self._open[get_ident()] = request, environ, response
+        self._open[id(environ)] = request, environ, response
         if self._before is not None:
             self._before(self._worker, request)
 
@@ -98,13 +97,12 @@ class WatchedApplication:
 
         return self._application(environ, start)
 
-    def note_end(self, status: int, sent: int) -> None:
-        """The response is complete; with its status code and the length of its content."""
-        # Without one the request has not come so far: it was refused, or environ could not be made.
-        found = self._open.pop(get_ident(), None)
+    def note_end(self, environ: dict[str, Any], status: int, sent: int) -> None:
+        """The response to the request of `environ` is complete; with its status code and the length of its content."""
+        found = self._open.pop(id(environ), None)
         if found is None or self._after is None:
             return
-        request, environ, response = found
+        request, _, response = found
         response.status_code, response.sent = status, sent
         if response.status is None or not response.status.startswith(str(status)):
             # The application has failed, and the answer is ours.

@@ -1,0 +1,68 @@
+# The contract of _lane: one connection's turn.
+from libc.stdint cimport int64_t
+
+from pyserver._connection cimport Connection, Content, Reader
+from pyserver._exchange cimport Exchange, Transport
+from pyserver._http cimport Span
+from pyserver._reactor cimport Reactor
+from pyserver._scoreboard cimport Row
+
+
+cdef class Lane(Transport):
+    cdef Reactor reactor
+    cdef readonly int number
+    cdef Row _own_row
+    cdef Reader _scratch                # what is received before it is known to be incomplete
+    cdef int64_t now_ns
+    cdef int64_t _stamp_until_ns
+    cdef int64_t _out_since_ns
+    cdef Connection *_connection        # whose request serve() will run, and where it is
+    cdef Reader *_reader
+
+    cdef int tick(self, int64_t now_ns) except -1
+    cdef int tend(self, Connection *connection, int events) except -1
+    cdef int _give_up(self, Connection *connection) except -1
+    cdef int _go_on_reading(self, Connection *connection, bint is_broken) except -1
+    cdef int _hold(self, Connection *connection) except -1
+    cdef int _go_on_writing(self, Connection *connection) except -1
+    cdef int _receive(self, Connection *connection, bint to_the_end) except -1
+    cdef int _ended(self, Connection *connection) except -1
+    cdef int _received_in_place(self, Connection *connection, Content *content, Py_ssize_t got) except -1
+    cdef int _received(self, Connection *connection, Py_ssize_t got) except -1
+    cdef int _advance(self, Connection *connection, Reader *reader) except -1
+    cdef int _leave(self, Connection *connection, Reader *reader) except -1
+    cdef int _begin_content(self, Connection *connection, Reader *reader) except? -1
+    cdef int _feed(self, Connection *connection, const Reader *reader, unsigned char *base, Py_ssize_t length, Py_ssize_t *consumed) except? -1
+    cdef bint _keep(self, Connection *connection, const Reader *reader, Span data) except -1
+    cdef int _depart(self, Connection *connection, Reader *reader) except -1
+    cdef Lane _new_lane(self)
+    cdef int _set_running(self, Connection *connection) except -1
+    cdef int _give_back(self) except -1
+    cdef int _run(self, Connection *connection, Reader *reader) except -1
+    cdef int _call(self, Connection *connection, Exchange exchange) except -1
+    cdef int _refuse(self, Connection *connection, const Reader *reader, int fault, Py_ssize_t at=*) except -1
+    cdef int _answer(self, Connection *connection, const Reader *reader, int status, str words) except -1
+    cdef int join_blocks(self, Connection *connection, bint wanted) except -1
+    cdef int send(self, Connection *connection) except -1
+    cdef int send_block(self, Connection *connection, object block, const unsigned char *data, Py_ssize_t length, bint lent, bint in_chunk) except -1
+    cdef int send_file(self, Connection *connection, int file, int64_t offset, int64_t length) except -1
+    cdef bint seize(self) noexcept nogil
+    cdef int _flush(self, Connection *connection) except -1
+    cdef int _give(self, Connection *connection, int more) except -1
+    cdef int _trim_out(self) except -1
+    cdef int _send_large(self, Connection *connection, object block, const unsigned char *data, Py_ssize_t length, bint lent, bint in_chunk) except -1
+    cdef int _queue_lent(self, Connection *connection, object block, const unsigned char *data, Py_ssize_t length) except -1
+    cdef int _queue(self, Connection *connection, const unsigned char *data, Py_ssize_t length) except -1
+    cdef int _queue_behind(self, Connection *connection, const unsigned char *data, Py_ssize_t length) except -1
+    cdef int _wait_for_room(self, Connection *connection) except -1
+    cdef int _yield_for_room(self, Connection *connection) except -1
+    cdef int _make_room(self, Connection *connection) except -1
+    cdef int _tell_room(self, Connection *connection) except -1
+    cdef int _note_alive(self) except -1
+    cdef int _drain(self, Connection *connection) except -1
+    cdef int _send_range(self, Connection *connection, int file, int64_t offset, int64_t length) except -1
+    cdef int _lose(self, Connection *connection) except -1
+    cdef int _settle(self, Connection *connection) except -1
+    cdef int _finish(self, Connection *connection) except -1
+    cdef int _discard(self, Connection *connection) except -1
+    cdef int expire(self, Connection *connection, int reason) except -1

@@ -1,0 +1,976 @@
+"""One connection's turn: receive, parse, run, send. System calls, but no HTTP syntax.
+
+A request runs when all of it is there; what the socket does not take at once is queued with the connection, so that a
+slow client occupies memory and never the worker.
+
+A worker has a lane for each thread that serves. Where requests run in greenlets it has one for whoever reads, and one
+more for each request that runs: what was read goes with it.
+"""
+from cpython.bytes cimport PyBytes_AS_STRING
+from cpython.exc cimport PyErr_CheckSignals
+from cpython.object cimport PyObject
+from libc.errno cimport EAGAIN, EINTR, errno
+from libc.stdint cimport int64_t, uint64_t
+from libc.stdlib cimport free
+from libc.string cimport memcpy, memmove, memset, strerror
+
+from pyserver._abort cimport answer_for, forget
+from pyserver._access cimport Facts
+from pyserver._connection cimport (
+    AWAIT_CLOSE, AWAIT_CONTENT, AWAIT_FIRST_BYTE, AWAIT_HEAD, AWAIT_NEXT_REQUEST, AWAIT_ROOM, AWAIT_TURN, AWAIT_WRITE,
+    BORROWED, COPIED, FROM_FILE, SPOOLED, Connection, Content, Output, Reader, Segment, add_borrowed, add_copy,
+    add_range, delist, detach, drop_after_head, drop_first, free_content, free_output, free_reader, keep_in_memory,
+    make_room, new_content, new_output, next_content, peer_of, take_memory,
+)
+from pyserver._exchange cimport OUT_LIMIT, Exchange, Transport, is_of_head, note_request, state_refusal
+from pyserver._http cimport (
+    COMPLETE, EXPECTS_CONTINUE, HAS_CHUNKED, NEED_MORE, REFUSED, Fault, Head, Out, Span, append, free_head,
+    head_persists, is_begun, parse_head, reset_head,
+)
+from pyserver._leadership cimport Leadership
+from pyserver._poller cimport BROKEN, READABLE, WRITABLE
+from pyserver._reactor cimport Reactor
+from pyserver._response cimport Response, finish_response_head, reset_response, set_stamp, start_response_head
+from pyserver._scoreboard cimport Cell, Slot, note_latency
+from pyserver._spool cimport open_spool, write_spool
+from pyserver._system cimport (
+    EWOULDBLOCK, IPPROTO_TCP, MSG_MORE, MSG_NOSIGNAL, POLLOUT, SHUT_WR, TCP_NODELAY, iovec, msghdr, poll, pollfd, pyserver_dup,
+    pyserver_now_ns, pyserver_sendfile, pyserver_unix_time_ns, pyserver_unread, pyserver_unsent, recv, send, sendmsg,
+    setsockopt, shutdown,
+)
+
+from pyserver.refusals import REASONS as _REASONS, REFUSALS as _REFUSALS
+
+cdef extern from "Python.h":
+    Py_ssize_t Py_REFCNT(PyObject *object)
+
+cdef enum:
+    SCRATCH = 65536             # received at once
+    TURNS = 8                   # receives in a row from one connection before others have theirs
+    # Up to here a copy costs less than a second entry in the vector of a write.
+    COPY_LIMIT = 16384
+    DRAINED = 1 << 23           # bytes sent in a row to one connection before others have their turn
+    OUT_KEPT = 1 << 20          # what the buffer for them may have grown to and be kept
+
+cdef int64_t SECOND = 1000000000
+cdef int64_t GATHER_NS = 5000000            # how long a response waits for the next of the same pipeline to join it
+cdef int64_t LINGER_AT_MOST_NS = 30 * SECOND
+cdef int64_t TURN_NS = 5000000              # how long a pipeline may take before others have their turn
+
+
+cdef class Lane(Transport):
+    """Serves one connection at a time.
+
+    Args:
+        reactor: what it shares with the other lanes.
+        number: of its row in the worker's slot; -1 for a lane in which nothing runs.
+    """
+
+    def __cinit__(self, Reactor reactor not None, int number):
+        self.reactor = reactor
+        self.number = number
+        self.slot = reactor.slot
+        self.row = &self.slot.rows[0] + number if number >= 0 else &self._own_row
+        self.access = reactor.access
+        self.log = reactor.log
+        self.renews = reactor.leadership is not None or reactor.capacity != 0
+        make_room(&self._scratch, SCRATCH)
+        self.tick(pyserver_now_ns())
+        if number >= 0:
+            self.slot.cells[<int> Cell.ROWS] = max(self.slot.cells[<int> Cell.ROWS], number + 1)
+            answer_for(self)
+
+    def __dealloc__(self):
+        forget(self)
+        free_head(&self._scratch.head)
+        free(self._scratch.data)
+        free(self.out.data)
+
+    @property
+    def busy_since_ns(self) -> int:
+        """The monotonic start of the request that runs; 0 while none does."""
+        return self.row.busy_since_ns
+
+    @property
+    def alive_ns(self) -> int:
+        """When that request began, or gave its client something last."""
+        return self.row.alive_ns
+
+    cdef int tick(self, int64_t now_ns) except -1:
+        """Note what time it is; once a second, what the Date field says."""
+        cdef int64_t unix_ns
+        self.now_ns = now_ns
+        if now_ns >= self._stamp_until_ns:
+            unix_ns = pyserver_unix_time_ns()
+            set_stamp(&self.stamp, unix_ns // SECOND, self.reactor.server, self.reactor.with_date)
+            self._stamp_until_ns = now_ns + SECOND - unix_ns % SECOND
+        return 0
+
+    cdef int tend(self, Connection *connection, int events) except -1:
+        """One turn of a connection; what goes wrong in it ends this connection and no other."""
+        try:
+            if events & (READABLE | BROKEN):
+                connection.is_readable = True
+            if connection.is_running:
+                if connection.output != NULL and events & (WRITABLE | BROKEN):
+                    self._make_room(connection)
+            elif connection.output != NULL:
+                if events & (WRITABLE | BROKEN):
+                    self._go_on_writing(connection)
+            elif events & (READABLE | BROKEN):
+                self._go_on_reading(connection, (events & BROKEN) != 0)
+        except Exception:
+            self._give_up(connection)
+        return 0
+
+    cdef int _give_up(self, Connection *connection) except -1:
+        """Something of ours failed, memory perhaps: say so, and forget the connection."""
+        self.log.exception("The connection from %s is closed", peer_of(connection))
+        self.out.used = 0
+        self.row.busy_since_ns = 0
+        if self.exchange is not None:
+            self.exchange.connection = NULL
+        if connection.source.fd >= 0:
+            self.reactor.close(connection)
+        return 0
+
+    cdef int _go_on_reading(self, Connection *connection, bint is_broken) except -1:
+        if connection.waits_for == AWAIT_CLOSE:
+            return self._discard(connection)
+        if self.reactor.is_full():
+            return self._hold(connection)
+        if connection.is_held:
+            self._advance(connection, connection.reader)
+        self._receive(connection, is_broken)
+        return self._settle(connection)
+
+    cdef int _hold(self, Connection *connection) except -1:
+        """As many requests run as may: what this one asks for is not even read."""
+        if connection.waits_for != AWAIT_TURN:
+            self.reactor.wait_for(connection, AWAIT_TURN, self.now_ns)
+        return 0
+
+    cdef int _go_on_writing(self, Connection *connection) except -1:
+        """The socket takes more; when it has taken all, what was received meanwhile has its turn."""
+        cdef int64_t before = connection.output.given
+        self._drain(connection)
+        if connection.output != NULL:
+            if connection.output.given == before and connection.waits_for == AWAIT_WRITE:
+                return 0            # nothing taken: the deadline stays
+            return self._settle(connection)
+        if not connection.closes:
+            if connection.reader != NULL:
+                self._advance(connection, connection.reader)
+            if connection.is_readable:
+                self._receive(connection, True)
+        return self._settle(connection)
+
+    # ---- receiving ----
+
+    cdef int _receive(self, Connection *connection, bint to_the_end) except -1:
+        """Take what the socket has; `to_the_end` where an end or an error is known to follow the bytes."""
+        cdef Content *content
+        cdef unsigned char *into
+        cdef Py_ssize_t room, got
+        cdef int turn = 0
+        connection.is_readable = False
+        while (
+            connection.source.fd >= 0 and connection.output == NULL and not connection.closes and not connection.is_held
+            and not connection.is_running and connection.waits_for != AWAIT_TURN
+        ):
+            if turn == TURNS:
+                return self.reactor.go_on_later(connection)
+            turn += 1
+            content = connection.content
+            if content != NULL and content.memory != NULL and not content.is_chunked:
+                into = <unsigned char *> PyBytes_AS_STRING(<object> content.memory) + content.used
+                room = content.capacity - content.used
+            else:
+                content = NULL
+                into = self._scratch.data
+                room = SCRATCH
+            got = recv(connection.source.fd, into, <size_t> room, 0)
+            if got > 0:
+                if content != NULL:
+                    self._received_in_place(connection, content, got)
+                else:
+                    self._received(connection, got)
+                if got < room and not to_the_end:
+                    return 0
+            elif got == 0:
+                return self._ended(connection)
+            elif errno in (EAGAIN, EWOULDBLOCK):
+                return 0
+            elif errno != EINTR:
+                connection.is_gone = True
+                return self.reactor.close(connection)
+        connection.is_readable = True
+        return 0
+
+    cdef int _ended(self, Connection *connection) except -1:
+        """The peer has sent its last byte: half a request is none, and there will be no other; RFC 9112 §8."""
+        connection.has_ended = True
+        return self.reactor.close(connection)
+
+    cdef int _received_in_place(self, Connection *connection, Content *content, Py_ssize_t got) except -1:
+        content.used += got
+        content.received += <uint64_t> got
+        content.expected -= <uint64_t> got
+        if content.expected == 0:
+            content.is_complete = True
+            self._advance(connection, connection.reader)
+        return 0
+
+    cdef int _received(self, Connection *connection, Py_ssize_t got) except -1:
+        """The scratch buffer holds `got` more bytes of the connection."""
+        cdef Reader *reader = connection.reader
+        cdef Py_ssize_t consumed = 0
+        cdef int outcome
+        if reader == NULL:
+            self._scratch.begin = 0
+            self._scratch.length = got
+            reset_head(&self._scratch.head)
+            return self._advance(connection, &self._scratch)
+        if connection.content != NULL:
+            outcome = self._feed(connection, reader, self._scratch.data, got, &consumed)
+            if outcome == REFUSED:
+                return self._leave(connection, reader)
+        if consumed < got:
+            make_room(reader, got - consumed)
+            memcpy(reader.data + reader.length, self._scratch.data + consumed, <size_t> (got - consumed))
+            reader.length += got - consumed
+        return self._advance(connection, reader)
+
+    cdef int _advance(self, Connection *connection, Reader *reader) except -1:
+        """Run each request that is complete in `reader`, then send what they were answered with."""
+        cdef int outcome
+        cdef int64_t began_ns = self.now_ns
+        connection.is_held = False
+        while True:
+            if self.reactor.is_full():
+                connection.is_held = True
+                self._hold(connection)
+                break
+            if connection.content == NULL:
+                outcome = parse_head(
+                    &reader.head, reader.data + reader.begin, reader.length - reader.begin, &self.reactor.bounds
+                )
+                if outcome == COMPLETE:
+                    outcome = self._begin_content(connection, reader)
+                elif outcome == REFUSED:
+                    self._refuse(connection, reader, reader.head.fault, reader.head.position)
+            else:
+                outcome = COMPLETE if connection.content.is_complete else NEED_MORE
+            if outcome != COMPLETE:
+                break
+            if self.reactor.capacity:
+                return self._depart(connection, reader)
+            self._run(connection, reader)
+            if not connection.closes and (connection.output != NULL or self.out.used > OUT_LIMIT):
+                # What the client has not taken holds back its next request; perhaps it has by now.
+                if self.out.used:
+                    self._flush(connection)
+                else:
+                    self._drain(connection)
+            if connection.closes or connection.output != NULL or reader.begin == reader.length:
+                break
+            if self.now_ns - began_ns > TURN_NS:
+                # A pipeline of slow requests is no reason for the others to wait for all of it.
+                connection.is_held = True
+                self.reactor.go_on_later(connection)
+                break
+        return self._leave(connection, reader)
+
+    cdef int _leave(self, Connection *connection, Reader *reader) except -1:
+        """Send what was answered, and keep what was received for a request that is not complete."""
+        self._flush(connection)
+        if connection.closes:
+            # Bytes behind a last response would reset the connection and take the response with them.
+            connection.lingers = connection.lingers or reader.begin < reader.length
+        elif reader == &self._scratch:
+            if reader.begin < reader.length:
+                connection.reader = detach(reader)
+        elif reader.begin == reader.length:
+            free_reader(reader)
+            connection.reader = NULL
+        elif reader.begin:
+            reader.length -= reader.begin
+            memmove(reader.data, reader.data + reader.begin, <size_t> reader.length)
+            reader.begin = 0
+        return 0
+
+    cdef int _begin_content(self, Connection *connection, Reader *reader) except? -1:
+        """The head is complete: COMPLETE if its content is there as well, or there is none."""
+        cdef const Head *head = &reader.head
+        cdef Py_ssize_t available = reader.length - reader.begin - head.position
+        cdef Py_ssize_t consumed = 0
+        cdef int outcome = NEED_MORE
+        cdef bint is_chunked = (head.flags & HAS_CHUNKED) != 0
+        if not is_chunked and (
+            head.content_length <= <uint64_t> available and head.content_length <= <uint64_t> self.reactor.buffers.request
+        ):
+            return COMPLETE
+        connection.content = new_content(head)
+        if available:
+            outcome = self._feed(connection, reader, reader.data + reader.begin + head.position, available, &consumed)
+            drop_after_head(reader, consumed)
+        elif head.flags & EXPECTS_CONTINUE:
+            # RFC 9110 §10.1.1; not when content has come already.
+            append(&self.out, b"HTTP/1.1 100 Continue\r\n\r\n", 25)
+        return outcome
+
+    cdef int _feed(
+        self, Connection *connection, const Reader *reader, unsigned char *base, Py_ssize_t length, Py_ssize_t *consumed
+    ) except? -1:
+        """Take content from `base`, which is overwritten; `consumed` counts the bytes that were its."""
+        cdef Content *content = connection.content
+        cdef Span data
+        cdef Py_ssize_t used
+        cdef Py_ssize_t gathered = 0
+        cdef int outcome = NEED_MORE
+        consumed[0] = 0
+        while outcome == NEED_MORE and consumed[0] < length:
+            outcome = next_content(content, base + consumed[0], length - consumed[0], &used, &data, &self.reactor.bounds)
+            consumed[0] += used
+            if outcome == REFUSED:
+                self._refuse(connection, reader, content.chunks.fault)
+                return REFUSED
+            # The data of many small chunks moves together over what framed it, and is kept at once.
+            if data.length and data.start != base + gathered:
+                memmove(base + gathered, data.start, <size_t> data.length)
+            gathered += data.length
+        if gathered and not self._keep(connection, reader, Span(base, gathered)):
+            return REFUSED
+        return outcome
+
+    cdef bint _keep(self, Connection *connection, const Reader *reader, Span data) except -1:
+        """Add to the content, in memory or in its file; False when the disk does not take it."""
+        cdef Content *content = connection.content
+        cdef Py_ssize_t limit = self.reactor.buffers.request
+        if content.file < 0 and content.received + content.expected <= <uint64_t> limit:
+            keep_in_memory(content, data, limit)
+            return True
+        try:
+            if content.file < 0:
+                content.file = open_spool(self.reactor.buffers.directory)
+                if content.used:
+                    write_spool(
+                        content.file, <unsigned char *> PyBytes_AS_STRING(<object> content.memory), content.used, 0
+                    )
+                    take_memory(content)
+            write_spool(content.file, data.start, data.length, <int64_t> content.received - data.length)
+        except OSError as error:
+            self.log.error("cannot keep the content of a request from %s: %s", peer_of(connection), error)
+            self._answer(connection, reader, 500, "the content cannot be stored")
+            return False
+        return True
+
+
+    # ---- running ----
+
+    cdef int _depart(self, Connection *connection, Reader *reader) except -1:
+        """Give a complete request to a lane and a greenlet of its own."""
+        cdef Reactor reactor = self.reactor
+        cdef Lane lane = reactor.spare.pop() if reactor.spare else self._new_lane()
+        cdef Reader scratch
+        # 100 (Continue), perhaps.
+        self._flush(connection)
+        if reader == &self._scratch:
+            scratch = lane._scratch
+            lane._scratch = self._scratch
+            self._scratch = scratch
+            reader = &lane._scratch
+        lane._connection = connection
+        lane._reader = reader
+        self._set_running(connection)
+        delist(reactor.lists, connection)
+        reactor.running += 1
+        try:
+            reactor.on_request(lane)
+        except BaseException:
+            if lane._connection == connection:
+                # It was not even begun.
+                lane._give_back()
+                connection.is_running = False
+            raise
+        return 0
+
+    cdef Lane _new_lane(self):
+        cdef Lane lane = Lane(self.reactor, self.reactor.lanes)
+        self.reactor.lanes += 1
+        return lane
+
+    cdef int _set_running(self, Connection *connection) except -1:
+        """Leave the connection alone until its request has run, however often the poller reports it."""
+        connection.is_running = True
+        if connection.is_watched:
+            self.reactor.watch_connection(connection, 0)
+        return 0
+
+    cdef int _give_back(self) except -1:
+        """Be free for another request."""
+        self._connection = NULL
+        if self.out.capacity > COPY_LIMIT:
+            # There may be a thousand of these.
+            free(self.out.data)
+            memset(&self.out, 0, sizeof(Out))
+        self.reactor.running -= 1
+        self.reactor.spare.append(self)
+        return self.reactor.note_served()
+
+    def serve(self) -> None:
+        """Run the request that `on_request` was called for; by the greenlet that is its own, once."""
+        cdef Connection *connection = self._connection
+        if connection == NULL:
+            raise RuntimeError("a lane serves once for each call of on_request")
+        self._connection = NULL
+        self.tick(pyserver_now_ns())
+        try:
+            self._run(connection, self._reader)
+            self._leave(connection, self._reader)
+            connection.is_running = False
+            if connection.reader != NULL or connection.is_readable:
+                # In a greenlet of its own, which only the one who reads can begin.
+                connection.is_held = connection.reader != NULL
+                self.reactor.go_on_later(connection)
+            self._settle(connection)
+        except BaseException as error:
+            connection.is_running = False
+            if isinstance(error, Exception):
+                self._give_up(connection)
+            elif connection.source.fd >= 0:
+                # Killed, while it waited for its client.
+                self.reactor.close(connection)
+        finally:
+            self._give_back()
+
+    cdef int _run(self, Connection *connection, Reader *reader) except -1:
+        """Hand the request to the gateway, and consume it."""
+        cdef Exchange exchange = self.exchange
+        cdef Head *head = &reader.head
+        cdef Slot *slot = self.slot
+        cdef Py_ssize_t length = 0
+        cdef int64_t began_ns, duration_ns
+        if exchange is None or Py_REFCNT(<PyObject *> exchange) > 2:
+            # Somebody kept the last one (an application its write callable, say): it must not speak for this request.
+            exchange = Exchange.__new__(Exchange)
+            exchange.transport = self
+            self.exchange = exchange
+        exchange.connection = connection
+        exchange.head = head
+        exchange.base = reader.data + reader.begin
+        exchange.received = connection.content
+        if connection.content == NULL:
+            length = <Py_ssize_t> head.content_length
+        exchange.content = Span(exchange.base + head.position, length)
+        # Who retires still answers what has been sent already: the last response of a pipeline says close.
+        exchange.persists = (
+            head_persists(head) and self.reactor.lists[AWAIT_NEXT_REQUEST].duration_ns > 0
+            and (not self.reactor.is_retiring or reader.length > reader.begin + head.position + length)
+        )
+        exchange.is_finished = exchange.is_logged = exchange.has_failed = exchange.has_excess = exchange.gathers = False
+        exchange.wrote_ns = 0
+        reset_response(&exchange.response, is_of_head(reader))
+        connection.requests += 1
+        delist(self.reactor.lists, connection)
+        if self.out.used == 0:
+            self._out_since_ns = self.now_ns
+        elif self.now_ns - self._out_since_ns > GATHER_NS:
+            self._flush(connection)
+            self._out_since_ns = self.now_ns
+        # Where the response to it will begin, for whoever has to answer in its place.
+        exchange.response.head_at = self.out.used
+        self.has_given = False
+        # What came before has just been timed. Only the log tells the application's time from that of its content.
+        began_ns = self.now_ns if self.access is None else pyserver_now_ns()
+        note_request(self.row, exchange, began_ns)
+        self._call(connection, exchange)
+        if not exchange.is_finished:
+            exchange.fail()
+        self.row.busy_since_ns = 0
+        slot.cells[<int> Cell.ERRORS] += exchange.has_failed
+        slot.cells[<int> Cell.BYTES_SENT] += exchange.response.sent
+        self.reactor.requests += 1
+        slot.cells[<int> Cell.REQUESTS] = self.reactor.requests
+        duration_ns = self.now_ns - began_ns
+        note_latency(slot, duration_ns)
+        if self.access is not None:
+            exchange.log_access(self.now_ns, duration_ns)
+        exchange.connection = NULL
+        if not exchange.persists:
+            connection.closes = True
+        if connection.content != NULL:
+            free_content(connection.content)
+            connection.content = NULL
+        reader.begin += head.position + length
+        reset_head(head)
+        return 0
+
+    cdef int _call(self, Connection *connection, Exchange exchange) except -1:
+        """Have the application answer; other threads have their turns meanwhile."""
+        cdef Leadership leadership = self.reactor.leadership
+        cdef object request = self.reactor.gateway.prepare(exchange)
+        cdef int64_t left_ns
+        if leadership is None:
+            if not exchange.is_finished:
+                self.reactor.gateway.run(exchange, request)
+            return self.tick(pyserver_now_ns())
+        left_ns = self.now_ns
+        self._set_running(connection)
+        self.reactor.running += 1
+        leadership.leave(self.number)
+        try:
+            if not exchange.is_finished:
+                self.reactor.gateway.run(exchange, request)
+        finally:
+            request = None
+            leadership.lock()
+            self.reactor.running -= 1
+            connection.is_running = False
+            self.tick(pyserver_now_ns())
+            leadership.come_back(self.number, self.now_ns - left_ns)
+        return 0
+
+    cdef int _refuse(self, Connection *connection, const Reader *reader, int fault, Py_ssize_t at=-1) except -1:
+        """Answer a request that breaks a rule, once, and close; `at` is where in its head, or -1."""
+        status, section, words = _REFUSALS[fault]
+        where = f", byte {at} of the head" if at >= 0 else ""
+        self.log.warning(
+            "refused a request from %s with %d: %s (%s%s)", peer_of(connection), status, words, section, where
+        )
+        return self._answer(connection, reader, status, words)
+
+    cdef int _answer(self, Connection *connection, const Reader *reader, int status, str words) except -1:
+        """Write a whole response of the server's own, after which the connection is closed."""
+        cdef bytes content = f"{status} {_REASONS[status]}: {words}\n".encode()
+        cdef Response response
+        cdef Facts facts
+        cdef bint persists = False
+        cdef Out *out = &self.out
+        self.slot.cells[<int> Cell.REFUSED] += 1
+        reset_response(&response, is_of_head(reader))
+        start_response_head(
+            &response, out, f"{status} {_REASONS[status]}", [("Content-Type", "text/plain; charset=utf-8")]
+        )
+        finish_response_head(&response, out, &self.stamp, len(content), 1, &persists)
+        if not response.to_head_request:
+            append(out, <const char *> content, len(content))
+        if self.access is not None:
+            state_refusal(&facts, connection, reader)
+            facts.status = status
+            facts.sent = 0 if response.to_head_request else len(content)
+            self.access.record(&facts, None, None, self.now_ns)
+        connection.closes = connection.lingers = True
+        return 0
+
+
+    cdef int join_blocks(self, Connection *connection, bint wanted) except -1:
+        cdef int at_once = not wanted
+        if connection.family:
+            setsockopt(connection.source.fd, IPPROTO_TCP, TCP_NODELAY, &at_once, sizeof(int))
+        return 0
+
+    # What an exchange calls while the application runs, and other threads have their turns. Only the thread whose
+    # request runs puts anything into `out`; the socket and what is queued for it are the leader's too.
+
+    cdef int send(self, Connection *connection) except -1:
+        """Give the responses gathered to the socket, and queue what it does not take."""
+        self.reactor.lock()
+        try:
+            return self._flush(connection)
+        finally:
+            self.reactor.unlock()
+
+    cdef int send_block(
+        self, Connection *connection, object block, const unsigned char *data, Py_ssize_t length, bint lent, bint in_chunk
+    ) except -1:
+        """Add `length` bytes of `block` behind what is gathered: small ones by copying, large ones from where they are."""
+        if length <= COPY_LIMIT:
+            append(&self.out, data, length)
+            if in_chunk:
+                append(&self.out, b"\r\n", 2)
+            return 0
+        self.reactor.lock()
+        try:
+            return self._send_large(connection, block, data, length, lent, in_chunk)
+        finally:
+            self.reactor.unlock()
+
+    cdef int send_file(self, Connection *connection, int file, int64_t offset, int64_t length) except -1:
+        """Send a range of a file after what is gathered; what the socket does not take keeps a descriptor of its own."""
+        self.reactor.lock()
+        try:
+            return self._send_range(connection, file, offset, length)
+        finally:
+            self.reactor.unlock()
+
+    cdef bint seize(self) noexcept nogil:
+        """Whether no other thread sends anything from now on."""
+        return self.reactor.leadership is None or self.reactor.leadership.try_lock()
+
+    cdef int _flush(self, Connection *connection) except -1:
+        # A last response waits for the FIN that follows it at once, and both leave in one packet.
+        return self._give(connection, MSG_MORE if connection.closes and not connection.resets else 0)
+
+    cdef int _give(self, Connection *connection, int more) except -1:
+        cdef Out *out = &self.out
+        cdef Py_ssize_t used = out.used
+        cdef Py_ssize_t sent = 0
+        if used == 0:
+            return 0
+        # Before anything can fail: what has been given is never given again.
+        out.used = 0
+        self.has_given = True
+        if connection.is_gone or connection.source.fd < 0:
+            return 0
+        if connection.output == NULL:
+            sent = send(connection.source.fd, out.data, <size_t> used, MSG_NOSIGNAL | more)
+            if sent < 0:
+                if errno not in (EAGAIN, EWOULDBLOCK, EINTR):
+                    return self._lose(connection)
+                sent = 0
+            if sent < used:
+                self._queue(connection, out.data + sent, used - sent)
+            return self._trim_out()
+        self._queue(connection, out.data, used)
+        return self._drain(connection)
+
+    cdef int _trim_out(self) except -1:
+        # One large head must not stay in every worker's memory.
+        if self.out.capacity > OUT_KEPT:
+            free(self.out.data)
+            memset(&self.out, 0, sizeof(Out))
+        return 0
+
+    cdef int _send_large(
+        self, Connection *connection, object block, const unsigned char *data, Py_ssize_t length, bint lent, bint in_chunk
+    ) except -1:
+        cdef Out *out = &self.out
+        cdef iovec vector[3]
+        cdef msghdr message
+        cdef Py_ssize_t sent = 0
+        cdef Py_ssize_t head = out.used
+        cdef bint is_behind = connection.output != NULL
+        self.has_given = True
+        if connection.is_gone:
+            out.used = 0
+            return 0
+        if connection.output == NULL:
+            vector[0] = iovec(out.data, <size_t> head)
+            vector[1] = iovec(<void *> data, <size_t> length)
+            vector[2] = iovec(<void *> <const char *> b"\r\n", 2)
+            memset(&message, 0, sizeof(msghdr))
+            message.msg_iov = vector
+            message.msg_iovlen = 3 if in_chunk else 2
+            sent = sendmsg(connection.source.fd, &message, MSG_NOSIGNAL)
+            if sent < 0:
+                if errno not in (EAGAIN, EWOULDBLOCK, EINTR):
+                    return self._lose(connection)
+                sent = 0
+            if sent == head + length + (2 if in_chunk else 0):
+                out.used = 0
+                return 0
+        if sent < head:
+            self._queue(connection, out.data + sent, head - sent)
+        out.used = 0
+        sent = max(sent - head, 0)
+        if sent < length:
+            if lent:
+                self._queue_lent(connection, block, data + sent, length - sent)
+            else:
+                self._queue(connection, data + sent, length - sent)
+        if in_chunk:
+            sent = max(sent - length, 0)
+            self._queue(connection, <const unsigned char *> <const char *> b"\r\n" + sent, 2 - sent)
+        if is_behind and connection.output != NULL:
+            # The client may have caught up since; without this it would hear nothing before the last block.
+            self._drain(connection)
+        return 0
+
+    cdef int _queue_lent(self, Connection *connection, object block, const unsigned char *data, Py_ssize_t length) except -1:
+        if connection.is_gone:
+            return 0
+        if connection.output == NULL:
+            connection.output = new_output()
+        return add_borrowed(connection.output, block, data, length)
+
+    cdef int _queue(self, Connection *connection, const unsigned char *data, Py_ssize_t length) except -1:
+        """Keep bytes the socket has not taken: in memory, past the mark in a file, past its limit by waiting."""
+        cdef Output *output
+        if connection.is_gone:
+            return 0
+        if connection.output == NULL:
+            connection.output = new_output()
+        output = connection.output
+        if output.in_memory + length <= self.reactor.buffers.response and output.spooled == 0:
+            return add_copy(output, data, length)
+        # What has been sent still takes its place in the file, until all has been and it begins anew.
+        if self.reactor.buffers.spool == 0 or (
+            output.spooled and output.spool_end + length > self.reactor.buffers.spool
+        ):
+            return self._queue_behind(connection, data, length)
+        try:
+            if output.spool < 0:
+                output.spool = open_spool(self.reactor.buffers.directory)
+            if output.spooled == 0:
+                output.spool_end = 0
+            write_spool(output.spool, data, length, output.spool_end)
+        except OSError as error:
+            # A response has thousands of blocks.
+            if self.now_ns - self.reactor.said_unspooled_ns >= SECOND:
+                self.reactor.said_unspooled_ns = self.now_ns
+                self.log.error(
+                    "cannot keep a response to %s in a file, so the application waits: %s", peer_of(connection), error
+                )
+            return self._queue_behind(connection, data, length)
+        add_range(output, SPOOLED, output.spool, output.spool_end, length)
+        output.spool_end += length
+        return 0
+
+    cdef int _queue_behind(self, Connection *connection, const unsigned char *data, Py_ssize_t length) except -1:
+        """Keep bytes in memory, after the client has taken all before them."""
+        self._wait_for_room(connection)
+        if connection.is_gone:
+            return 0
+        if connection.output == NULL:
+            connection.output = new_output()
+        return add_copy(connection.output, data, length)
+
+    cdef int _wait_for_room(self, Connection *connection) except -1:
+        """Hold the application until the client has taken all that is queued for it."""
+        cdef pollfd waited
+        cdef int found
+        cdef int64_t before
+        cdef int wait_ms = <int> min(self.reactor.lists[AWAIT_WRITE].duration_ns // 1000000, <int64_t> 0x7FFFFFFF)
+        if self.reactor.capacity:
+            return self._yield_for_room(connection)
+        while connection.output != NULL:
+            before = connection.output.given
+            waited = pollfd(connection.source.fd, POLLOUT, 0)
+            self.reactor.unlock()
+            with nogil:
+                found = poll(&waited, 1, wait_ms)
+            self.reactor.lock()
+            PyErr_CheckSignals()
+            if connection.output == NULL:
+                break
+            if found == 0 and connection.output.given == before:
+                return self._lose(connection)
+            self._drain(connection)
+            self._note_alive()
+        return 0
+
+    cdef int _yield_for_room(self, Connection *connection) except -1:
+        """The same in a greenlet: others have their turns meanwhile, and whoever reads drains what is queued."""
+        if not connection.is_running or connection.output == NULL:
+            return 0                # a refusal; nobody's to wait for
+        connection.waiting = <PyObject *> self
+        connection.unsent = pyserver_unsent(connection.source.fd)
+        self.reactor.wait_for(connection, AWAIT_ROOM, pyserver_now_ns())
+        self.reactor.watch_connection(connection, WRITABLE)
+        try:
+            self.reactor.on_full(self)
+        except BaseException:
+            # Half of what the application gave is on its way: the rest of the response would be taken for the other.
+            self._lose(connection)
+            raise
+        finally:
+            connection.waiting = NULL
+            delist(self.reactor.lists, connection)
+            if connection.is_watched:
+                self.reactor.watch_connection(connection, 0)
+            self.tick(pyserver_now_ns())
+            self._note_alive()
+        return 0
+
+    cdef int _make_room(self, Connection *connection) except -1:
+        """The socket of a connection whose request runs takes more."""
+        cdef int64_t before = connection.output.given
+        self._drain(connection)
+        if connection.waiting == NULL:
+            return 0
+        if connection.output == NULL:
+            return self._tell_room(connection)
+        if connection.output.given != before:
+            (<Lane> connection.waiting)._note_alive()
+            self.reactor.wait_for(connection, AWAIT_ROOM, self.now_ns)
+        return 0
+
+    cdef int _tell_room(self, Connection *connection) except -1:
+        """Wake the greenlet that waits, once."""
+        cdef Lane lane = <Lane> connection.waiting
+        connection.waiting = NULL
+        delist(self.reactor.lists, connection)
+        self.reactor.on_room(lane)
+        return 0
+
+    cdef int _note_alive(self) except -1:
+        """A client that takes its response slowly does not make the request that gives it over time."""
+        if self.renews:
+            self.row.alive_ns = pyserver_now_ns()
+        return 0
+
+    cdef int _drain(self, Connection *connection) except -1:
+        """Send what is queued, until the socket takes no more."""
+        cdef Output *output = connection.output
+        cdef Segment *segment
+        cdef Py_ssize_t sent
+        cdef int64_t given = 0
+        if output == NULL:
+            return 0                # given up while room was waited for
+        while output.first != NULL:
+            if given >= DRAINED:
+                return self.reactor.go_on_later(connection)
+            segment = output.first
+            if segment.kind in (COPIED, BORROWED):
+                sent = send(
+                    connection.source.fd, segment.data, <size_t> segment.length,
+                    MSG_NOSIGNAL | (MSG_MORE if segment.next != NULL else 0),
+                )
+            else:
+                sent = pyserver_sendfile(connection.source.fd, segment.file, segment.offset, <size_t> segment.length)
+                if sent == 0:
+                    self.log.error("a file being sent to %s has become shorter: the connection is closed", peer_of(connection))
+                    return self._lose(connection)
+            if sent < 0:
+                if errno in (EAGAIN, EWOULDBLOCK):
+                    return 0
+                if errno == EINTR:
+                    continue
+                return self._lose(connection)
+            given += sent
+            output.given += sent
+            if segment.kind == COPIED:
+                output.in_memory -= sent
+            elif segment.kind == SPOOLED:
+                output.spooled -= sent
+            if segment.kind in (COPIED, BORROWED):
+                segment.data += sent
+            segment.offset += sent
+            segment.length -= sent
+            if segment.length == 0:
+                drop_first(output)
+        free_output(output)
+        connection.output = NULL
+        return 0
+
+    cdef int _send_range(self, Connection *connection, int file, int64_t offset, int64_t length) except -1:
+        cdef Py_ssize_t sent
+        cdef int own
+        cdef int64_t given = 0
+        self._give(connection, MSG_MORE)
+        while length and given < DRAINED and connection.output == NULL and not connection.is_gone:
+            sent = pyserver_sendfile(connection.source.fd, file, offset, <size_t> length)
+            if sent > 0:
+                offset += sent
+                length -= sent
+                given += sent
+            elif sent == 0:
+                self.log.error("a file being sent to %s has become shorter: the connection is closed", peer_of(connection))
+                return self._lose(connection)
+            elif errno in (EAGAIN, EWOULDBLOCK):
+                break
+            elif errno != EINTR:
+                return self._lose(connection)
+        if length == 0 or connection.is_gone:
+            return 0
+        own = pyserver_dup(file)
+        if own < 0:
+            self.log.error("cannot go on sending a file to %s: %s", peer_of(connection), strerror(errno).decode())
+            return self._lose(connection)
+        if connection.output == NULL:
+            connection.output = new_output()
+        add_range(connection.output, FROM_FILE, own, offset, length)
+        return self.reactor.go_on_later(connection) if given >= DRAINED else 0
+
+    cdef int _lose(self, Connection *connection) except -1:
+        """The peer takes no more: forget what was meant for it."""
+        connection.is_gone = connection.closes = True
+        self.out.used = 0
+        if connection.output != NULL:
+            free_output(connection.output)
+            connection.output = NULL
+        return 0
+
+
+    cdef int _settle(self, Connection *connection) except -1:
+        """After a turn: decide what the connection waits for, and watch for it."""
+        cdef int reason
+        if connection.source.fd < 0 or connection.is_running or connection.waits_for == AWAIT_TURN:
+            return 0
+        if connection.output != NULL:
+            reason = AWAIT_WRITE
+            connection.unsent = pyserver_unsent(connection.source.fd)
+        elif connection.closes:
+            return self._finish(connection)
+        elif connection.content != NULL:
+            reason = AWAIT_CONTENT
+        elif connection.reader != NULL and is_begun(&connection.reader.head):
+            reason = AWAIT_HEAD
+        elif connection.requests == 0:
+            reason = AWAIT_FIRST_BYTE
+        else:
+            reason = AWAIT_NEXT_REQUEST
+        # The time for a head runs from its first byte, however many follow.
+        if connection.waits_for != reason or reason not in (AWAIT_FIRST_BYTE, AWAIT_HEAD):
+            self.reactor.wait_for(connection, reason, self.now_ns)
+        return self.reactor.watch_connection(connection, WRITABLE if reason == AWAIT_WRITE else READABLE)
+
+    cdef int _finish(self, Connection *connection) except -1:
+        """All is written: close, or first let the peer read its answer while what it still sends is dropped."""
+        # A FIN would say that a response without framing is complete: one that is not has no polite end.
+        if connection.is_gone or connection.has_ended or connection.resets:
+            return self.reactor.close(connection)
+        # Closing with bytes unread would reset the connection, and take what the client has not read with it.
+        if not connection.lingers and pyserver_unread(connection.source.fd) == 0:
+            return self.reactor.close(connection)
+        # Up to half a minute is long to hold what nobody will ask for again.
+        if connection.reader != NULL:
+            free_reader(connection.reader)
+            connection.reader = NULL
+        if connection.content != NULL:
+            free_content(connection.content)
+            connection.content = NULL
+        shutdown(connection.source.fd, SHUT_WR)
+        connection.linger_until_ns = self.now_ns + LINGER_AT_MOST_NS
+        self.reactor.wait_for(connection, AWAIT_CLOSE, self.now_ns)
+        self.reactor.watch_connection(connection, READABLE)
+        return self._discard(connection)
+
+    cdef int _discard(self, Connection *connection) except -1:
+        """RFC 9112 §9.6: read until the peer has closed too, or time is up."""
+        cdef Py_ssize_t got
+        cdef int turn
+        for turn in range(TURNS):
+            got = recv(connection.source.fd, self._scratch.data, SCRATCH, 0)
+            if got < 0 and errno in (EAGAIN, EWOULDBLOCK, EINTR):
+                if self.now_ns < connection.linger_until_ns:
+                    self.reactor.wait_for(connection, AWAIT_CLOSE, self.now_ns)
+                return 0
+            if got <= 0:
+                return self.reactor.close(connection)
+        if self.now_ns >= connection.linger_until_ns:
+            return self.reactor.close(connection)
+        return self.reactor.go_on_later(connection)
+
+    cdef int expire(self, Connection *connection, int reason) except -1:
+        cdef int unsent
+        if reason == AWAIT_HEAD or reason == AWAIT_CONTENT:
+            if reason == AWAIT_HEAD:
+                self._refuse(connection, connection.reader, Fault.HEAD_TIMEOUT)
+            else:
+                self._refuse(connection, connection.reader, Fault.CONTENT_TIMEOUT)
+            self._flush(connection)
+            return self._settle(connection)
+        if reason == AWAIT_WRITE or reason == AWAIT_ROOM:
+            # A socket becomes writable when a good part of its buffer is free: a slow reader may have taken much of
+            # it since, and be no less alive.
+            unsent = pyserver_unsent(connection.source.fd)
+            if 0 <= unsent < connection.unsent:
+                connection.unsent = unsent
+                return self.reactor.wait_for(connection, reason, self.now_ns)
+            self.log.info("%s took nothing of a response for write_timeout: closed", peer_of(connection))
+            if connection.waiting != NULL:
+                self._lose(connection)
+                return self._tell_room(connection)
+        return self.reactor.close(connection)

@@ -1,0 +1,157 @@
+"""Leader/followers: of the threads that share an engine one waits for events, and another takes its place in time.
+
+The leader serves what is ready one after the other, in its own thread: no queue, no hand-over. While it is in the
+application somebody else has to be able to lead:
+
+- Where the application takes long, the leader resigns before it calls it, and the next one waits at once for the
+  interpreter lock, which it gets when the application lets it go.
+- Where the application is quick, the leader stays, because a hand-over would cost more than the application does. One
+  thread, the standby, looks at it once a tick, and takes its place when it has been in one and the same call for all
+  of a tick. In a server that has nothing to do it sleeps, and is woken by the next call.
+
+One mutex guards this and all else that the threads share. Nobody waits for it with the interpreter lock held, so it
+is allowed to wait for the interpreter lock with the mutex held.
+"""
+from libc.stdint cimport int64_t
+from libc.stdlib cimport calloc, free
+
+cdef extern from "_threads.h":
+    void pyserver_mutex_make(pyserver_mutex *mutex) nogil
+    bint pyserver_mutex_try(pyserver_mutex *mutex) nogil
+    void pyserver_mutex_lock(pyserver_mutex *mutex) nogil
+    void pyserver_mutex_unlock(pyserver_mutex *mutex) nogil
+    void pyserver_condition_make(pyserver_condition *condition) nogil
+    void pyserver_condition_wake(pyserver_condition *condition) nogil
+    void pyserver_condition_wait(pyserver_condition *condition, pyserver_mutex *mutex) nogil
+    void pyserver_condition_wait_for(pyserver_condition *condition, pyserver_mutex *mutex, long ns) nogil
+
+cdef enum:
+    NOBODY = -1
+
+cdef long TICK_NS = 1000000
+# An application that takes longer than this on average is worth a hand-over, which costs some ten microseconds.
+cdef int64_t LONG_NS = 100000
+# Of how many calls the average is, about.
+cdef int64_t WEIGHT = 16
+
+
+cdef class Leadership:
+    """Who of `threads` threads leads."""
+
+    def __cinit__(self, int threads):
+        cdef int at
+        self._threads = threads
+        self._woken = <pyserver_condition *> calloc(<size_t> threads, sizeof(pyserver_condition))
+        self._is_benched = <bint *> calloc(<size_t> threads, sizeof(bint))
+        self._bench = <int *> calloc(<size_t> threads, sizeof(int))
+        if self._woken == NULL or self._is_benched == NULL or self._bench == NULL:
+            raise MemoryError()
+        for at in range(threads):
+            pyserver_condition_make(&self._woken[at])
+        self.make_anew()
+
+    def __dealloc__(self):
+        free(self._woken)
+        free(self._is_benched)
+        free(self._bench)
+
+    cdef void make_anew(self) noexcept:
+        """Nobody leads, and nobody has the mutex: in a forked child, whose threads have not come with it."""
+        pyserver_mutex_make(&self._mutex)
+        self._leader = self._standby = NOBODY
+        self._leader_is_away = self._standby_sleeps = False
+        self._benched = 0
+
+    cdef void lock(self) noexcept:
+        """Have the mutex; the interpreter lock is let go while somebody else has it."""
+        if not pyserver_mutex_try(&self._mutex):
+            with nogil:
+                pyserver_mutex_lock(&self._mutex)
+
+    cdef void unlock(self) noexcept nogil:
+        pyserver_mutex_unlock(&self._mutex)
+
+    cdef bint try_lock(self) noexcept nogil:
+        return pyserver_mutex_try(&self._mutex)
+
+    cdef bint leads(self, int thread) noexcept nogil:
+        return self._leader == thread and not self._is_over
+
+    cdef bint follow(self, int thread) noexcept:
+        """Wait, with the mutex held, until this thread leads; False when all is over."""
+        with nogil:
+            if self._leader == thread:
+                return not self._is_over
+            self._wait(thread)
+        return not self._is_over
+
+    cdef void _wait(self, int thread) noexcept nogil:
+        cdef int64_t seen = -1
+        while not self._is_over:
+            if self._leader == NOBODY:
+                break
+            if self._standby not in (NOBODY, thread):
+                self._sit_down(thread)
+                continue
+            self._standby = thread
+            if self._leader_is_away and self._calls == seen:
+                break               # in the same call as a tick ago
+            if self._calls == seen:
+                # Nothing has been asked for a tick: no more ticks until something is.
+                self._standby_sleeps = True
+                pyserver_condition_wait(&self._woken[thread], &self._mutex)
+                self._standby_sleeps = False
+            else:
+                seen = self._calls
+                pyserver_condition_wait_for(&self._woken[thread], &self._mutex, TICK_NS)
+        if self._standby == thread:
+            self._standby = NOBODY
+            # Somebody has to look at the one that leads now.
+            self._call_up()
+        self._leader = thread
+        self._leader_is_away = False
+
+    cdef void _sit_down(self, int thread) noexcept nogil:
+        """Wait until called up."""
+        self._bench[self._benched] = thread
+        self._benched += 1
+        self._is_benched[thread] = True
+        while self._is_benched[thread] and not self._is_over:
+            pyserver_condition_wait(&self._woken[thread], &self._mutex)
+
+    cdef void _call_up(self) noexcept nogil:
+        """Have the thread that sat down last, whose memory is in the caches, be the standby."""
+        cdef int thread
+        if self._benched:
+            self._benched -= 1
+            thread = self._bench[self._benched]
+            self._is_benched[thread] = False
+            self._standby = thread
+            pyserver_condition_wake(&self._woken[thread])
+
+    cdef void leave(self, int thread) noexcept nogil:
+        """Let the mutex go and be in the application, and let somebody else lead where that pays."""
+        if self._leader == thread:
+            self._calls += 1
+            if self._mean_ns >= LONG_NS:
+                self._leader = NOBODY
+                if self._standby != NOBODY:
+                    pyserver_condition_wake(&self._woken[self._standby])
+            else:
+                self._leader_is_away = True
+                if self._standby_sleeps:
+                    pyserver_condition_wake(&self._woken[self._standby])
+        pyserver_mutex_unlock(&self._mutex)
+
+    cdef void come_back(self, int thread, int64_t took_ns) noexcept nogil:
+        """With the mutex held again: the application has taken so long."""
+        self._mean_ns += (took_ns - self._mean_ns) // WEIGHT
+        if self._leader == thread:
+            self._leader_is_away = False
+
+    cdef void end(self) noexcept nogil:
+        """With the mutex held: nobody is to lead any more."""
+        cdef int thread
+        self._is_over = True
+        for thread in range(self._threads):
+            pyserver_condition_wake(&self._woken[thread])

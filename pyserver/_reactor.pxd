@@ -1,0 +1,61 @@
+# The contract of _reactor: what the lanes of a worker share.
+from libc.stdint cimport int64_t
+
+from pyserver._access cimport AccessLog
+from pyserver._connection cimport DEADLINES, Buffers, Connection, DeadlineList, Durations
+from pyserver._exchange cimport Gateway
+from pyserver._http cimport Bounds, Limits
+from pyserver._leadership cimport Leadership
+from pyserver._poller cimport Poller
+from pyserver._scoreboard cimport Slot
+
+
+cdef class Reactor:
+    cdef Gateway gateway
+    cdef AccessLog access
+    cdef object log
+    cdef Bounds bounds
+    cdef Buffers buffers
+    cdef bytes server
+    cdef bint with_date
+    cdef Slot *slot
+    cdef Poller poller
+    cdef Leadership leadership          # None with a single thread
+    cdef DeadlineList lists[DEADLINES]
+    cdef Connection *_dead              # closed in this round; their events may still be under way
+    cdef Connection **_again            # connections with more to do than one turn allows
+    cdef int _again_first
+    cdef int _again_count
+    cdef int _again_capacity
+    cdef int _forks                     # of this process, when the reactor was made
+    cdef readonly int connections
+    cdef readonly int64_t requests
+    cdef readonly int running           # requests that the application has
+    cdef readonly bint is_retiring
+    cdef bint is_waiting                # between two rounds
+    cdef int64_t waits_until_ns         # … no longer than this
+    cdef bint pauses                    # accepting does, for want of descriptors
+    cdef int64_t said_unspooled_ns
+    # Where each request runs in a greenlet of its own.
+    cdef public object on_request
+    cdef public object on_full
+    cdef public object on_room
+    cdef public object on_wake
+    cdef readonly int capacity          # how many requests may run; 0: no more than there are threads
+    cdef int lanes                      # that were made for them
+    cdef list spare                     # … and serve nobody
+
+    cdef int equip(self, Gateway gateway, Limits limits, Durations durations, Buffers buffers, log, AccessLog access, str poller, bytes server, bint date) except -1
+    cdef int lock(self) except -1
+    cdef int unlock(self) except -1
+    cdef int nudge(self) except -1
+    cdef int note_served(self) except -1
+    cdef bint is_full(self) noexcept
+    cdef int64_t earliest_ns(self) noexcept
+    cdef int wait_for(self, Connection *connection, int reason, int64_t now_ns) except -1
+    cdef int watch_connection(self, Connection *connection, int interest) except -1
+    cdef int go_on_later(self, Connection *connection) except -1
+    cdef Connection *next_again(self) noexcept
+    cdef int close(self, Connection *connection) except -1
+    cdef void bury(self, Connection *connection) noexcept
+    cdef int free_dead(self) noexcept

@@ -1,0 +1,207 @@
+"""The open connections of a worker: what each waits for and until when, and what all of them are served with.
+
+Nothing here is received, sent or parsed: that is what a lane does with one connection at a time.
+"""
+from libc.stdint cimport INT64_MAX, int64_t, uint8_t
+from libc.stdlib cimport free, realloc
+from posix.unistd cimport close as close_descriptor
+
+from pyserver._access cimport AccessLog
+from pyserver._connection cimport (
+    AWAIT_CLOSE, AWAIT_CONTENT, AWAIT_FIRST_BYTE, AWAIT_HEAD, AWAIT_NEXT_REQUEST, AWAIT_ROOM, AWAIT_TURN,
+    AWAIT_WRITE, NO_LIMIT_NS, RUNNING, Buffers, Connection, DeadlineList, Durations, delist, enlist, free_connection,
+)
+from pyserver._exchange cimport Gateway, forks
+from pyserver._http cimport Limits
+from pyserver._poller cimport READABLE, WRITABLE, new_poller
+from pyserver._scoreboard cimport Cell
+from pyserver._system cimport SHUT_RDWR, SOL_SOCKET, SO_LINGER, linger, pyserver_now_ns, setsockopt, shutdown
+
+cdef int64_t LINGER_NS = 2000000000         # silence after which a closed connection is given up
+
+
+cdef class Reactor:
+    """What the lanes of a worker share."""
+
+    cdef int equip(
+        self, Gateway gateway, Limits limits, Durations durations, Buffers buffers, log, AccessLog access, str poller,
+        bytes server, bint date,
+    ) except -1:
+        """See Engine for what these are."""
+        self.gateway = gateway
+        self.bounds = limits.bounds
+        self.buffers = buffers
+        self.log = log
+        self.access = access
+        self.poller = new_poller(poller)
+        self.server = server
+        self.with_date = date
+        self.spare = []
+        self.lists[AWAIT_FIRST_BYTE].duration_ns = durations.head_ns
+        self.lists[AWAIT_HEAD].duration_ns = durations.head_ns
+        self.lists[AWAIT_CONTENT].duration_ns = durations.content_ns
+        self.lists[AWAIT_NEXT_REQUEST].duration_ns = durations.idle_ns
+        self.lists[AWAIT_WRITE].duration_ns = durations.write_ns
+        self.lists[AWAIT_ROOM].duration_ns = durations.write_ns
+        self.lists[AWAIT_CLOSE].duration_ns = LINGER_NS
+        self.lists[AWAIT_TURN].duration_ns = NO_LIMIT_NS
+        self._forks = forks()
+        return 0
+
+    def __dealloc__(self):
+        cdef int reason
+        cdef DeadlineList *there
+        cdef Connection *connection
+        for reason in range(RUNNING):
+            there = &self.lists[reason]
+            while there.first != NULL:
+                connection = there.first
+                delist(self.lists, connection)
+                close_descriptor(connection.source.fd)
+                free_connection(connection)
+        self.free_dead()
+        free(self._again)
+
+    cdef int lock(self) except -1:
+        """Keep other threads from the connections, where there are others."""
+        if self.leadership is not None:
+            self.leadership.lock()
+        return 0
+
+    cdef int unlock(self) except -1:
+        if self.leadership is not None:
+            self.leadership.unlock()
+        return 0
+
+    cdef int nudge(self) except -1:
+        """Have whoever waits for events look anew: there is something else to do, or sooner."""
+        return 0
+
+    cdef int note_served(self) except -1:
+        """A request has been served outside of a round."""
+        return 0
+
+    cdef bint is_full(self) noexcept:
+        """Whether no more requests may run."""
+        return self.capacity != 0 and self.running >= self.capacity
+
+    def next_wait_ms(self) -> int:
+        """How long the wait may last before a deadline passes, in milliseconds; -1 if there is none."""
+        cdef int64_t earliest = self.earliest_ns()
+        self.waits_until_ns = earliest
+        if earliest == INT64_MAX:
+            return -1
+        # One more than a millisecond's fraction needs, so that the wait does not end just before the deadline.
+        return max(0, min((earliest - pyserver_now_ns()) // 1000000 + 1, 60000))
+
+    cdef int64_t earliest_ns(self) noexcept:
+        """When there is something to do at the latest."""
+        cdef int64_t earliest = INT64_MAX
+        cdef int reason
+        if self._again_count:
+            return 0
+        for reason in range(RUNNING):
+            if self.lists[reason].first != NULL and self.lists[reason].first.deadline_ns < earliest:
+                earliest = self.lists[reason].first.deadline_ns
+        return earliest
+
+    cdef int wait_for(self, Connection *connection, int reason, int64_t now_ns) except -1:
+        """Have the connection wait for `reason` from now on."""
+        enlist(self.lists, connection, reason, now_ns)
+        if self.is_waiting and connection.deadline_ns < self.waits_until_ns:
+            self.nudge()
+        return 0
+
+    cdef int watch_connection(self, Connection *connection, int interest) except -1:
+        """Have it reported when it can be read or written; 0 for neither."""
+        if not connection.is_watched:
+            connection.is_watched = True
+            connection.interest = <uint8_t> interest
+            self.poller.add(&connection.source, READABLE | WRITABLE if self.poller.is_edge_triggered else interest)
+        elif connection.interest != interest and not self.poller.is_edge_triggered:
+            connection.interest = <uint8_t> interest
+            self.poller.change(&connection.source, interest)
+        else:
+            return 0
+        if self.is_waiting and not self.poller.is_edge_triggered:
+            self.nudge()
+        return 0
+
+    # ---- another turn ----
+
+    cdef int go_on_later(self, Connection *connection) except -1:
+        """Give others their turn: an edge-triggered poller would not report this connection again."""
+        cdef int capacity
+        cdef Connection **again
+        if connection.is_again:
+            return 0
+        if self._again_first + self._again_count == self._again_capacity:
+            capacity = max(16, self._again_capacity * 2)
+            again = <Connection **> realloc(self._again, capacity * sizeof(Connection *))
+            if again == NULL:
+                raise MemoryError()
+            self._again = again
+            self._again_capacity = capacity
+        self._again[self._again_first + self._again_count] = connection
+        self._again_count += 1
+        connection.is_again = True
+        if self.is_waiting:
+            self.nudge()
+        return 0
+
+    cdef Connection *next_again(self) noexcept:
+        """The one whose turn it is; there has to be one."""
+        cdef Connection *connection = self._again[self._again_first]
+        self._again_first += 1
+        self._again_count -= 1
+        if self._again_count == 0:
+            self._again_first = 0
+        connection.is_again = False
+        return connection
+
+    # ---- closing ----
+
+    cdef int close(self, Connection *connection) except -1:
+        """Hang up; what the connection holds is freed at the end of the round."""
+        cdef linger none_left
+        if connection.is_watched:
+            self.poller.remove(&connection.source)
+        if connection.resets:
+            none_left = linger(1, 0)
+            setsockopt(connection.source.fd, SOL_SOCKET, SO_LINGER, &none_left, sizeof(linger))
+        elif forks() != self._forks:
+            # A child of the application's may hold the socket open, and the peer would wait for its end.
+            shutdown(connection.source.fd, SHUT_RDWR)
+        close_descriptor(connection.source.fd)
+        connection.source.fd = -1
+        self.bury(connection)
+        self.connections -= 1
+        self.slot.cells[<int> Cell.CONNECTIONS] = self.connections
+        # A poller with a set of its own may go on with the old one; a pause of accepting, or all, may be over.
+        if self.is_waiting and (self.is_retiring or self.pauses or not self.poller.is_edge_triggered):
+            self.nudge()
+        return 0
+
+    cdef void bury(self, Connection *connection) noexcept:
+        """Free it at the end of the round: an event of it may be under way, or a turn."""
+        delist(self.lists, connection)
+        connection.later = self._dead
+        self._dead = connection
+
+    cdef int free_dead(self) noexcept:
+        """Free the connections that were closed."""
+        cdef Connection *connection
+        cdef int at, kept = 0
+        if self._dead == NULL:
+            return 0
+        for at in range(self._again_first, self._again_first + self._again_count):
+            if self._again[at].source.fd >= 0:
+                self._again[kept] = self._again[at]
+                kept += 1
+        self._again_first = 0
+        self._again_count = kept
+        while self._dead != NULL:
+            connection = self._dead
+            self._dead = connection.later
+            free_connection(connection)
+        return 0
