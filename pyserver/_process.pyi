@@ -7,5 +7,8 @@ def die_with_parent() -> bool:
     A child that it forks starts without. A parent that has died already is not noticed: look at `os.getppid`.
     """
 
+def name_thread(name: str) -> bool:
+    """Name the calling thread for `top` and debuggers, which may cut it after 15 bytes; false where that is unknown."""
+
 def trim_malloc() -> bool:
     """Give the free memory at the end and in the middle of the C heap back; whether there was any."""

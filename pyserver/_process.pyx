@@ -1,15 +1,22 @@
 """What a process asks of its kernel and its C library, and Python does not offer."""
 cdef extern from *:
     """
+    #include <pthread.h>
     #include <signal.h>
     #include <stdlib.h> /* __GLIBC__ */
     #ifdef __linux__
     #include <sys/prctl.h>
     static int pyserver_become_subreaper(void) { return prctl(PR_SET_CHILD_SUBREAPER, 1L, 0L, 0L, 0L) == 0; }
     static int pyserver_die_with_parent(void) { return prctl(PR_SET_PDEATHSIG, (unsigned long) SIGKILL, 0L, 0L, 0L) == 0; }
+    static int pyserver_name_thread(const char *name) { return prctl(PR_SET_NAME, name, 0L, 0L, 0L) == 0; }
     #else
     static int pyserver_become_subreaper(void) { return 0; }
     static int pyserver_die_with_parent(void) { return 0; }
+    #ifdef __APPLE__
+    static int pyserver_name_thread(const char *name) { return pthread_setname_np(name) == 0; }
+    #else
+    static int pyserver_name_thread(const char *name) { (void) name; return 0; }
+    #endif
     #endif
     #ifdef __GLIBC__
     #include <malloc.h>
@@ -20,6 +27,7 @@ cdef extern from *:
     """
     int pyserver_become_subreaper() nogil
     int pyserver_die_with_parent() nogil
+    int pyserver_name_thread(const char *name) nogil
     int pyserver_trim_malloc() nogil
 
 
@@ -34,6 +42,11 @@ def die_with_parent() -> bool:
     A child that it forks starts without. A parent that has died already is not noticed: look at `os.getppid`.
     """
     return pyserver_die_with_parent() != 0
+
+
+def name_thread(str name) -> bool:
+    """Name the calling thread for `top` and debuggers, which may cut it after 15 bytes; false where that is unknown."""
+    return pyserver_name_thread(name.encode()) != 0
 
 
 def trim_malloc() -> bool:

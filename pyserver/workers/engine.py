@@ -65,13 +65,16 @@ class EngineWorker(Worker):
         return build_engine(self, self._access)
 
 
-def build_engine(worker: Worker, access: AccessLog | None, *, multithread: bool = False) -> Engine:
+def build_engine(
+    worker: Worker, access: AccessLog | None, *, multithread: bool = False, threads: int = 0, capacity: int = 0
+) -> Engine:
     """An engine that serves the worker's application on its listeners.
 
     Args:
         worker: booted, so that its application is there.
         access: where each response is recorded.
         multithread: whether the application can be called by two threads of this process at once.
+        threads, capacity: how many requests run at once, and in what; see `Engine`.
     """
     settings = worker.settings
     return Engine(
@@ -97,6 +100,8 @@ def build_engine(worker: Worker, access: AccessLog | None, *, multithread: bool 
         poller=settings.poller,
         server=_SOFTWARE.encode() if settings.server_header else b"",
         date=settings.date_header,
+        threads=threads,
+        capacity=capacity,
     )
 
 
