@@ -23,6 +23,7 @@ from pyserver._system cimport (
     pyserver_set_errno as set_errno, pyserver_unix_time_ns, recv, send, sendmsg, setsockopt, shutdown,
 )
 
+from pyserver.errors import RequestTimeout
 from pyserver.refusals import REASONS as _REASONS
 
 cdef enum:
@@ -121,7 +122,7 @@ cdef iovec lasting(bytes text) except *:
     return iovec(<char *> text, <size_t> len(text))
 
 
-prepare(&overdue, 504, "the application took longer than the server allows")
+prepare(&overdue, RequestTimeout.status, RequestTimeout.why)
 prepare(&cut_off, 500, "the worker was aborted")
 
 

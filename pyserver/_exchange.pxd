@@ -71,7 +71,7 @@ cdef class Exchange:
     cdef Py_ssize_t _admit(self, int64_t length) except -1
     cdef int write_file(self, int file, int64_t offset, int64_t length) except -1
     cdef int finish(self) except -1
-    cdef int fail(self) except -1
+    cdef int fail(self, int status=*, str why=*) except -1
     cdef str request_line(self)
     cdef int log_access(self, int64_t now_ns, int64_t duration_ns) except -1
     cdef void state_facts(self, Facts *facts) noexcept nogil

@@ -196,8 +196,8 @@ cdef class Exchange:
             self._gather(False)
         return 0
 
-    cdef int fail(self) except -1:
-        """The application failed: 500 while nothing has left, else the response is cut off where it is."""
+    cdef int fail(self, int status=500, str why=None) except -1:
+        """The application failed: a response that says so while nothing has left, else it is cut off where it is."""
         cdef Out *out = &self.transport.out
         self.has_failed = True
         # What the application meant to say next may stand in the way of another response.
@@ -211,8 +211,9 @@ cdef class Exchange:
             out.used = self.response.head_at
         reset_response(&self.response, self.response.to_head_request)
         self.has_excess = False
-        self.start(f"500 {_REASONS[500]}", [("Content-Type", "text/plain; charset=utf-8")])
-        return self.respond(b"Internal Server Error\n")
+        reason = _REASONS[status]
+        self.start(f"{status} {reason}", [("Content-Type", "text/plain; charset=utf-8")])
+        return self.respond(f"{status} {reason}: {why}\n".encode() if why else f"{reason}\n".encode())
 
     cdef str request_line(self):
         """Method and target, for a log line."""

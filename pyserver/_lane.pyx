@@ -764,6 +764,10 @@ cdef class Lane(Transport):
         """The same in a greenlet: others have their turns meanwhile, and whoever reads drains what is queued."""
         if not connection.is_running or connection.output == NULL:
             return 0                # a refusal; nobody's to wait for
+        # The event that told of room may have come before there was anything to send.
+        self._drain(connection)
+        if connection.output == NULL:
+            return 0
         connection.waiting = <PyObject *> self
         connection.unsent = pyserver_unsent(connection.source.fd)
         self.reactor.wait_for(connection, AWAIT_ROOM, pyserver_now_ns())

@@ -23,7 +23,7 @@ import os
 import stat
 import sys
 
-from pyserver.errors import LocalProtocolError
+from pyserver.errors import LocalProtocolError, RequestEnded
 
 cdef extern from "Python.h":
     dict _PyDict_NewPresized(Py_ssize_t size)
@@ -624,6 +624,9 @@ cdef class WSGIGateway(Gateway):
 
     cdef int _fail(self, Exchange exchange) except -1:
         """Log what the application raised, and answer for it."""
+        error = sys.exc_info()[1]
+        if isinstance(error, RequestEnded):
+            return 0 if exchange.is_finished else exchange.fail(error.status, error.why)
         if exchange.is_finished:
             self._log.exception("Error after the response to %s", exchange.request_line())
             return 0

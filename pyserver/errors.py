@@ -46,3 +46,28 @@ class Disconnected(PyserverError, OSError):  # noqa: N818 - It is no error that 
     An OSError too, because the ASGI specification wants that of `send`, and because frameworks expect that
     of anything that reads from a connection.
     """
+
+
+class RequestEnded(BaseException):
+    """Raised in the application by the server, wherever it is, to end the request that it works for.
+
+    No Exception, so that who handles any error of the application's does not take it for one. Whoever raises it has it
+    in the log.
+
+    Attributes:
+        status: what the client gets when nothing was sent yet.
+        why: the same in words.
+    """
+
+    status = 500
+    why = "the server has ended the request"
+
+
+class RequestTimeout(RequestEnded):
+    """The request is over `timeout`. The application has a second for its `finally` clauses, or its worker is aborted.
+
+    Raised where the worker can end one of its requests and go on, which is with gevent.
+    """
+
+    status = 504
+    why = "the application took longer than the server allows"

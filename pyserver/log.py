@@ -26,6 +26,8 @@ LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
 _STDERR = 2
 _FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK
 _UNBOUNDED = sys.maxsize
+# Before gevent puts one in its place that gives others their turn: a record is written at once.
+_poll = select.poll
 
 
 class ErrorLog:
@@ -182,7 +184,7 @@ def _write_if_there_is_room(descriptor: int, data: bytes) -> int:
 
     A pipe that can be written to takes `PIPE_BUF` bytes whole.
     """
-    room = select.poll()
+    room = _poll()
     room.register(descriptor, select.POLLOUT)
     if not room.poll(0):
         raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))

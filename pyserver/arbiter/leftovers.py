@@ -6,7 +6,10 @@ import contextlib
 import os
 import socket
 import sys
-import time
+from time import sleep
+
+# As `sleep` from before the application is imported: gevent's would make what it looks at non-blocking.
+_Socket = socket.socket
 
 _TASKS = "/proc/self/task"
 _DESCRIPTORS = "/proc/self/fd"
@@ -45,8 +48,10 @@ def _python_threads() -> dict[int, str]:
     threading = sys.modules.get("threading")
     if threading is None:
         return {}
-    me = threading.get_ident()
-    return {thread.native_id or 0: thread.name for thread in threading.enumerate() if thread.ident != me}
+    me, here = threading.get_ident(), threading.get_native_id()
+    # Where gevent has patched them, threads are greenlets of this thread, and a fork copies those.
+    others = [thread for thread in threading.enumerate() if thread.ident != me and thread.native_id != here]
+    return {thread.native_id or 0: thread.name for thread in others}
 
 
 def _native_threads() -> list[str]:
@@ -54,7 +59,7 @@ def _native_threads() -> list[str]:
     found = _unknown_tasks()
     if found:
         # A thread that Python has joined may have a last step to do.
-        time.sleep(_LAST_STEP)
+        sleep(_LAST_STEP)
         found &= _unknown_tasks()
     names = []
     for task in found:
@@ -88,7 +93,7 @@ def _described(fd: int, what: str) -> str:
 
 def _socket_described(fd: int) -> str:
     try:
-        with socket.socket(fileno=os.dup(fd)) as copy:
+        with _Socket(fileno=os.dup(fd)) as copy:
             if copy.type != socket.SOCK_STREAM:
                 return f"a datagram socket (descriptor {fd})"
             if copy.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):

@@ -12,7 +12,8 @@ import gc
 import os
 import signal
 import socket
-import time
+from posix import waitpid
+from time import sleep
 from typing import TYPE_CHECKING, NoReturn
 
 from pyserver._process import die_with_parent, trim_malloc
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
     from pyserver.arbiter.spawn import Closable
     from pyserver.workers.base import Seat
     from pyserver.workers.hooks import WorkerHooks
+
+# As `waitpid` and `sleep` from before the application is imported: gevent's would wait by its hub.
+_Socket = socket.socket
 
 _LONGEST_ORDER = 65_536
 # A program that a worker starts must not have the channel of another one.
@@ -122,7 +126,7 @@ class _Life:
 
     def _warn(self) -> None:
         own = {one.fileno() for one in (*self._seat.listeners, self._channel)} | {0, 1, 2}
-        own |= {self._seat.log.fileno(), self._seat.lifeline}
+        own |= {self._seat.log.fileno(), self._seat.lifeline} | self._worker_class.descriptors()
         known = {fd: what for fd, what in open_descriptors().items() if fd in own}
         for one in leftovers({**self._before, **known}):
             self._seat.log.warning("Preload: %s", one)
@@ -145,7 +149,7 @@ class _Life:
                 self._seat.log.reopen()
                 continue
             (descriptor,) = DESCRIPTOR.unpack(ancillary[0][2])
-            with socket.socket(fileno=descriptor) as channel:
+            with _Socket(fileno=descriptor) as channel:
                 hooks = self._hooks_of(slot, number, data[ORDER.size :])
                 seat = self._seat._replace(slot=slot, number=number, channel=channel, hooks=hooks)
                 self._fork(seat)
@@ -158,7 +162,7 @@ class _Life:
             return
         # An application that ignores the signal has the kernel reap it.
         with contextlib.suppress(ChildProcessError):
-            if os.waitpid(pid, 0)[1]:
+            if waitpid(pid, 0)[1]:
                 self._tell(Event(EventKind.REFUSED, seat.slot, errno.ECHILD))
 
     def _fork_again(self, seat: Seat, mask: Iterable[int]) -> NoReturn:
@@ -183,7 +187,7 @@ class _Life:
 
     def _refork(self, worker: Worker, descriptor: int) -> None:
         """In a worker, between two requests: fork a mold that has all that the worker has by now."""
-        with socket.socket(fileno=descriptor) as channel, contextlib.suppress(ChildProcessError):
+        with _Socket(fileno=descriptor) as channel, contextlib.suppress(ChildProcessError):
             if self._worker_class.drop_copies is Worker.drop_copies:
                 self._seat.log.error("%s cannot refork: it has no drop_copies", self._worker_class.__name__)
                 return
@@ -192,7 +196,7 @@ class _Life:
             except OSError as error:
                 self._seat.log.error("A worker cannot refork: %s", error.strerror)
             else:
-                os.waitpid(pid, 0)
+                waitpid(pid, 0)
 
     def _refork_again(self, worker: Worker, channel: socket.socket, mask: Iterable[int]) -> NoReturn:
         """In the process between the worker and the mold, as between a mold and its workers."""
@@ -236,7 +240,7 @@ class _Life:
 def _wait_for_the_end_of(parent: int) -> None:
     """Who asks to be told of its parent's death would take the end of the process in between for the arbiter's."""
     while os.getppid() == parent:
-        time.sleep(_STEP)
+        sleep(_STEP)
 
 
 def _ignore(number: int, frame: object) -> None:

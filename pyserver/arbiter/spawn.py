@@ -10,6 +10,7 @@ import signal
 import sys
 from importlib.machinery import PathFinder
 from importlib.util import find_spec, module_from_spec
+from posix import fork  # gevent replaces that of `os`, and what we fork is not its affair.
 from typing import TYPE_CHECKING, NoReturn, Protocol
 
 from pyserver._abort import install_abort_handler
@@ -91,7 +92,7 @@ def fork_process(live: Callable[[Iterable[int]], NoReturn]) -> int:
     # A signal that comes before the child has handlers of its own must not end up in a copy of ours.
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, [row.number for row in SIGNALS])
     try:
-        pid = os.fork()
+        pid = fork()
         if pid == 0:
             live(mask)
     finally:

@@ -226,6 +226,11 @@ class Worker:
         return application
 
     @classmethod
+    def descriptors(cls) -> set[int]:
+        """Those that loading has opened in this process, a mold, and that each worker forked from it opens anew."""
+        return set()
+
+    @classmethod
     def stand_in(cls, page: Page) -> Application:
         """What answers every request with a page, for `reload`; a class that does not serve WSGI has its own."""
         from pyserver.workers.broken import wsgi_application

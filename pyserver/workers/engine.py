@@ -90,7 +90,8 @@ def build_engine(
         Buffers(
             request=settings.request_buffer,
             response=settings.response_buffer,
-            spool=settings.response_spool,
+            # A greenlet can wait for its client.
+            spool=0 if capacity else settings.response_spool,
             # Absolute, because the application may change its directory.
             directory=os.path.abspath(settings.tmp_upload_dir or os.environ.get("TMPDIR") or "/tmp"),
         ),

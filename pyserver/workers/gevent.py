@@ -1,0 +1,116 @@
+"""The gevent worker: the hub waits on the engine, and each request runs in a greenlet of its own.
+
+Nothing of gevent is imported with this module, which the arbiter imports, too.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from typing import TYPE_CHECKING
+
+from pyserver.errors import ConfigError, RequestTimeout
+from pyserver.workers.engine import EngineWorker, build_engine
+from pyserver.workers.patching import patch, warn_of_early_imports
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pyserver._engine import Engine
+    from pyserver.settings.model import Settings
+    from pyserver.workers.app import Application
+    from pyserver.workers.base import Seat
+
+_LAST_SECONDS = 0.2  # that requests have to end when the worker quits
+_KEPT_STACKS = 128  # 2 MB
+
+
+class GeventWorker(EngineWorker):
+    """Serves up to `worker_connections` requests at the same time.
+
+    The main greenlet waits for verbs, for what the arbiter says and for its end. What it calls may wait, as a hook
+    does; in the hub nothing may.
+    """
+
+    ends_requests = True
+
+    @classmethod
+    def check(cls, settings: Settings) -> None:
+        """Raise ConfigError where gevent is missing or could not wait on the engine, too."""
+        super().check(settings)
+        if importlib.util.find_spec("gevent") is None:
+            raise ConfigError("worker_class gevent needs a package that is missing: pip install 'pyserver[gevent]'")
+        if settings.poller == "poll" or sys.platform != "linux":
+            raise ConfigError("worker_class gevent needs poller epoll: gevent cannot wait on any other that is here")
+
+    @classmethod
+    def rows(cls, settings: Settings) -> int:
+        """One for each request that runs."""
+        return settings.worker_connections
+
+    @classmethod
+    def load(cls, spec: str) -> Application:
+        """The application, which finds a cooperative standard library; raises BootError."""
+        patch()
+        return super().load(spec)
+
+    @classmethod
+    def descriptors(cls) -> set[int]:
+        """That of the hub."""
+        import gevent
+
+        return {gevent.get_hub().loop.fileno()}
+
+    def __init__(self, seat: Seat) -> None:
+        # Before the hooks and the application, and whatever they import.
+        patch()
+        super().__init__(seat)
+        warn_of_early_imports(self.log)
+
+    def boot(self) -> None:
+        """Have the hub wait on the engine."""
+        import gevent
+
+        from pyserver._stacks import keep_stacks
+        from pyserver.workers.hub import EngineWatcher, MainGreenlet, Requests
+
+        # The mold, of which this process may be a copy, may have used its hub.
+        gevent.reinit()
+        keep_stacks(_KEPT_STACKS)
+        self._main = MainGreenlet(self.log)
+        super().boot()
+        self._requests = Requests(self._engine, self.log)
+        self._watcher = EngineWatcher(self._engine, self._main.end)
+
+    def watch(self, fd: int, callback: Callable[[], None]) -> None:
+        """Have the main greenlet call back."""
+        self._main.watch(fd, callback)
+
+    def unwatch(self, fd: int) -> None:
+        """Have it call back no more."""
+        self._main.unwatch(fd)
+
+    def serve(self) -> None:
+        """Let the hub serve until told to go."""
+        self._watcher.start()
+        self._main.run()
+
+    def wake(self) -> None:
+        """Pass on what the worker was told; where it cuts off requests, they are told as well."""
+        super().wake()
+        if self.is_quitting:
+            self._requests.kill(_LAST_SECONDS)
+        self._watcher.wake()
+
+    def relieve(self) -> None:
+        """End the requests that are over their time, each by an exception in its greenlet."""
+        for row, request in self._requests.overdue(self.settings.timeout):
+            board, slot = self.scoreboard, self.slot
+            self.log.error(
+                "Request %s from %s is ended, which is at (most recent call last):\n%s",
+                board.request_line(slot, row), board.peer(slot, row), request.stack(),
+            )  # fmt: skip
+            request.kill(RequestTimeout, block=False)
+
+    def _new_engine(self) -> Engine:
+        return build_engine(self, self._access, multithread=True, capacity=self.settings.worker_connections)

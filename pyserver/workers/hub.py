@@ -1,0 +1,231 @@
+"""An engine on gevent's hub: what waits on it, and the greenlets that its requests run in.
+
+Imported by workers, after patch().
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import TYPE_CHECKING, Any
+
+import gevent
+from gevent import GreenletExit
+from gevent.exceptions import LoopExit
+from gevent.hub import Waiter
+from gevent.queue import Queue
+
+from pyserver.errors import RequestEnded
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pyserver._engine import Engine
+    from pyserver._lane import Lane
+    from pyserver.log import ErrorLog
+
+_READ = 1
+# How long the engine is asked for more, seconds, before the hub has its turn: that takes more system calls.
+_SPELL = 0.002
+
+
+class MainGreenlet:
+    """Calls back from the main greenlet, which may wait, what is noticed in the hub, where nothing may.
+
+    Args:
+        log: gets what signal handlers and greenlets of the application raise there.
+    """
+
+    def __init__(self, log: ErrorLog) -> None:
+        self._log = log
+        self._loop = gevent.get_hub().loop
+        self._watched: dict[int, tuple[Any, Callable[[], None]]] = {}
+        self._noticed = Queue()
+        self._is_over = False
+        self._failure: BaseException | None = None
+
+    def watch(self, fd: int, callback: Callable[[], None]) -> None:
+        """Call back whenever `fd` can be read."""
+        watcher = self._loop.io(fd, _READ)
+        self._watched[fd] = watcher, callback
+        watcher.start(self._notice, fd)
+
+    def unwatch(self, fd: int) -> None:
+        """Call back no more."""
+        self._watched.pop(fd)[0].close()
+
+    def run(self) -> None:
+        """Call back until end(); in the main greenlet."""
+        while not self._is_over:
+            fd = self._wait()
+            if fd in self._watched:
+                watcher, callback = self._watched[fd]
+                callback()
+                if self._watched.get(fd, ())[:1] == (watcher,):
+                    watcher.start(self._notice, fd)
+        if self._failure is not None:
+            raise self._failure
+
+    def end(self, failure: BaseException | None = None) -> None:
+        """Have run() return, or raise `failure`."""
+        self._is_over, self._failure = True, failure
+        self._noticed.put(-1)
+
+    def _notice(self, fd: int) -> None:
+        # It can be read until the main greenlet has done so.
+        self._watched[fd][0].stop()
+        self._noticed.put(fd)
+
+    def _wait(self) -> int:
+        try:
+            fd: int = self._noticed.get()
+        except LoopExit:
+            raise
+        except (Exception, SystemExit, KeyboardInterrupt):
+            # It is here that gevent raises what nobody else is there for.
+            self._log.exception("A signal handler, or what runs beside the requests, has failed")
+            return -1
+        return fd
+
+
+class EngineWatcher:
+    """Has the hub call the engine when there is something to do for it.
+
+    Args:
+        engine: to be called.
+        end: called, in the hub, when the engine is done, or with the error that it cannot go on after.
+    """
+
+    def __init__(self, engine: Engine, end: Callable[[BaseException | None], None]) -> None:
+        self._engine = engine
+        self._end = end
+        self._loop = gevent.get_hub().loop
+        self._io = self._loop.io(engine.fileno(), _READ)
+        self._timer = self._loop.timer(0)
+        self._due = math.inf  # when the timer ends
+        self._is_awaited = False
+        engine.on_wake = self.wake
+
+    def start(self) -> None:
+        """Begin."""
+        self._io.start(self._turn)
+        self.wake()
+
+    def wake(self) -> None:
+        """Call the engine soon, though its descriptor may show nothing."""
+        if not self._is_awaited:
+            self._is_awaited = True
+            self._loop.run_callback(self._turn)
+
+    def _turn(self) -> None:
+        """In the hub."""
+        engine = self._engine
+        self._is_awaited = False
+        try:
+            until = time.monotonic() + _SPELL
+            while True:
+                begun = engine.requests + engine.running
+                engine.run_ready(0)
+                # Of several requests at once, others are likely to have followed.
+                if engine.requests + engine.running < begun + 2 or time.monotonic() > until:
+                    break
+            self._set_timer(engine.next_wait_ms())
+            is_done, error = engine.is_done, None
+        except BaseException as caught:
+            is_done, error = True, caught
+        if is_done:
+            self._io.stop()
+            self._timer.stop()
+            self._end(error)
+
+    def _set_timer(self, wait_ms: int) -> None:
+        """Have another turn in so many milliseconds; -1: there is no need for one."""
+        if wait_ms == 0:
+            self.wake()
+        elif wait_ms > 0:
+            due = time.monotonic() + wait_ms / 1000
+            # Most deadlines are never reached. A timer that ends too early finds the next one, and is not set anew for
+            # each request.
+            if due < self._due:
+                self._due = due
+                self._timer.close()
+                self._timer = self._loop.timer(wait_ms / 1000)
+                self._timer.start(self._end_wait, update=True)
+
+    def _end_wait(self) -> None:
+        self._due = math.inf
+        self._turn()
+
+
+class Request(gevent.Greenlet):  # type: ignore[misc]
+    """What a request runs in. It is begun by the hub, whose stack tells nobody anything."""
+
+    spawning_stack_limit = 0
+
+    def stack(self) -> str:
+        """Where it is, the last call last."""
+        import traceback
+
+        return "".join(traceback.format_stack(self.gr_frame)).rstrip()
+
+
+class RequestCut(GreenletExit, RequestEnded):  # type: ignore[misc]
+    """The worker was told to quit."""
+
+    why = "the server was told to quit"
+
+
+class Requests:
+    """The greenlets of the requests that run.
+
+    Args:
+        engine: which has them run.
+        log: gets what is wrong with us; what is wrong with the application is logged already.
+    """
+
+    def __init__(self, engine: Engine, log: ErrorLog) -> None:
+        self._log = log
+        self._running: dict[Lane, Request] = {}
+        self._waiting: dict[Lane, Waiter] = {}
+        self._loop = gevent.get_hub().loop
+        engine.on_request = self._begin
+        engine.on_full = self._wait_for_room
+        engine.on_room = self._note_room
+
+    def overdue(self, timeout: float) -> list[tuple[int, Request]]:
+        """Those that have given their clients nothing for so long, seconds; with their rows on the scoreboard."""
+        latest_ns = time.monotonic_ns() - int(timeout * 1e9)
+        return [(lane.number, one) for lane, one in self._running.items() if 0 < lane.alive_ns <= latest_ns]
+
+    def kill(self, seconds: float) -> None:
+        """End all of them, and wait at most so long for what they have to do yet."""
+        running = list(self._running.values())
+        gevent.killall(running, RequestCut, block=False)
+        gevent.joinall(running, timeout=seconds)
+
+    def _begin(self, lane: Lane) -> None:
+        request = self._running[lane] = Request(self._serve, lane)
+        # At once, and not in another turn of the loop. When it waits, or has ended, the hub goes on from here.
+        request.switch()
+
+    def _serve(self, lane: Lane) -> None:
+        try:
+            lane.serve()
+        except BaseException:
+            # The hub would print it.
+            self._log.exception("A request could not be served")
+        finally:
+            del self._running[lane]
+
+    def _wait_for_room(self, lane: Lane) -> None:
+        waiter = self._waiting[lane] = Waiter()
+        try:
+            waiter.get()
+        finally:
+            del self._waiting[lane]
+
+    def _note_room(self, lane: Lane) -> None:
+        waiter = self._waiting.get(lane)
+        if waiter is not None:
+            # Not at once: the engine is in the middle of this connection's turn.
+            self._loop.run_callback(waiter.switch, None)
