@@ -27,6 +27,7 @@ cdef class Engine(Reactor):
     cdef int _full_waits                # … and how many they are
     cdef int _ready_at                  # of what was reported, what is served next
     cdef int _ready_count
+    cdef bint _owes_accept              # a turn has taken long: somebody may have connected
     cdef int _turns_left                # of those who asked for another turn before this round
     cdef int64_t _accept_again_ns       # when accepting goes on after descriptors ran out; 0: it goes on now
     cdef int64_t _said_exhausted_ns
@@ -54,6 +55,7 @@ cdef class Engine(Reactor):
     cdef int _note_seen(self, int count, int64_t seen_ns) noexcept
     cdef int _dispatch(self, Lane lane, Source *source, int events) except -1
     cdef int _run_again(self, Lane lane) except -1
+    cdef int _let_in(self, Lane lane) except -1
     cdef int _accept(self, Lane lane, Listener *listener) except -1
     cdef bint _accept_one(self, Listener *listener, Lane lane) except -1
     cdef int _adopt(self, int fd, const sockaddr_storage *address, int listener, Lane lane) except -1

@@ -217,12 +217,19 @@ cdef class Engine(Reactor):
         """Serve what was reported; what is left when another thread takes over is that thread's to serve."""
         cdef Ready *ready
         while self._ready_at < self._ready_count:
+            if self._owes_accept:
+                self._owes_accept = False
+                self._let_in(lane)
+                if self._has_lost(lane):
+                    return 0
             ready = &self.poller.ready[self._ready_at]
             self._ready_at += 1
             self._dispatch(lane, ready.source, ready.events)
             if self._has_lost(lane):
+                self._owes_accept = True
                 return 0
             if lane.now_ns - self._looked_ns > TURN_NS:
+                self._owes_accept = True
                 self._look_around(lane)
         while self._turns_left and self._again_count:
             self._turns_left -= 1
@@ -376,6 +383,15 @@ cdef class Engine(Reactor):
             if not self._accept_one(listener, lane):
                 break
             if self._has_lost(lane) or lane.now_ns - began_ns > TURN_NS:
+                break
+        return 0
+
+    cdef int _let_in(self, Lane lane) except -1:
+        """Accept one between two turns that take long: who has just come must not wait for all that were here before."""
+        cdef int at
+        for at in range(self._listener_count if self._accepts and not self.is_full() else 0):
+            self._accept_one(&self._listeners[at], lane)
+            if self._has_lost(lane) or not self._accepts:
                 break
         return 0
 

@@ -173,7 +173,6 @@ cdef class Lane(Transport):
         cdef unsigned char *into
         cdef Py_ssize_t room, got
         cdef int turn = 0
-        connection.is_readable = False
         while (
             connection.source.fd >= 0 and connection.output == NULL and not connection.closes and not connection.is_held
             and not connection.is_running and connection.waits_for != AWAIT_TURN
@@ -189,13 +188,15 @@ cdef class Lane(Transport):
                 content = NULL
                 into = self._scratch.data
                 room = SCRATCH
+            connection.is_readable = False
             got = recv(connection.source.fd, into, <size_t> room, 0)
             if got > 0:
                 if content != NULL:
                     self._received_in_place(connection, content, got)
                 else:
                     self._received(connection, got)
-                if got < room and not to_the_end:
+                # While a request of it ran, more may have been reported to another thread.
+                if got < room and not to_the_end and not connection.is_readable:
                     return 0
             elif got == 0:
                 return self._ended(connection)
@@ -741,23 +742,30 @@ cdef class Lane(Transport):
         cdef pollfd waited
         cdef int found
         cdef int64_t before
+        cdef bint was_running = connection.is_running
         cdef int wait_ms = <int> min(self.reactor.lists[AWAIT_WRITE].duration_ns // 1000000, <int64_t> 0x7FFFFFFF)
         if self.reactor.capacity:
             return self._yield_for_room(connection)
-        while connection.output != NULL:
-            before = connection.output.given
-            waited = pollfd(connection.source.fd, POLLOUT, 0)
-            self.reactor.unlock()
-            with nogil:
-                found = poll(&waited, 1, wait_ms)
-            self.reactor.lock()
-            PyErr_CheckSignals()
-            if connection.output == NULL:
-                break
-            if found == 0 and connection.output.given == before:
-                return self._lose(connection)
-            self._drain(connection)
-            self._note_alive()
+        # Other threads have their turns meanwhile.
+        connection.is_running = True
+        try:
+            while connection.output != NULL:
+                before = connection.output.given
+                waited = pollfd(connection.source.fd, POLLOUT, 0)
+                self.reactor.unlock()
+                with nogil:
+                    found = poll(&waited, 1, wait_ms)
+                self.reactor.lock()
+                PyErr_CheckSignals()
+                if connection.output == NULL:
+                    break
+                if found == 0 and connection.output.given == before:
+                    self._lose(connection)
+                else:
+                    self._drain(connection)
+                    self._note_alive()
+        finally:
+            connection.is_running = was_running
         return 0
 
     cdef int _yield_for_room(self, Connection *connection) except -1:

@@ -22,7 +22,10 @@ cdef class Leadership:
     cdef bint _standby_sleeps           # until it is woken
     cdef bint _leader_is_away           # it has called the application
     cdef int64_t _calls                 # of the application by leaders
+    cdef int64_t _turns                 # how often a thread has begun to lead
+    cdef int64_t *_left_at              # by thread: at which turn it called the application as the leader, or NEVER
     cdef int64_t _mean_ns               # how long the application takes
+    cdef int _use                       # of hand-overs, up to OF_USE
     cdef bint _is_over
 
     cdef void lock(self) noexcept

@@ -3,11 +3,14 @@
 The leader serves what is ready one after the other, in its own thread: no queue, no hand-over. While it is in the
 application somebody else has to be able to lead:
 
-- Where the application takes long, the leader resigns before it calls it, and the next one waits at once for the
-  interpreter lock, which it gets when the application lets it go.
-- Where the application is quick, the leader stays, because a hand-over would cost more than the application does. One
-  thread, the standby, looks at it once a tick, and takes its place when it has been in one and the same call for all
-  of a tick. In a server that has nothing to do it sleeps, and is woken by the next call.
+- Where the application waits, for a database say, the leader resigns before it calls it, and the next one waits at
+  once for the interpreter lock, which it gets when the application lets it go.
+- Where the application is quick, or computes, a hand-over costs and brings nothing, and the leader stays. One thread,
+  the standby, looks at it once a tick, and takes its place when it has been in one and the same call for all of a
+  tick. In a server that has nothing to do it sleeps, and is woken by the next call.
+
+Which of the two it is shows by itself: a hand-over was of use when the next one had its turn before the last one came
+back.
 
 One mutex guards this and all else that the threads share. Nobody waits for it with the interpreter lock held, so it
 is allowed to wait for the interpreter lock with the mutex held.
@@ -27,12 +30,18 @@ cdef extern from "_threads.h":
 
 cdef enum:
     NOBODY = -1
+    NEVER = -1
 
 cdef long TICK_NS = 1000000
-# An application that takes longer than this on average is worth a hand-over, which costs some ten microseconds.
-cdef int64_t LONG_NS = 100000
+# An application that takes less than this on average does not wait for anything.
+cdef int64_t LONG_NS = 20000
 # Of how many calls the average is, about.
 cdef int64_t WEIGHT = 16
+
+cdef enum:
+    # One hand-over that was of use makes up for a hundred that were not.
+    OF_USE = 1024
+    OF_NO_USE = 32
 
 
 cdef class Leadership:
@@ -44,23 +53,30 @@ cdef class Leadership:
         self._woken = <pyserver_condition *> calloc(<size_t> threads, sizeof(pyserver_condition))
         self._is_benched = <bint *> calloc(<size_t> threads, sizeof(bint))
         self._bench = <int *> calloc(<size_t> threads, sizeof(int))
-        if self._woken == NULL or self._is_benched == NULL or self._bench == NULL:
+        self._left_at = <int64_t *> calloc(<size_t> threads, sizeof(int64_t))
+        if self._woken == NULL or self._is_benched == NULL or self._bench == NULL or self._left_at == NULL:
             raise MemoryError()
         for at in range(threads):
             pyserver_condition_make(&self._woken[at])
+        self._use = OF_USE
         self.make_anew()
 
     def __dealloc__(self):
         free(self._woken)
         free(self._is_benched)
         free(self._bench)
+        free(self._left_at)
 
     cdef void make_anew(self) noexcept:
         """Nobody leads, and nobody has the mutex: in a forked child, whose threads have not come with it."""
+        cdef int thread
         pyserver_mutex_make(&self._mutex)
         self._leader = self._standby = NOBODY
         self._leader_is_away = self._standby_sleeps = False
         self._benched = 0
+        for thread in range(self._threads):
+            self._is_benched[thread] = False
+            self._left_at[thread] = NEVER
 
     cdef void lock(self) noexcept:
         """Have the mutex; the interpreter lock is let go while somebody else has it."""
@@ -80,9 +96,12 @@ cdef class Leadership:
     cdef bint follow(self, int thread) noexcept:
         """Wait, with the mutex held, until this thread leads; False when all is over."""
         with nogil:
-            if self._leader == thread:
-                return not self._is_over
-            self._wait(thread)
+            if self._leader != thread:
+                self._wait(thread)
+            # Whoever comes back from the application now has the interpreter lock, and is not to wait for this thread.
+            pyserver_mutex_unlock(&self._mutex)
+        self.lock()
+        self._turns += 1
         return not self._is_over
 
     cdef void _wait(self, int thread) noexcept nogil:
@@ -133,7 +152,8 @@ cdef class Leadership:
         """Let the mutex go and be in the application, and let somebody else lead where that pays."""
         if self._leader == thread:
             self._calls += 1
-            if self._mean_ns >= LONG_NS:
+            self._left_at[thread] = self._turns
+            if self._mean_ns >= LONG_NS and self._use > OF_NO_USE:
                 self._leader = NOBODY
                 if self._standby != NOBODY:
                     pyserver_condition_wake(&self._woken[self._standby])
@@ -148,6 +168,9 @@ cdef class Leadership:
         self._mean_ns += (took_ns - self._mean_ns) // WEIGHT
         if self._leader == thread:
             self._leader_is_away = False
+        elif self._left_at[thread] != NEVER:
+            self._use = OF_USE if self._turns != self._left_at[thread] else self._use - self._use // OF_NO_USE
+        self._left_at[thread] = NEVER
 
     cdef void end(self) noexcept nogil:
         """With the mutex held: nobody is to lead any more."""

@@ -207,6 +207,8 @@ cdef class PollPoller(Poller):
 
     cdef int change(self, Source *source, int interest) except -1:
         cdef int at = self._find(source)
+        # Errors are reported whether asked for or not, unless the descriptor is none.
+        self._fds[at].fd = source.fd if interest else -1
         self._fds[at].events = (POLLIN if interest & READABLE else 0) | (POLLOUT if interest & WRITABLE else 0)
         return 0
 
