@@ -32,6 +32,7 @@ cdef class Transport:
     cdef int send_block(self, Connection *connection, object block, const unsigned char *data, Py_ssize_t length, bint lent, bint in_chunk) except -1
     cdef int send_file(self, Connection *connection, int file, int64_t offset, int64_t length) except -1
     cdef int join_blocks(self, Connection *connection, bint wanted) except -1
+    cdef bint leaves(self) noexcept
     cdef bint seize(self) noexcept nogil
 
 
@@ -51,6 +52,7 @@ cdef class Exchange:
     cdef Content *received              # content that came later, or NULL
     cdef Response response
     cdef bint persists
+    cdef bint is_followed               # the client has sent its next request already
     cdef bint is_finished
     cdef bint has_failed                # the application raised, or broke a rule
     cdef bint is_logged                 # a signal handler has written its line of the access log

@@ -63,6 +63,10 @@ cdef class Transport:
         """Whether the kernel may hold a block back until what was sent before is acknowledged."""
         raise TypeError("a Transport is one of its subclasses")
 
+    cdef bint leaves(self) noexcept:
+        """Whether a response is to be the last one of its connection."""
+        return False
+
     cdef bint seize(self) noexcept nogil:
         """From a signal handler, for good: whether no other thread sends anything from now on."""
         return True
@@ -93,8 +97,9 @@ cdef class Exchange:
 
     cdef int finish_head(self, int64_t known) except -1:
         """End the head, now that it is known (or known to be unknown: -1) how long the content is."""
-        cdef bint persists = self.persists
         cdef Transport transport = self.transport
+        # It may have been told to leave since the request began.
+        cdef bint persists = self.persists and (self.is_followed or not transport.leaves())
         finish_response_head(&self.response, &transport.out, &transport.stamp, known, self.head.minor, &persists)
         self.persists = persists
         if transport.access is not None and transport.access.wants_response_head:

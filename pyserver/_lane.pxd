@@ -46,6 +46,7 @@ cdef class Lane(Transport):
     cdef int send(self, Connection *connection) except -1
     cdef int send_block(self, Connection *connection, object block, const unsigned char *data, Py_ssize_t length, bint lent, bint in_chunk) except -1
     cdef int send_file(self, Connection *connection, int file, int64_t offset, int64_t length) except -1
+    cdef bint leaves(self) noexcept
     cdef bint seize(self) noexcept nogil
     cdef int _flush(self, Connection *connection) except -1
     cdef int _give(self, Connection *connection, int more) except -1

@@ -465,10 +465,8 @@ cdef class Lane(Transport):
             length = <Py_ssize_t> head.content_length
         exchange.content = Span(exchange.base + head.position, length)
         # Who retires still answers what has been sent already: the last response of a pipeline says close.
-        exchange.persists = (
-            head_persists(head) and self.reactor.lists[AWAIT_NEXT_REQUEST].duration_ns > 0
-            and (not self.reactor.is_retiring or reader.length > reader.begin + head.position + length)
-        )
+        exchange.is_followed = reader.length > reader.begin + head.position + length
+        exchange.persists = head_persists(head) and self.reactor.lists[AWAIT_NEXT_REQUEST].duration_ns > 0
         exchange.is_finished = exchange.is_logged = exchange.has_failed = exchange.has_excess = exchange.gathers = False
         exchange.wrote_ns = 0
         reset_response(&exchange.response, is_of_head(reader))
@@ -604,6 +602,9 @@ cdef class Lane(Transport):
             return self._send_range(connection, file, offset, length)
         finally:
             self.reactor.unlock()
+
+    cdef bint leaves(self) noexcept:
+        return self.reactor.is_retiring
 
     cdef bint seize(self) noexcept nogil:
         """Whether no other thread sends anything from now on."""

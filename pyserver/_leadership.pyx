@@ -23,10 +23,11 @@ cdef extern from "_threads.h":
     bint pyserver_mutex_try(pyserver_mutex *mutex) nogil
     void pyserver_mutex_lock(pyserver_mutex *mutex) nogil
     void pyserver_mutex_unlock(pyserver_mutex *mutex) nogil
-    void pyserver_condition_make(pyserver_condition *condition) nogil
-    void pyserver_condition_wake(pyserver_condition *condition) nogil
-    void pyserver_condition_wait(pyserver_condition *condition, pyserver_mutex *mutex) nogil
-    void pyserver_condition_wait_for(pyserver_condition *condition, pyserver_mutex *mutex, long ns) nogil
+    void pyserver_bed_make(pyserver_bed *bed) nogil
+    void pyserver_wake(pyserver_bed *bed) nogil
+    bint pyserver_sleep(pyserver_bed *bed, long ns) nogil
+    int64_t pyserver_load(const int64_t *word) nogil
+    void pyserver_store(int64_t *word, int64_t value) nogil
 
 cdef enum:
     NOBODY = -1
@@ -48,21 +49,18 @@ cdef class Leadership:
     """Who of `threads` threads leads."""
 
     def __cinit__(self, int threads):
-        cdef int at
         self._threads = threads
-        self._woken = <pyserver_condition *> calloc(<size_t> threads, sizeof(pyserver_condition))
+        self._beds = <pyserver_bed *> calloc(<size_t> threads, sizeof(pyserver_bed))
         self._is_benched = <bint *> calloc(<size_t> threads, sizeof(bint))
         self._bench = <int *> calloc(<size_t> threads, sizeof(int))
         self._left_at = <int64_t *> calloc(<size_t> threads, sizeof(int64_t))
-        if self._woken == NULL or self._is_benched == NULL or self._bench == NULL or self._left_at == NULL:
+        if self._beds == NULL or self._is_benched == NULL or self._bench == NULL or self._left_at == NULL:
             raise MemoryError()
-        for at in range(threads):
-            pyserver_condition_make(&self._woken[at])
         self._use = OF_USE
         self.make_anew()
 
     def __dealloc__(self):
-        free(self._woken)
+        free(self._beds)
         free(self._is_benched)
         free(self._bench)
         free(self._left_at)
@@ -75,6 +73,7 @@ cdef class Leadership:
         self._leader_is_away = self._standby_sleeps = False
         self._benched = 0
         for thread in range(self._threads):
+            pyserver_bed_make(&self._beds[thread])
             self._is_benched[thread] = False
             self._left_at[thread] = NEVER
 
@@ -105,38 +104,58 @@ cdef class Leadership:
         return not self._is_over
 
     cdef void _wait(self, int thread) noexcept nogil:
-        cdef int64_t seen = -1
-        while not self._is_over:
-            if self._leader == NOBODY:
-                break
+        while not self._is_over and pyserver_load(&self._leader) != NOBODY:
             if self._standby not in (NOBODY, thread):
                 self._sit_down(thread)
                 continue
             self._standby = thread
-            if self._leader_is_away and self._calls == seen:
-                break               # in the same call as a tick ago
-            if self._calls == seen:
-                # Nothing has been asked for a tick: no more ticks until something is.
-                self._standby_sleeps = True
-                pyserver_condition_wait(&self._woken[thread], &self._mutex)
-                self._standby_sleeps = False
-            else:
-                seen = self._calls
-                pyserver_condition_wait_for(&self._woken[thread], &self._mutex, TICK_NS)
+            if self._stand_by(thread):
+                break
         if self._standby == thread:
             self._standby = NOBODY
             # Somebody has to look at the one that leads now.
             self._call_up()
-        self._leader = thread
-        self._leader_is_away = False
+        pyserver_store(&self._leader, thread)
+        pyserver_store(&self._leader_is_away, False)
 
     cdef void _sit_down(self, int thread) noexcept nogil:
         """Wait until called up."""
         self._bench[self._benched] = thread
         self._benched += 1
         self._is_benched[thread] = True
+        # It may be woken by what was meant for it when it stood by.
         while self._is_benched[thread] and not self._is_over:
-            pyserver_condition_wait(&self._woken[thread], &self._mutex)
+            pyserver_mutex_unlock(&self._mutex)
+            pyserver_sleep(&self._beds[thread], 0)
+            pyserver_mutex_lock(&self._mutex)
+
+    cdef bint _stand_by(self, int thread) noexcept nogil:
+        """Look at the leader until it has to be looked at with the mutex; whether its place is to be taken.
+
+        Without the mutex until then: whoever waits for one that is let go and taken anew all the time makes each time
+        cost a system call.
+        """
+        cdef int64_t calls, seen = pyserver_load(&self._calls)
+        pyserver_mutex_unlock(&self._mutex)
+        while True:
+            if pyserver_sleep(&self._beds[thread], TICK_NS):
+                if pyserver_load(&self._leader) == NOBODY or pyserver_load(&self._is_over):
+                    break
+            calls = pyserver_load(&self._calls)
+            if calls != seen:
+                seen = calls
+            elif pyserver_load(&self._leader_is_away):
+                break               # in the same call as a tick ago
+            else:
+                # Nothing has been asked for a tick: no more ticks until something is.
+                pyserver_store(&self._standby_sleeps, True)
+                if pyserver_load(&self._calls) == seen:
+                    pyserver_sleep(&self._beds[thread], 0)
+                pyserver_store(&self._standby_sleeps, False)
+                if pyserver_load(&self._leader) == NOBODY or pyserver_load(&self._is_over):
+                    break
+        pyserver_mutex_lock(&self._mutex)
+        return self._leader_is_away and self._calls == seen
 
     cdef void _call_up(self) noexcept nogil:
         """Have the thread that sat down last, whose memory is in the caches, be the standby."""
@@ -146,28 +165,28 @@ cdef class Leadership:
             thread = self._bench[self._benched]
             self._is_benched[thread] = False
             self._standby = thread
-            pyserver_condition_wake(&self._woken[thread])
+            pyserver_wake(&self._beds[thread])
 
     cdef void leave(self, int thread) noexcept nogil:
         """Let the mutex go and be in the application, and let somebody else lead where that pays."""
         if self._leader == thread:
-            self._calls += 1
             self._left_at[thread] = self._turns
             if self._mean_ns >= LONG_NS and self._use > OF_NO_USE:
-                self._leader = NOBODY
+                pyserver_store(&self._leader, NOBODY)
                 if self._standby != NOBODY:
-                    pyserver_condition_wake(&self._woken[self._standby])
+                    pyserver_wake(&self._beds[self._standby])
             else:
-                self._leader_is_away = True
-                if self._standby_sleeps:
-                    pyserver_condition_wake(&self._woken[self._standby])
+                pyserver_store(&self._leader_is_away, True)
+                pyserver_store(&self._calls, self._calls + 1)
+                if pyserver_load(&self._standby_sleeps):
+                    pyserver_wake(&self._beds[self._standby])
         pyserver_mutex_unlock(&self._mutex)
 
     cdef void come_back(self, int thread, int64_t took_ns) noexcept nogil:
         """With the mutex held again: the application has taken so long."""
         self._mean_ns += (took_ns - self._mean_ns) // WEIGHT
         if self._leader == thread:
-            self._leader_is_away = False
+            pyserver_store(&self._leader_is_away, False)
         elif self._left_at[thread] != NEVER:
             self._use = OF_USE if self._turns != self._left_at[thread] else self._use - self._use // OF_NO_USE
         self._left_at[thread] = NEVER
@@ -175,6 +194,6 @@ cdef class Leadership:
     cdef void end(self) noexcept nogil:
         """With the mutex held: nobody is to lead any more."""
         cdef int thread
-        self._is_over = True
+        pyserver_store(&self._is_over, True)
         for thread in range(self._threads):
-            pyserver_condition_wake(&self._woken[thread])
+            pyserver_wake(&self._beds[thread])

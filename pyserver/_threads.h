@@ -1,12 +1,12 @@
-/* Mutex and condition of the threads that share an engine, with the differences between systems taken out. */
+/* What the threads that share an engine wait with, with the differences between systems taken out. */
 #ifndef PYSERVER_THREADS_H
 #define PYSERVER_THREADS_H
 
 #include <pthread.h>
+#include <stdint.h>
 #include <time.h>
 
 typedef pthread_mutex_t pyserver_mutex;
-typedef pthread_cond_t pyserver_condition;
 
 /* Recursive, because a finalizer of the application's may run wherever Python does. */
 static inline void pyserver_mutex_make(pyserver_mutex *mutex) {
@@ -15,18 +15,6 @@ static inline void pyserver_mutex_make(pyserver_mutex *mutex) {
     pthread_mutexattr_settype(&attributes, PTHREAD_MUTEX_RECURSIVE);
     pthread_mutex_init(mutex, &attributes);
     pthread_mutexattr_destroy(&attributes);
-}
-
-static inline void pyserver_condition_make(pyserver_condition *condition) {
-#if defined(__APPLE__)
-    pthread_cond_init(condition, NULL);
-#else
-    pthread_condattr_t attributes;
-    pthread_condattr_init(&attributes);
-    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-    pthread_cond_init(condition, &attributes);
-    pthread_condattr_destroy(&attributes);
-#endif
 }
 
 static inline int pyserver_mutex_try(pyserver_mutex *mutex) {
@@ -41,21 +29,41 @@ static inline void pyserver_mutex_unlock(pyserver_mutex *mutex) {
     pthread_mutex_unlock(mutex);
 }
 
-static inline void pyserver_condition_wake(pyserver_condition *condition) {
-    pthread_cond_signal(condition);
+/* Where one thread sleeps until another wakes it, or has woken it already. */
+typedef struct {
+    pthread_mutex_t mutex;
+    pthread_cond_t condition;
+    int is_woken;
+} pyserver_bed;
+
+static inline void pyserver_bed_make(pyserver_bed *bed) {
+    pthread_mutex_init(&bed->mutex, NULL);
+    bed->is_woken = 0;
+#if defined(__APPLE__)
+    pthread_cond_init(&bed->condition, NULL);
+#else
+    pthread_condattr_t attributes;
+    pthread_condattr_init(&attributes);
+    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+    pthread_cond_init(&bed->condition, &attributes);
+    pthread_condattr_destroy(&attributes);
+#endif
 }
 
-static inline void pyserver_condition_wait(pyserver_condition *condition, pyserver_mutex *mutex) {
-    pthread_cond_wait(condition, mutex);
+static inline void pyserver_wake(pyserver_bed *bed) {
+    pthread_mutex_lock(&bed->mutex);
+    bed->is_woken = 1;
+    pthread_cond_signal(&bed->condition);
+    pthread_mutex_unlock(&bed->mutex);
 }
 
-/* Wait no longer than so many nanoseconds, under a second. */
-static inline void pyserver_condition_wait_for(pyserver_condition *condition, pyserver_mutex *mutex, long ns) {
+/* Sleep for so many nanoseconds, under a second, or until woken for 0; whether it was woken. */
+static inline int pyserver_sleep(pyserver_bed *bed, long ns) {
     struct timespec until;
+    int is_woken, failed = 0;
 #if defined(__APPLE__)
     until.tv_sec = 0;
     until.tv_nsec = ns;
-    pthread_cond_timedwait_relative_np(condition, mutex, &until);
 #else
     clock_gettime(CLOCK_MONOTONIC, &until);
     until.tv_nsec += ns;
@@ -63,8 +71,32 @@ static inline void pyserver_condition_wait_for(pyserver_condition *condition, py
         until.tv_nsec -= 1000000000;
         until.tv_sec++;
     }
-    pthread_cond_timedwait(condition, mutex, &until);
 #endif
+    pthread_mutex_lock(&bed->mutex);
+    while (!bed->is_woken && !failed) {
+        if (ns == 0) {
+            pthread_cond_wait(&bed->condition, &bed->mutex);
+        } else {
+#if defined(__APPLE__)
+            failed = pthread_cond_timedwait_relative_np(&bed->condition, &bed->mutex, &until);
+#else
+            failed = pthread_cond_timedwait(&bed->condition, &bed->mutex, &until);
+#endif
+        }
+    }
+    is_woken = bed->is_woken;
+    bed->is_woken = 0;
+    pthread_mutex_unlock(&bed->mutex);
+    return is_woken;
+}
+
+/* Words that one thread reads while another writes them. */
+static inline int64_t pyserver_load(const int64_t *word) {
+    return __atomic_load_n(word, __ATOMIC_SEQ_CST);
+}
+
+static inline void pyserver_store(int64_t *word, int64_t value) {
+    __atomic_store_n(word, value, __ATOMIC_SEQ_CST);
 }
 
 #endif
