@@ -47,11 +47,6 @@ cdef inline void note_latency(Slot *slot, int64_t duration_ns) noexcept nogil:
     slot.latencies[min(pyserver_bit_length(<unsigned long long> duration_ns // 1000), BUCKETS - 1)] += 1
 
 
-cdef inline void note_row(Slot *slot, int row) noexcept nogil:
-    """Have a row looked at from now on. Where several threads use rows, one of them may do this at a time."""
-    slot.cells[<int> Cell.ROWS] = max(slot.cells[<int> Cell.ROWS], <int64_t> row + 1)
-
-
 cdef inline void note_request_line(Row *row, const unsigned char *text, Py_ssize_t length) noexcept nogil:
     """Leave method and target where the arbiter can read them."""
     length = min(length, <Py_ssize_t> LINE_SIZE - 1)
