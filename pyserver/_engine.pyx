@@ -501,9 +501,9 @@ cdef class Engine(Reactor):
 
         Args:
             idle_grace: seconds.
-            takes_queue: whether the connections that wait in the accept queues are taken first. They are when nobody
+            takes_queue: whether all connections that wait in the accept queues are taken first. They are when nobody
                 else will: closing the last descriptor of a listener resets them. They are served later, for the
-                sooner the listener is closed, the sooner are new clients refused.
+                sooner the listener is closed, the sooner are new clients refused. Otherwise one is taken from each.
         """
         self.lock()
         try:
@@ -523,7 +523,9 @@ cdef class Engine(Reactor):
         while next_taken(&taken):
             self._adopt(taken.fd, &taken.peer, taken.door, None)
         for at in range(self._listener_count):
-            while takes_queue and self._accept_one(&self._listeners[at], None):
+            # One in any case: of those that wait for a listener the kernel wakes one, which may have been this one, and
+            # for the same connection it wakes no other.
+            while self._accept_one(&self._listeners[at], None) and takes_queue:
                 pass
         self._look_away()
         self.pauses = False
@@ -539,6 +541,15 @@ cdef class Engine(Reactor):
                 connection.deadline_ns = min(connection.deadline_ns, latest)
                 connection = connection.later
         return 0
+
+    def reopen(self) -> None:
+        """Open the access log anew, between two of its lines."""
+        self.lock()
+        try:
+            if self.access is not None:
+                self.access.reopen()
+        finally:
+            self.unlock()
 
     def abandon(self) -> int:
         """Close everything at once; how many requests or responses that cuts off."""

@@ -47,8 +47,7 @@ class EngineWorker(Worker):
     def reopen(self) -> None:
         """Open both logs anew."""
         super().reopen()
-        if self._access is not None:
-            self._access.reopen()
+        self._engine.reopen()
 
     def wake(self) -> None:
         """Pass on to the engine what the worker was told."""

@@ -243,6 +243,14 @@ def test_run_ends_when_the_last_connection_of_a_retiring_worker_does(driven):
     assert idle.is_closed_by_server()
 
 
+def test_one_that_leaves_the_queue_to_others_takes_what_it_may_have_been_woken_for(driven):
+    with Client(driven.address) as client:
+        client.send(HEAD + b"\r\n")
+        driven.engine.retire(takes_queue=False)
+        driven.engine.run()
+        assert client.receive_response().status == 200
+
+
 def test_retiring_closes_the_listeners(driven):
     driven.engine.retire()
     assert driven.listener.fileno() == -1
