@@ -37,6 +37,10 @@ APPLICATION = """
             time.sleep(0.05)
         yield b"over"
 
+    def early():
+        yield b"early"
+        opened.wait()
+
     def application(environ, start_response):
         path, query = environ["PATH_INFO"], environ["QUERY_STRING"]
         text = str(os.getpid())
@@ -54,6 +58,9 @@ APPLICATION = """
         elif path == "/stream":
             start_response("200 OK", [("Content-Type", "text/plain")])
             return until_somebody_is_over_time()
+        elif path == "/early":
+            start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", "5")])
+            return early()
         elif path == "/multithread":
             text = str(environ["wsgi.multithread"])
         elif path == "/large":
@@ -106,6 +113,18 @@ def answers(waiting):
 
 
 # How requests are run
+
+
+def test_the_next_request_may_come_before_the_application_is_done_with_the_last(serve, clients, gate):
+    server = serve_threads(serve, 2)
+    early, other = clients(server, 2)
+    early.request("GET")  # A new connection is watched behind its first request only.
+    assert early.request("GET", "/early").content == b"early"
+    early.send(GET.format("/content").encode())
+    # The other thread has been told of it, too, when it answers this.
+    assert other.request("GET").status == 200
+    gate()
+    assert early.receive_response().content == b"0"
 
 
 def test_slow_requests_in_all_threads_but_one_do_not_hold_up_the_rest(serve, clients, gate):
