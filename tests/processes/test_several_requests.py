@@ -1,5 +1,6 @@
 """Requests over their time, and slow ones, in a worker that runs several at once: each is judged by its own."""
 
+import functools
 import os
 import re
 import signal
@@ -38,18 +39,21 @@ APPLICATION = """
 
 
 @pytest.fixture
-def threaded(serve):
-    """A server of one worker with threads, and what asks it for something, and waits until the application has it."""
+def asked(serve):
+    """Start a server of one worker; its `ask` sends it requests, and waits until the application has them."""
     clients = []
 
     def start(*arguments):
-        server = serve(APPLICATION, "--threads", "3", *arguments)
+        server = serve(APPLICATION, *arguments)
 
-        def ask(target):
-            clients.append(server.client(timeout=10))
-            clients[-1].send(f"GET {target} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
-            eventually((server.directory / f"entered_{target[1:]}").exists)
-            return clients[-1]
+        def ask(*targets):
+            asking = [server.client(timeout=10) for _ in targets]
+            clients.extend(asking)
+            for client, target in zip(asking, targets, strict=True):
+                client.send(f"GET {target} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+            for target in targets:
+                eventually((server.directory / f"entered_{target[1:]}").exists)
+            return asking
 
         server.ask = ask
         return server
@@ -59,10 +63,17 @@ def threaded(serve):
         client.close()
 
 
+@pytest.fixture
+def threaded(asked):
+    """The same with three threads."""
+    return functools.partial(asked, "--threads", "3")
+
+
 def test_a_request_that_hangs_in_a_thread_is_named_with_it(threaded):
     server = threaded("--timeout", "1")
     (pid,) = eventually(server.workers)
-    assert server.ask("/hang").receive_response().status == 504
+    (client,) = server.ask("/hang")
+    assert client.receive_response().status == 504
     eventually(lambda: server.workers() and pid not in server.workers())
     log = server.log()
     named = re.search(rf"WORKER TIMEOUT \(pid:{pid}\).* GET /hang from [0-9.:]+ for [0-9.]+ s in Thread (0x\w+)", log)
@@ -74,16 +85,16 @@ def test_a_request_that_hangs_in_a_thread_is_named_with_it(threaded):
 
 def test_of_several_requests_that_hang_each_is_named(threaded):
     server = threaded("--timeout", "1")
-    clients = [server.ask(target) for target in ("/hang1", "/hang2")]
+    clients = server.ask("/hang1", "/hang2")
     assert [client.receive_response().status for client in clients] == [504, 504]
     (line,) = [line for line in server.log().splitlines() if "WORKER TIMEOUT" in line]
-    assert line.index("GET /hang1") < line.index("GET /hang2")
+    assert (line.count("GET /hang1"), line.count("GET /hang2")) == (1, 1)
 
 
 def test_other_requests_of_the_worker_have_time_to_finish(threaded):
     server = threaded("--timeout", "1")
     (pid,) = eventually(server.workers)
-    other, hung = server.ask("/until_relief"), server.ask("/hang")
+    other, hung = server.ask("/until_relief", "/hang")
     assert other.receive_response().content.endswith(b".")
     assert hung.receive_response().status == 504
     eventually(lambda: server.workers() and pid not in server.workers())
@@ -95,9 +106,24 @@ def test_other_requests_of_the_worker_have_time_to_finish(threaded):
 def test_a_response_that_goes_on_longer_than_the_timeout_is_left_alone(threaded):
     server = threaded("--timeout", "1")
     workers = server.workers()
-    assert server.ask("/stream").receive_response().content.endswith(b".")
+    (client,) = server.ask("/stream")
+    assert client.receive_response().content.endswith(b".")
     assert server.workers() == workers
     assert "TIMEOUT" not in server.log()
+
+
+def test_after_a_reload_that_brings_threads_every_request_has_its_time(asked, tmp_path):
+    config = tmp_path / "pyserver.conf.py"
+    config.write_text("threads = 1\n")
+    server = asked("--timeout", "2")
+    clients = server.ask("/hang1")
+    config.write_text("threads = 3\n")
+    server.send_signal(signal.SIGHUP)
+    eventually(lambda: "Generation 2 is ready" in server.log())
+    clients += server.ask("/hang2", "/hang3")
+    assert [client.receive_response().status for client in clients] == [504] * 3
+    overdue = "".join(line for line in server.log().splitlines() if "WORKER TIMEOUT" in line)
+    assert [overdue.count(f"GET /hang{number} ") for number in (1, 2, 3)] == [1, 1, 1]
 
 
 def test_each_of_several_slow_requests_is_reported_once(threaded):
