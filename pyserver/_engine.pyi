@@ -83,7 +83,7 @@ class Engine(Reactor):
     def retire(self, idle_grace: float = 1.0, takes_queue: bool = True) -> None:
         """Empty the accept queues, then accept no more; answer with `Connection: close` from now on. From any thread.
 
-        Without `takes_queue` one connection is taken from each, because this engine may have been woken for it.
+        Without `takes_queue` one connection is taken from each where this engine may have been woken for it.
         Connections without a request under way are closed after `idle_grace` seconds.
         """
     def reopen(self) -> None:

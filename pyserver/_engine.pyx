@@ -503,7 +503,8 @@ cdef class Engine(Reactor):
             idle_grace: seconds.
             takes_queue: whether all connections that wait in the accept queues are taken first. They are when nobody
                 else will: closing the last descriptor of a listener resets them. They are served later, for the
-                sooner the listener is closed, the sooner are new clients refused. Otherwise one is taken from each.
+                sooner the listener is closed, the sooner are new clients refused. Otherwise at most one is taken from
+                each.
         """
         self.lock()
         try:
@@ -523,10 +524,11 @@ cdef class Engine(Reactor):
         while next_taken(&taken):
             self._adopt(taken.fd, &taken.peer, taken.door, None)
         for at in range(self._listener_count):
-            # One in any case: of those that wait for a listener the kernel wakes one, which may have been this one, and
-            # for the same connection it wakes no other.
-            while self._accept_one(&self._listeners[at], None) and takes_queue:
-                pass
+            # Of those that wait for a listener the kernel wakes one, and for the same connection no other: where that may
+            # have been this one, it takes a connection. Where all threads are busy nobody was woken, nor would serve it.
+            if takes_queue or self.leadership is None or self.is_waiting or self._ready_at < self._ready_count:
+                while self._accept_one(&self._listeners[at], None) and takes_queue:
+                    pass
         self._look_away()
         self.pauses = False
         for at in range(self._listener_count):
