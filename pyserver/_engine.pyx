@@ -38,6 +38,7 @@ cdef enum:
 
 cdef int64_t SECOND = 1000000000
 cdef int64_t ACCEPT_PAUSE_NS = SECOND
+cdef int64_t ALWAYS = 1
 cdef int64_t TURN_NS = 5000000              # how long a turn may take before others, and watches, have theirs
 
 
@@ -446,7 +447,10 @@ cdef class Engine(Reactor):
     cdef int _listen(self) except -1:
         cdef int at
         for at in range(self._listener_count):
-            self.poller.add(&self._listeners[at].source, READABLE | EXCLUSIVE)
+            try:
+                self.poller.add(&self._listeners[at].source, READABLE | EXCLUSIVE)
+            except PermissionError:
+                pass                # the signal handler has closed it, as in _accept_one()
         self._accepts = True
         return 0
 
@@ -488,7 +492,8 @@ cdef class Engine(Reactor):
         """The address of a C function for a signal handler; see _engine.pyi."""
         # Only the poller with a descriptor of its own would go on watching a listener that was closed.
         cdef int at = self.poller.fileno() if self.poller.is_edge_triggered else -1
-        guard_doors(at, &self.slot.rows[0].busy_since_ns, &self.slot.cells[<int> Cell.STOPS])
+        # One greenlet that computes holds up all, and which row is its is not known: there the handler always closes.
+        guard_doors(at, &ALWAYS if self.capacity else &self.slot.rows[0].busy_since_ns, &self.slot.cells[<int> Cell.STOPS])
         for at in range(self._listener_count):
             add_door(self._listeners[at].source.fd)
         return closer()

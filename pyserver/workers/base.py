@@ -5,6 +5,7 @@ A class of your own, given with `-k package.module:Class`, says how it waits and
     class MyWorker(Worker):
         interfaces = ("wsgi",)
 
+        def prepare(self):                # optional: before anything of the application is called or imported
         def boot(self):                   # optional: after super().boot() there is self.application
         def watch(self, fd, callback):    # call `callback` in serve() whenever `fd` can be read
         def unwatch(self, fd):
@@ -165,6 +166,9 @@ class Worker:
 
     # What a subclass fills in.
 
+    def prepare(self) -> None:
+        """Before any hook is called and anything of the application imported; may raise what boot() may."""
+
     def boot(self) -> None:
         """Load the application; a subclass extends it with what it serves with.
 
@@ -280,6 +284,7 @@ class Worker:
         self._inbox.end_when_orphaned(self._last_seconds)
         os.environ["PYSERVER_SLOT"] = str(self.number)
         try:
+            self.prepare()
             if self.hooks is not None:
                 self.hooks.note_fork(self)
             become(self.settings)

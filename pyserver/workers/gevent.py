@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from pyserver._engine import Engine
     from pyserver.settings.model import Settings
     from pyserver.workers.app import Application
-    from pyserver.workers.base import Seat
 
 _LAST_SECONDS = 0.2  # that requests have to end when the worker quits
 _KEPT_STACKS = 128  # 2 MB
@@ -61,10 +60,9 @@ class GeventWorker(EngineWorker):
 
         return {gevent.get_hub().loop.fileno()}
 
-    def __init__(self, seat: Seat) -> None:
-        # Before the hooks and the application, and whatever they import.
+    def prepare(self) -> None:
+        """Have hooks and application find a cooperative standard library."""
         patch()
-        super().__init__(seat)
         warn_of_early_imports(self.log)
 
     def boot(self) -> None:
@@ -79,8 +77,10 @@ class GeventWorker(EngineWorker):
         keep_stacks(_KEPT_STACKS)
         self._main = MainGreenlet(self.log)
         super().boot()
+        # While a greenlet computes, nobody else obeys.
+        self.react("retire", self._engine.guard_listeners())
         self._requests = Requests(self._engine, self.log)
-        self._watcher = EngineWatcher(self._engine, self._main.end)
+        self._watcher = EngineWatcher(self._engine, self._requests.begin, self._main.end)
 
     def watch(self, fd: int, callback: Callable[[], None]) -> None:
         """Have the main greenlet call back."""

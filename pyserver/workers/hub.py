@@ -93,11 +93,15 @@ class EngineWatcher:
 
     Args:
         engine: to be called.
+        begin: called, in the hub, when the engine has had a turn.
         end: called, in the hub, when the engine is done, or with the error that it cannot go on after.
     """
 
-    def __init__(self, engine: Engine, end: Callable[[BaseException | None], None]) -> None:
+    def __init__(
+        self, engine: Engine, begin: Callable[[], None], end: Callable[[BaseException | None], None]
+    ) -> None:
         self._engine = engine
+        self._begin = begin
         self._end = end
         self._loop = gevent.get_hub().loop
         self._io = self._loop.io(engine.fileno(), _READ)
@@ -126,6 +130,7 @@ class EngineWatcher:
             while True:
                 begun = engine.requests + engine.running
                 engine.run_ready(0)
+                self._begin()
                 # Of several requests at once, others are likely to have followed.
                 if engine.requests + engine.running < begun + 2 or time.monotonic() > until:
                     break
@@ -186,11 +191,23 @@ class Requests:
     def __init__(self, engine: Engine, log: ErrorLog) -> None:
         self._log = log
         self._running: dict[Lane, Request] = {}
+        self._ready: list[Request] = []
         self._waiting: dict[Lane, Waiter] = {}
         self._loop = gevent.get_hub().loop
-        engine.on_request = self._begin
+        engine.on_request = self._note_request
         engine.on_full = self._wait_for_room
         engine.on_room = self._note_room
+
+    def begin(self) -> None:
+        """Begin those that the engine had in its last turn; in the hub, which goes on when each has to wait or ends.
+
+        If requests hang that have come for whatever reason, the rest of them are here as well when a new worker begins,
+        and were here before those that others have sent since. So the last come first, and what hangs takes the others
+        of its kind with it instead of one worker after the other.
+        """
+        ready, self._ready = self._ready, []
+        for request in reversed(ready):
+            request.switch()
 
     def overdue(self, timeout: float) -> list[tuple[int, Request]]:
         """Those that have given their clients nothing for so long, seconds; with their rows on the scoreboard."""
@@ -203,10 +220,9 @@ class Requests:
         gevent.killall(running, RequestCut, block=False)
         gevent.joinall(running, timeout=seconds)
 
-    def _begin(self, lane: Lane) -> None:
+    def _note_request(self, lane: Lane) -> None:
         request = self._running[lane] = Request(self._serve, lane)
-        # At once, and not in another turn of the loop. When it waits, or has ended, the hub goes on from here.
-        request.switch()
+        self._ready.append(request)
 
     def _serve(self, lane: Lane) -> None:
         try:
