@@ -18,6 +18,7 @@ APPLICATION = """
             pass
 
     def wait_for_a_file():
+        open("entered", "w").close()
         while not os.path.exists("gate"):
             time.sleep(0.01)
 
@@ -112,7 +113,9 @@ def test_what_does_not_end_takes_its_worker_with_it(server):
 
 def test_a_greenlet_that_computes_is_aborted_with_its_stack(server):
     (pid,) = eventually(server.workers)
-    with send(server, "/gate") as other, send(server, "/compute") as client:
+    with send(server, "/gate") as other, server.client() as client:
+        eventually((server.directory / "entered").exists)
+        client.send(b"GET /compute HTTP/1.1\r\nHost: a\r\n\r\n")
         assert client.receive_response().status == 504
         assert other.receive_response().status in (500, 504)
     eventually(lambda: server.workers() and pid not in server.workers())
