@@ -4,7 +4,7 @@
 # make sanitize   the tests of the compiled core, built with the address and undefined-behaviour sanitizers
 # make fuzz       the parser against mutated requests and against h11, for FUZZ_SECONDS
 # make load       the demo application under locust, for LOAD_SECONDS
-# make soak       good, bad, slow and aborted requests at once, for SOAK_SECONDS with each poller; looks for leaks
+# make soak       good, bad, slow and aborted requests at once, for SOAK_SECONDS with each class of workers and poller
 # make soak-asan  the same with the sanitizers
 # make soak-tsan  the same with the thread sanitizer
 # make clean      removes all that the others made

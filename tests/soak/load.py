@@ -15,12 +15,12 @@ from random import Random
 from typing import TYPE_CHECKING
 
 from sharing import descriptors
-from soak.visit import Visit
+from soak.visit import Moved, Visit
 from soak.visits import BRISK, PATIENT
 from support import eventually
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from soak.visits import Kind
     from support import Server
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 BRISK_CLIENTS = 28
 PATIENT_CLIENTS = 12
 _FAILURES_AT_MOST = 20
-_COUNTING = threading.Lock()  # guards the counters of a course
+_COUNTING = threading.Lock()  # guards the counters of a tally
 _QUIET_WITHIN = 45.0  # seconds; a connection that lingers may take 30
 
 
@@ -54,7 +54,27 @@ class Figures:
 
 
 @dataclasses.dataclass(repr=False)
-class Course:
+class Tally:
+    """What the clients of a server have seen.
+
+    Attributes:
+        visits: how many there were of each kind.
+        answers: how many there were of each status.
+        failures: what was wrong, in the eyes of a client.
+    """
+
+    visits: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
+    answers: collections.Counter[int] = dataclasses.field(default_factory=collections.Counter)
+    failures: list[str] = dataclasses.field(default_factory=list)
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether more load would tell nothing new."""
+        return len(self.failures) > _FAILURES_AT_MOST
+
+
+@dataclasses.dataclass(repr=False, kw_only=True)
+class Course(Tally):
     """What happened to a server under load.
 
     Attributes:
@@ -62,9 +82,6 @@ class Course:
         before: its figures then.
         rounds: its figures after each round.
         peaks: the most resident bytes in each round.
-        visits: how many there were of each kind.
-        answers: how many there were of each status.
-        failures: what was wrong, in the eyes of a client.
         workers: the pids that were seen last.
         log: all of the server's log, once it has stopped.
         exit_code: that of the server.
@@ -75,9 +92,6 @@ class Course:
     before: Figures
     rounds: list[Figures] = dataclasses.field(default_factory=list)
     peaks: list[int] = dataclasses.field(default_factory=list)
-    visits: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
-    answers: collections.Counter[int] = dataclasses.field(default_factory=collections.Counter)
-    failures: list[str] = dataclasses.field(default_factory=list)
     workers: list[int] = dataclasses.field(default_factory=list)
     log: str = ""
     exit_code: int = -1
@@ -97,36 +111,52 @@ class Course:
     @property
     def has_failed(self) -> bool:
         """Whether more load would tell nothing new."""
-        return self.workers != [self.pid] or len(self.failures) > _FAILURES_AT_MOST
+        return self.workers != [self.pid] or super().has_failed
 
 
 def begin_course(server: Server) -> Course:
     """The course of a server that has just come up with one worker."""
     [pid] = eventually(server.workers)
-    return Course(pid, _quiet_figures(server, pid, None), workers=[pid])
+    return Course(pid=pid, before=_quiet_figures(server, pid, None), workers=[pid])
 
 
 def run_round(server: Server, course: Course, number: int, seconds: float) -> None:
     """Have all clients busy for some seconds, wait until the last has left, and take the figures."""
+    kinds = [(BRISK, BRISK_CLIENTS), (PATIENT, PATIENT_CLIENTS)]
+    with crowd(server, course, kinds, number) as over:
+        course.peaks.append(_watch(server, course, over, seconds))
+    if course.workers == [course.pid]:
+        course.rounds.append(_quiet_figures(server, course.pid, len(course.before.descriptors)))
+
+
+@contextlib.contextmanager
+def crowd(
+    server: Server, tally: Tally, kinds: Sequence[tuple[dict[Kind, int], int]], number: int = 0, *, moves: bool = False
+) -> Iterator[threading.Event]:
+    """Clients that visit the server until the end of the block, so many of each set of kinds; gives what ends them.
+
+    Args:
+        tally: what they add to.
+        number: of the round; each goes differently, and the first has all kinds.
+        moves: whether the server may close persistent connections because its workers are replaced.
+    """
     over = threading.Event()
     clients = [
-        threading.Thread(target=_be_client, args=(course, schedule, Visit(server.addresses, random, over)))
-        for kinds, count in ((BRISK, BRISK_CLIENTS), (PATIENT, PATIENT_CLIENTS))
+        threading.Thread(target=_be_client, args=(tally, schedule, Visit(server.addresses, random, over, moves)))
+        for chosen, count in kinds
         for client in range(count)
         # The same in each run, as far as the order in which threads and sockets have their turn allows.
         for random in [Random(f"{number} {client}")]
-        for schedule in [_schedule(kinds, random, client if number == 0 else None)]
+        for schedule in [_schedule(chosen, random, client if number == 0 else None)]
     ]
     for client in clients:
         client.start()
     try:
-        course.peaks.append(_watch(server, course, over, seconds))
+        yield over
     finally:
         over.set()
         for client in clients:
             client.join()
-    if course.workers == [course.pid]:
-        course.rounds.append(_quiet_figures(server, course.pid, len(course.before.descriptors)))
 
 
 def _watch(server: Server, course: Course, over: threading.Event, seconds: float) -> int:
@@ -148,20 +178,22 @@ def _schedule(kinds: dict[Kind, int], random: Random, first: int | None) -> Iter
         yield from random.choices(list(kinds), list(kinds.values()))
 
 
-def _be_client(course: Course, schedule: Iterator[Kind], visit: Visit) -> None:
+def _be_client(tally: Tally, schedule: Iterator[Kind], visit: Visit) -> None:
     visits: collections.Counter[str] = collections.Counter()
     for kind in schedule:
-        if visit.over.is_set() or course.has_failed:
+        if visit.over.is_set() or tally.has_failed:
             break
         try:
             kind(visit)
+        except Moved:
+            visits["(ended by the server, which may)"] += 1
         except Exception:
             # Whatever it was, it is a failure of the server until somebody has looked at it.
-            course.failures.append(f"{kind.__name__}: {traceback.format_exc()}")
+            tally.failures.append(f"{kind.__name__}: {traceback.format_exc()}")
         visits[kind.__name__] += 1
     with _COUNTING:
-        course.visits += visits
-        course.answers += visit.answers
+        tally.visits += visits
+        tally.answers += visit.answers
 
 
 def _quiet_figures(server: Server, pid: int, quiet: int | None) -> Figures:

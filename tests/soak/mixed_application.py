@@ -11,6 +11,7 @@ import os
 import random
 import select
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 PATTERN = random.Random(2024).randbytes(4_000_000)
 BINARY = ("Content-Type", "application/octet-stream")
-KEPT: list[Callable[[bytes], object]] = []
+_KEPT: dict[str, Callable[[bytes], object]] = {}  # write callables of earlier requests, by the client's name for them
 
 
 class DeliberateError(Exception):
@@ -91,6 +92,12 @@ def file_in_memory(environ: Environ, start: StartResponse, query: dict[str, str]
         io.BytesIO(piece(int(query["at"]), int(query["length"]))), 20_000
     )
     return wrapped
+
+
+def trickle(_environ: Environ, start: StartResponse, query: dict[str, str]) -> Iterable[bytes]:
+    """Blocks that come more slowly than anybody reads them."""
+    start("200 OK", [BINARY])
+    return (_wait(1) or one for one in _asked_for(query))
 
 
 def echo(environ: Environ, start: StartResponse, _query: dict[str, str]) -> Iterable[bytes]:
@@ -217,17 +224,25 @@ def own_error_page_too_late(_environ: Environ, start: StartResponse, _query: dic
     return []
 
 
-def kept_callable(_environ: Environ, start: StartResponse, _query: dict[str, str]) -> Iterable[bytes]:
-    """Use the write callable of an earlier request, which must have no effect, and keep that of this one."""
-    for write in KEPT:
-        try:
-            write(b"spoken for another request")
-        except Exception as error:
-            if type(error).__name__ != "LocalProtocolError":
-                raise
-        else:
-            raise AssertionError("the write callable of an earlier request still works")
-    KEPT[:] = [start("200 OK", [BINARY])]
+# ---- callables that outlive their requests ----
+
+
+def keep_callable(_environ: Environ, start: StartResponse, query: dict[str, str]) -> Iterable[bytes]:
+    """Keep the write callable of this request."""
+    _KEPT[query["name"]] = start("200 OK", [BINARY])
+    return [piece(0, 20_000)]
+
+
+def use_kept_callable(_environ: Environ, start: StartResponse, query: dict[str, str]) -> Iterable[bytes]:
+    """Use the write callable of an earlier request, which must have no effect, whoever is answered meanwhile."""
+    try:
+        _KEPT.pop(query["name"])(b"spoken for another request")
+    except Exception as error:
+        if type(error).__name__ != "LocalProtocolError":
+            raise
+    else:
+        raise AssertionError("the write callable of an earlier request still works")
+    start("200 OK", [BINARY])
     return [piece(0, 20_000)]
 
 
@@ -290,7 +305,6 @@ ERRORS: list[Handler] = [
     leave,
     own_error_page,
     own_error_page_too_late,
-    kept_callable,
 ]
 GOOD: list[Handler] = [
     block,
@@ -300,25 +314,41 @@ GOOD: list[Handler] = [
     written,
     file,
     file_in_memory,
+    trickle,
     echo,
     echo_by_lines,
     echo_as_read,
     fields,
     nothing,
+    keep_callable,
+    use_kept_callable,
     figures,
 ]
 _HANDLERS = {f"/{handler.__name__}": handler for handler in [*GOOD, *ERRORS]}
 
 
 def application(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
-    """Answer by the handler that the path names, after as many milliseconds as `wait` in the query says."""
+    """Answer by the handler that the path names, so many milliseconds later as `wait` or `work` in the query say."""
     pairs = [pair.split("=", 1) for pair in environ["QUERY_STRING"].split("&") if "=" in pair]
     query = dict(pairs)
     handler = _HANDLERS.get(environ["PATH_INFO"], _unknown)
     try:
-        if "wait" in query:
-            select.select([], [], [], int(query["wait"]) / 1000)
+        _wait(int(query.get("wait", 0)))
+        _work(int(query.get("work", 0)))
         return handler(environ, start_response, query)
     except (KeyError, ValueError) as error:
         # Of a mutated request, the query may be anything.
         raise DeliberateError("a query that no client sends on purpose") from error
+
+
+def _wait(milliseconds: int) -> None:
+    """Leave the processor, and with it the interpreter lock, to others."""
+    if milliseconds:
+        select.select([], [], [], milliseconds / 1000)
+
+
+def _work(milliseconds: int) -> None:
+    """Compute, which others can do only when the interpreter takes its lock away."""
+    until = time.thread_time() + milliseconds / 1000
+    while milliseconds and time.thread_time() < until:
+        sum(range(1000))

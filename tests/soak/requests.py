@@ -71,7 +71,13 @@ def _of_many_blocks(random: Random) -> Order:
 
 def any_wait(random: Random) -> str:
     """Now and then, what makes the application take longer than the turn that a connection has before others."""
-    return "&wait=9" if random.random() < 0.01 else ""
+    return random.choice(["&wait=9", "&work=9"]) if random.random() < 0.02 else ""
+
+
+def _slower_than_its_reader(random: Random) -> Order:
+    at = random.randrange(1_000_000)
+    length, size = random.choice([(20, 7), (40_000, 8192), (300_000, 100_000)])
+    return _answered("/trickle", at, length, b"".join(pieces(at, length, size)), f"&size={size}")
 
 
 def _answered(path: str, at: int, length: int, content: bytes, more: str = "") -> Order:
@@ -144,6 +150,7 @@ _KINDS: list[Callable[[Random], Order]] = [
     _of_one_block,
     _of_many_blocks,
     _of_many_blocks,
+    _slower_than_its_reader,
     _without_content,
     _with_content,
     _with_fields,

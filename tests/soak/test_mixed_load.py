@@ -1,7 +1,8 @@
 """Good, bad, slow and aborted requests, all at once, for minutes: nothing breaks and nothing grows.
 
-SOAK_SECONDS is how long the load lasts with each poller. Limits, buffers and deadlines are low, so that the load
-walks every path; what is left of a path that was walked some thousand times shows in the figures at the end.
+SOAK_SECONDS is how long the load lasts with each class of workers and each poller. Limits, buffers and deadlines are
+low, so that the load walks every path; what is left of a path that was walked some thousand times shows in the figures
+at the end.
 """
 
 from __future__ import annotations
@@ -10,17 +11,11 @@ import os
 import re
 import statistics
 import sys
-from typing import TYPE_CHECKING
 
 import pytest
-from soak import requests
 from soak.load import Course, Figures, begin_course, run_round
-from soak.mixed_application import PATTERN
+from soak.served import HAS_SANITIZERS, QUARANTINE_MIB, end_of_log, races, serve_mixed, unexpected
 from soak.visits import BRISK, PATIENT
-from support import Server
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 pytestmark = [
     pytest.mark.soak,
@@ -33,61 +28,21 @@ WARM_UP = ROUNDS // 4  # rounds in which what is remembered between requests fil
 
 KIB, MIB = 1 << 10, 1 << 20
 
-HAS_SANITIZERS = bool(re.search("lib[at]san", os.environ.get("LD_PRELOAD", "")))
-# The address sanitizer keeps what was freed from being used again, so that a late access to it is found. With its
-# usual 256 MiB it would still be filling up when the warm-up is over.
-QUARANTINE_MIB = 64
-SANITIZER = {"ASAN_OPTIONS": f"{os.environ.get('ASAN_OPTIONS', '')}:quarantine_size_mb={QUARANTINE_MIB}"}
-
-ARGUMENTS = [
-    "--bind=127.0.0.1:0",
-    "--bind=unix:socket",
-    "--workers=1",
-    "--tmp-upload-dir=uploads",
-    "--access-logfile=access.log",
-    '--access-logformat=%(h)s %(t)s "%(r)s" %(s)s %(b)s %(D)s "%(a)s" %({content-type}o)s %({RAW_URI}e)s',
-    f"--request-head-timeout={requests.HEAD_TIMEOUT}",
-    f"--request-body-timeout={requests.CONTENT_TIMEOUT}",
-    f"--write-timeout={requests.WRITE_TIMEOUT}",
-    f"--keep-alive={requests.KEEPALIVE}",
-    f"--request-buffer={requests.REQUEST_BUFFER}",
-    f"--response-buffer={requests.RESPONSE_BUFFER}",
-    f"--response-spool={requests.RESPONSE_SPOOL}",
-    f"--limit-request-body={requests.CONTENT_LIMIT}",
-]
-
-RECORD = re.compile(r"\[[^]]+\] \[\d+\] \[(\w+)\] (.*)")
-EXPECTED_RECORDS = re.compile(
-    r"refused a request from \S+( Unix socket)? with (400|408|413|414|417|431|501|505): "
-    r"|(\S+|a Unix socket) took nothing of a response for write_timeout: closed$"
-    r"|Error handling request \S+ /"
-    r"|Error in close\(\) of the response to (GET|HEAD|POST) /raise_in_close$"
-    r"|the response to \S+ /too_(long|short) "
-)
-TRACEBACK = "Traceback (most recent call last):"
-EXPECTED_ERRORS = re.compile(r"(mixed_application\.DeliberateError|pyserver\.errors\.LocalProtocolError|SystemExit): ")
+COURSES = [("sync", "epoll"), ("sync", "poll"), ("threaded", "epoll"), ("threaded", "poll"), ("gevent", "epoll")]
 
 
-@pytest.fixture(scope="module", params=["epoll", "poll"])
+@pytest.fixture(scope="module", params=COURSES, ids="-".join)
 def course(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Course:
     """The course of a server under all of the load; the tests look at what it leaves."""
+    worker_class, poller = request.param
     directory = tmp_path_factory.mktemp("soaked")
-    (directory / "uploads").mkdir()
-    (directory / "pattern").write_bytes(PATTERN)
-    server = Server(
-        "mixed_application:application",
-        *ARGUMENTS,
-        f"--poller={request.param}",
-        f"--pythonpath={request.path.parent}",
-        directory=directory,
-        env={"PYTHONFAULTHANDLER": "1", **(SANITIZER if HAS_SANITIZERS else {})},
-    )
+    server = serve_mixed(directory, worker_class, "--workers=1", f"--poller={poller}")
     try:
         server.wait_until_listening()
         course = begin_course(server)
         for number in range(ROUNDS):
             run_round(server, course, number, SECONDS / ROUNDS)
-            print(f"{request.param}, round {number + 1} of {ROUNDS}: {course.told()}", flush=True)
+            print(f"{worker_class}, {poller}, round {number + 1} of {ROUNDS}: {course.told()}", flush=True)
             if course.has_failed:
                 break
     finally:
@@ -114,15 +69,12 @@ def rounds_after_warm_up(course: Course) -> list[Figures]:
 
 
 def test_the_worker_lives(course: Course) -> None:
-    assert course.workers == [course.pid], f"the worker has died:\n{end_of_log(course)}"
-    assert course.exit_code == os.EX_OK, end_of_log(course)
+    assert course.workers == [course.pid], f"the worker has died:\n{end_of_log(course.log)}"
+    assert course.exit_code == os.EX_OK, end_of_log(course.log)
 
 
-def end_of_log(course: Course) -> str:
-    """Where the log tells of a crash, or its end."""
-    crash = re.search(r"ERROR: AddressSanitizer|runtime error: |Fatal Python error", course.log)
-    begin = max(0, crash.start() - 2000) if crash else max(0, len(course.log) - 5000)
-    return course.log[begin : begin + 20_000]
+def test_no_race_is_reported(course: Course) -> None:
+    assert not races(course.log), "\n".join(races(course.log))
 
 
 def test_every_client_gets_what_it_should(course: Course) -> None:
@@ -149,7 +101,8 @@ def test_memory_does_not_grow(course: Course) -> None:
     # The texts that are remembered are of various lengths, which makes some 10 KiB between two rounds, and a buffer
     # that is kept may double once more. A leak of one byte a request would be more than that within minutes.
     assert growth(course, "heap_bytes") <= 256 * KIB
-    # By the page, and with the holes between what is held. The sanitizers keep what was freed, or what they know of it.
+    # By the page, and with the holes between what is held. The sanitizers keep what was freed, in quarantine, or what
+    # they know of the threads that had it.
     assert growth(course, "rss") <= (QUARANTINE_MIB if HAS_SANITIZERS else 2) * MIB
 
 
@@ -168,24 +121,4 @@ def test_no_temporary_file_is_left(course: Course) -> None:
 
 
 def test_the_log_has_what_was_provoked_and_nothing_else(course: Course) -> None:
-    unexpected = [record for record in records(course.log) if not is_expected(record)]
-    assert not unexpected, "\n".join(map(str, unexpected[:50]))
-
-
-def records(log: str) -> Iterator[tuple[str, str, list[str]]]:
-    """Level, message and further lines of each record."""
-    level, message = "INFO", ""
-    more: list[str] = []
-    for line in log.splitlines():
-        if record := RECORD.fullmatch(line):
-            yield level, message, more
-            level, message, more = record[1], record[2], []
-        else:
-            more.append(line)
-    yield level, message, more
-
-
-def is_expected(record: tuple[str, str, list[str]]) -> bool:
-    level, message, more = record
-    is_known = level == "INFO" or EXPECTED_RECORDS.match(message)
-    return bool(is_known and (not more or (more[0] == TRACEBACK and EXPECTED_ERRORS.match(more[-1]))))
+    assert not unexpected(course.log), "\n".join(map(str, unexpected(course.log)[:50]))

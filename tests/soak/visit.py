@@ -7,6 +7,7 @@ import dataclasses
 import itertools
 import socket
 import struct
+import time
 from typing import TYPE_CHECKING
 
 from support import Client
@@ -20,7 +21,12 @@ if TYPE_CHECKING:
     from support import Address, Response
 
 _NO_LINGER = struct.pack("ii", 1, 0)
+_GRACE = 0.9  # seconds; a worker that leaves waits a second for another request
 _PATIENCE = 60.0  # for one operation, seconds; more than anything takes on a machine that has other work
+
+
+class Moved(Exception):  # noqa: N818 - not an error
+    """The server is about to close this connection, or has closed it while it was idle, and is allowed to."""
 
 
 class SlowClient(Client):
@@ -47,16 +53,20 @@ class Visit:
         addresses: where the server listens.
         random: decides what is asked for.
         over: set when the load is over.
+        moves: whether workers are replaced under the load, and may end persistent connections.
         answers: how many there were of each status.
     """
 
     addresses: list[Address]
     random: Random
     over: threading.Event
+    moves: bool = False
     answers: collections.Counter[int] = dataclasses.field(default_factory=collections.Counter)
+    _asked_at: float | None = None  # when the newest connection was used last, seconds; None before its first order
 
     def client(self, receive_buffer: int | None = None) -> Client:
         """A new connection to one of the addresses."""
+        self._asked_at = None
         return Client(self.random.choice(self.addresses), _PATIENCE, receive_buffer)
 
     def tcp_client(self) -> Client:
@@ -76,27 +86,47 @@ class Visit:
         """Send the data cut at random places, with a pause of so many seconds behind each part."""
         cuts = sorted(self.random.choices(range(len(data) + 1), k=parts - 1))
         for begin, end in itertools.pairwise([0, *cuts, len(data)]):
-            client.send(data[begin:end])
+            if begin < end:
+                client.send(data[begin:end])
             if pause:
                 self.pause(pause)
 
     def ask(self, client: Client, order: Order) -> Response:
-        """Send an order and receive the answer to it."""
-        client.send(order.data)
-        return self.expect(client, order)
+        """Send an order and receive the answer to it.
+
+        Raises:
+            Moved: the connection was closed while it was idle for so long that the server may not have waited.
+        """
+        # The server may have answered the last order long before its answer was received: this process is busy.
+        idle_since, self._asked_at = self._asked_at, time.monotonic()
+        sent_at = 0.0
+        try:
+            client.send(order.data)
+            sent_at = time.monotonic()
+            return self.expect(client, order)
+        except (EOFError, ConnectionError):
+            if self.moves and idle_since and (sent_at or time.monotonic()) - idle_since > _GRACE:
+                raise Moved from None
+            raise
 
     def expect(self, client: Client, order: Order) -> Response:
         """The answer to an order, which has to be right to the last byte."""
         return self.expect_content(client, order.content, order.status, order.method)
 
     def expect_content(self, client: Client, content: bytes, status: int = 200, method: str = "GET") -> Response:
-        """The next answer, which has to have this content."""
+        """The next answer, which has to have this content.
+
+        Raises:
+            Moved: it was right, and the last of a worker that leaves.
+        """
         response = client.receive_response(method)
         self.answers[response.status] += 1
         if response.status != status:
             raise AssertionError(f"{response.status} instead of {status}: {response.content[:300]!r}")
         if response.content != content:
             raise AssertionError(_difference(response.content, content))
+        if self.moves and response.field("Connection") == "close":
+            raise Moved
         return response
 
     def expect_refusal(self, client: Client, status: int) -> None:

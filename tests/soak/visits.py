@@ -218,7 +218,7 @@ def application_error(visit: Visit) -> None:
         client.send(request(f"/{name}"))
         if name in ("raise_in_content", "raise_in_counted_content", "own_error_page_too_late", "too_short"):
             visit.expect_cut(client)
-        elif name in ("raise_in_close", "too_long", "kept_callable"):
+        elif name in ("raise_in_close", "too_long"):
             visit.expect_content(client, piece(0, 20_000))
         elif name == "own_error_page":
             if visit.expect_content(client, piece(0, 20_000), 503).values("X-Not-To-Be-Seen"):
@@ -237,6 +237,13 @@ def application_error_without_framing(visit: Visit) -> None:
         except ConnectionResetError:
             return
         raise AssertionError("a response that the application did not finish looks complete")
+
+
+def kept_callable(visit: Visit) -> None:
+    name = visit.random.getrandbits(64)
+    with visit.client() as client:
+        visit.ask(client, Order(request(f"/keep_callable?name={name}"), piece(0, 20_000)))
+        visit.ask(client, Order(request(f"/use_kept_callable?name={name}"), piece(0, 20_000)))
 
 
 # ---- slow ----
@@ -329,7 +336,7 @@ def reads_nothing(visit: Visit) -> None:
 
 
 def reads_nothing_of_more_than_the_spool(visit: Visit) -> None:
-    """The only one that holds the worker: for WRITE_TIMEOUT nobody is answered."""
+    """The only one that holds what it is served by, a thread or all of the worker, for WRITE_TIMEOUT."""
     _read_nothing(visit, _large("/stream", 3 * RESPONSE_SPOOL))
 
 
@@ -364,6 +371,7 @@ BRISK: dict[Kind, int] = {
     reset_in_answer: 30,
     application_error: 60,
     application_error_without_framing: 6,
+    kept_callable: 6,
     slow_head: 15,
     slow_content: 15,
     slow_reader: 15,
