@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from support import Address, Response
 
 _NO_LINGER = struct.pack("ii", 1, 0)
-_GRACE = 0.9  # seconds; a worker that leaves waits a second for another request
+_GRACE = 0.3  # seconds; a worker that leaves waits a little longer for another request
 _PATIENCE = 60.0  # for one operation, seconds; more than anything takes on a machine that has other work
 
 
@@ -62,20 +62,22 @@ class Visit:
     over: threading.Event
     moves: bool = False
     answers: collections.Counter[int] = dataclasses.field(default_factory=collections.Counter)
-    _asked_at: float | None = None  # when the newest connection was used last, seconds; None before its first order
+    _used_at: float = 0.0  # when the newest connection was made, or the last order sent on it; monotonic seconds
 
     def client(self, receive_buffer: int | None = None) -> Client:
         """A new connection to one of the addresses."""
-        self._asked_at = None
+        self._used_at = time.monotonic()
         return Client(self.random.choice(self.addresses), _PATIENCE, receive_buffer)
 
     def tcp_client(self) -> Client:
         """A new connection that is no Unix socket."""
+        self._used_at = time.monotonic()
         return Client(next(one for one in self.addresses if isinstance(one, tuple)), _PATIENCE)
 
     def slow_client(self, receive_buffer: int) -> Client:
         """A new connection that is read from a little at a time, while the load goes on."""
         address = self.random.choice(self.addresses)
+        self._used_at = time.monotonic()
         return SlowClient(address, _PATIENCE, receive_buffer, lambda: self.pause(0.005))
 
     def pause(self, seconds: float) -> None:
@@ -98,14 +100,14 @@ class Visit:
             Moved: the connection was closed while it was idle for so long that the server may not have waited.
         """
         # The server may have answered the last order long before its answer was received: this process is busy.
-        idle_since, self._asked_at = self._asked_at, time.monotonic()
+        idle_since, self._used_at = self._used_at, time.monotonic()
         sent_at = 0.0
         try:
             client.send(order.data)
             sent_at = time.monotonic()
             return self.expect(client, order)
         except (EOFError, ConnectionError):
-            if self.moves and idle_since and (sent_at or time.monotonic()) - idle_since > _GRACE:
+            if self.moves and (sent_at or time.monotonic()) - idle_since > _GRACE:
                 raise Moved from None
             raise
 
