@@ -383,7 +383,8 @@ cdef class Engine(Reactor):
                 break
             if not self._accept_one(listener, lane):
                 break
-            if self._has_lost(lane) or lane.now_ns - began_ns > TURN_NS:
+            # It may have been told to retire meanwhile.
+            if self._has_lost(lane) or not self._accepts or lane.now_ns - began_ns > TURN_NS:
                 break
         return 0
 

@@ -27,7 +27,7 @@ from pyserver._http cimport (
     COMPLETE, EXPECTS_CONTINUE, HAS_CHUNKED, NEED_MORE, REFUSED, Fault, Head, Out, Span, append, free_head,
     head_persists, is_begun, parse_head, reset_head,
 )
-from pyserver._leadership cimport Leadership
+from pyserver._leadership cimport NOT_TIMED, Leadership
 from pyserver._poller cimport BROKEN, READABLE, WRITABLE
 from pyserver._reactor cimport Reactor
 from pyserver._response cimport Response, finish_response_head, reset_response, set_stamp, start_response_head
@@ -120,7 +120,12 @@ cdef class Lane(Transport):
             elif events & (READABLE | BROKEN):
                 self._go_on_reading(connection, (events & BROKEN) != 0)
         except Exception:
-            self._give_up(connection)
+            if connection.is_running:
+                # Whoever runs its request has it, and closes it.
+                self.log.exception("The response to %s is cut off", peer_of(connection))
+                self._lose(connection)
+            else:
+                self._give_up(connection)
         return 0
 
     cdef int _give_up(self, Connection *connection) except -1:
@@ -389,10 +394,12 @@ cdef class Lane(Transport):
         try:
             reactor.on_request(lane)
         except BaseException:
-            if lane._connection == connection:
-                # It was not even begun.
-                lane._give_back()
-                connection.is_running = False
+            if lane._connection != connection:
+                # The request has the connection. This is of a signal handler, say, which ran when it let us go on.
+                self.log.exception("Error while a request began")
+                return 0
+            connection.is_running = False
+            lane._give_back()
             raise
         return 0
 
@@ -411,6 +418,11 @@ cdef class Lane(Transport):
     cdef int _give_back(self) except -1:
         """Be free for another request."""
         self._connection = NULL
+        # However the last one ended: nothing of it must reach the next one's client.
+        self.out.used = 0
+        self.row.busy_since_ns = 0
+        if self.exchange is not None:
+            self.exchange.connection = NULL
         if self.out.capacity > COPY_LIMIT:
             # There may be a thousand of these.
             free(self.out.data)
@@ -743,6 +755,7 @@ cdef class Lane(Transport):
         cdef pollfd waited
         cdef int found
         cdef int64_t before
+        cdef Leadership leadership = self.reactor.leadership
         cdef bint was_running = connection.is_running
         cdef int wait_ms = <int> min(self.reactor.lists[AWAIT_WRITE].duration_ns // 1000000, <int64_t> 0x7FFFFFFF)
         if self.reactor.capacity:
@@ -753,10 +766,15 @@ cdef class Lane(Transport):
             while connection.output != NULL:
                 before = connection.output.given
                 waited = pollfd(connection.source.fd, POLLOUT, 0)
-                self.reactor.unlock()
+                if leadership is not None:
+                    # Outside of the application this may be the leader.
+                    leadership.leave(self.number)
                 with nogil:
                     found = poll(&waited, 1, wait_ms)
-                self.reactor.lock()
+                if leadership is not None:
+                    leadership.lock()
+                    if not was_running:
+                        leadership.come_back(self.number, NOT_TIMED)
                 PyErr_CheckSignals()
                 if connection.output == NULL:
                     break
@@ -767,6 +785,7 @@ cdef class Lane(Transport):
                     self._note_alive()
         finally:
             connection.is_running = was_running
+            self.tick(pyserver_now_ns())
         return 0
 
     cdef int _yield_for_room(self, Connection *connection) except -1:

@@ -42,6 +42,7 @@ cdef class WSGIGateway(Gateway):
     cdef object _trusts         # callable: peer address -> bool
     cdef object _judged         # the last address it was asked about
     cdef bint _is_trusted       # … and its answer
+    cdef object _before_leaving
     cdef int _forks             # of this process, when it was last known to be a worker
     cdef int _pid
     cdef Name _names[NAMES + 1]  # … the last for one that is too long to remember

@@ -83,6 +83,8 @@ class WSGIGateway(Gateway):
         secure_scheme_headers: field names and the values with which a proxy says https.
         trusts: told a peer's address (empty for a Unix socket), whether it is such a proxy.
         variables: more of environ, the same for every request.
+        before_leaving: called where a request comes to an end in a child that the application has forked, which then
+            ends.
     """
 
     def __init__(
@@ -100,6 +102,7 @@ class WSGIGateway(Gateway):
         secure_scheme_headers: Mapping[str, str] | None = None,
         trusts: Callable[[str], bool] | None = None,
         variables: Mapping[str, object] | None = None,
+        before_leaving: Callable[[], object] | None = None,
     ) -> None: ...
 
 class WatchedGateway(WSGIGateway):

@@ -258,13 +258,16 @@ cdef class WSGIGateway(Gateway):
         secure_scheme_headers: field names and the values with which a proxy says https.
         trusts: told a peer's address (empty for a Unix socket), whether it is such a proxy.
         variables: more of environ, the same for every request.
+        before_leaving: called where a request comes to an end in a child that the application has forked, which then
+            ends; None for nothing.
     """
 
     def __init__(
         self, application, servers, *, log, str software="pyserver", str root_path="", bint multithread=False,
         bint multiprocess=False, bint keeps_underscores=False, bint sends_files=True, secure_scheme_headers=None,
-        trusts=None, variables=None,
+        trusts=None, variables=None, before_leaving=None,
     ):
+        self._before_leaving = before_leaving
         self._application = application
         self._log = log
         self._root_path = root_path.rstrip("/")
@@ -338,6 +341,8 @@ cdef class WSGIGateway(Gateway):
         """After code of the application: end the process when it is one that the application has forked."""
         if forks() != self._forks:
             if os.getpid() != self._pid:
+                if self._before_leaving is not None:
+                    self._before_leaving()
                 leave_child(self._log, error)
             self._forks = forks()
         return 0

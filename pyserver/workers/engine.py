@@ -15,6 +15,8 @@ from pyserver.workers.base import Worker
 from pyserver.workers.peers import TrustedPeers
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pyserver.log import ErrorLog
     from pyserver.settings.model import Settings
 
@@ -65,7 +67,13 @@ class EngineWorker(Worker):
 
 
 def build_engine(
-    worker: Worker, access: AccessLog | None, *, multithread: bool = False, threads: int = 0, capacity: int = 0
+    worker: Worker,
+    access: AccessLog | None,
+    *,
+    multithread: bool = False,
+    threads: int = 0,
+    capacity: int = 0,
+    before_leaving: Callable[[], object] | None = None,
 ) -> Engine:
     """An engine that serves the worker's application on its listeners.
 
@@ -74,11 +82,12 @@ def build_engine(
         access: where each response is recorded.
         multithread: whether the application can be called by two threads of this process at once.
         threads, capacity: how many requests run at once, and in what; see `Engine`.
+        before_leaving: see `WSGIGateway`.
     """
     settings = worker.settings
     return Engine(
         worker.listeners,
-        _gateway(worker, multithread),
+        _gateway(worker, multithread, before_leaving),
         _limits(settings),
         Durations(
             head=settings.request_head_timeout,
@@ -124,7 +133,7 @@ def _limits(settings: Settings) -> Limits:
     )
 
 
-def _gateway(worker: Worker, multithread: bool) -> WSGIGateway:
+def _gateway(worker: Worker, multithread: bool, before_leaving: Callable[[], object] | None) -> WSGIGateway:
     settings = worker.settings
     watched = worker.hooks.watch_requests(worker.application) if worker.hooks is not None else None
     make = WSGIGateway if watched is None else WatchedGateway
@@ -141,6 +150,7 @@ def _gateway(worker: Worker, multithread: bool) -> WSGIGateway:
         secure_scheme_headers=settings.secure_scheme_headers,
         trusts=TrustedPeers(settings.forwarded_allow_ips),
         variables={"pyserver.slot": worker.number},
+        before_leaving=before_leaving,
     )
 
 

@@ -113,4 +113,8 @@ class GeventWorker(EngineWorker):
             request.kill(RequestTimeout, block=False)
 
     def _new_engine(self) -> Engine:
-        return build_engine(self, self._access, multithread=True, capacity=self.settings.worker_connections)
+        from pyserver.workers.hub import stay_out
+
+        return build_engine(
+            self, self._access, multithread=True, capacity=self.settings.worker_connections, before_leaving=stay_out
+        )

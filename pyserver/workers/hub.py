@@ -6,6 +6,7 @@ Imported by workers, after patch().
 from __future__ import annotations
 
 import math
+import os
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,26 @@ if TYPE_CHECKING:
 _READ = 1
 # How long the engine is asked for more, seconds, before the hub has its turn: that takes more system calls.
 _SPELL = 0.002
+
+
+class _Process:
+    """Whether this process is the worker, or one that the application has forked: what is here is the worker's then."""
+
+    is_child = False
+    forked: Any = None  # the greenlet whose process the child is
+
+    @classmethod
+    def note_fork(cls) -> None:
+        cls.is_child, cls.forked = True, gevent.getcurrent()
+
+
+os.register_at_fork(after_in_child=_Process.note_fork)
+
+
+def stay_out() -> None:
+    """In a forked child, return only to the greenlet that forked: others are copies, and their end is not the child's."""
+    while gevent.getcurrent() is not _Process.forked:
+        gevent.get_hub().switch()
 
 
 class MainGreenlet:
@@ -74,7 +95,8 @@ class MainGreenlet:
     def _notice(self, fd: int) -> None:
         # It can be read until the main greenlet has done so.
         self._watched[fd][0].stop()
-        self._noticed.put(fd)
+        if not _Process.is_child:
+            self._noticed.put(fd)
 
     def _wait(self) -> int:
         try:
@@ -125,6 +147,11 @@ class EngineWatcher:
         """In the hub."""
         engine = self._engine
         self._is_awaited = False
+        if _Process.is_child:
+            # Its hub is a copy, and what waits at the engine are the clients of its parent.
+            self._io.stop()
+            self._timer.stop()
+            return
         try:
             until = time.monotonic() + _SPELL
             while True:
