@@ -55,6 +55,7 @@ cdef class Engine(Reactor):
     cdef int _note_seen(self, int count, int64_t seen_ns) noexcept
     cdef int _dispatch(self, Lane lane, Source *source, int events) except -1
     cdef int _run_again(self, Lane lane) except -1
+    cdef int _step_back(self, Listener *listener) except -1
     cdef int _let_in(self, Lane lane) except -1
     cdef int _accept(self, Lane lane, Listener *listener) except -1
     cdef bint _accept_one(self, Listener *listener, Lane lane) except -1

@@ -386,6 +386,16 @@ cdef class Engine(Reactor):
             # It may have been told to retire meanwhile.
             if self._has_lost(lane) or not self._accepts or lane.now_ns - began_ns > TURN_NS:
                 break
+        return self._step_back(listener)
+
+    cdef int _step_back(self, Listener *listener) except -1:
+        """Be the last of the workers that wait for the listener: the kernel wakes the one that has waited longest.
+
+        With threads a worker waits also while it serves, and would get every new connection.
+        """
+        if self._accepts and self.leadership is not None and self.poller.is_edge_triggered:
+            self.poller.remove(&listener.source)
+            self.poller.add(&listener.source, READABLE | EXCLUSIVE)
         return 0
 
     cdef int _let_in(self, Lane lane) except -1:

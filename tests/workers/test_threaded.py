@@ -210,6 +210,11 @@ def test_threads_have_names_and_storage_of_their_own(serve):
         assert int(count) == counts[name]
 
 
+def test_new_connections_are_spread_over_the_workers(serve):
+    server = serve_threads(serve, 2, "-w", "3")
+    eventually(lambda: len({server.get().content for _ in range(12)}) == 3)
+
+
 # How a worker leaves
 
 
