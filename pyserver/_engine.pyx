@@ -541,8 +541,8 @@ cdef class Engine(Reactor):
             self._adopt(taken.fd, &taken.peer, taken.door, None)
         for at in range(self._listener_count):
             # Of those that wait for a listener the kernel wakes one, and for the same connection no other: where that may
-            # have been this one, it takes a connection. Where all threads are busy nobody was woken, nor would serve it.
-            if takes_queue or self.leadership is None or self.is_waiting or self._ready_at < self._ready_count:
+            # have been this one, it takes a connection. While it has served, nobody was woken, nor would serve it now.
+            if takes_queue or self.is_waiting or self._ready_at < self._ready_count:
                 while self._accept_one(&self._listeners[at], None) and takes_queue:
                     pass
         self._look_away()

@@ -243,10 +243,11 @@ def test_run_ends_when_the_last_connection_of_a_retiring_worker_does(driven):
     assert idle.is_closed_by_server()
 
 
-def test_one_that_leaves_the_queue_to_others_takes_what_it_may_have_been_woken_for(driven):
+def test_one_that_leaves_the_queue_to_others_takes_what_it_may_have_been_woken_for(driven, pipes):
+    driven.engine.watch(pipes[0][0], lambda: driven.engine.retire(takes_queue=False))
+    os.write(pipes[0][1], b"!")
     with Client(driven.address) as client:
         client.send(HEAD + b"\r\n")
-        driven.engine.retire(takes_queue=False)
         driven.engine.run()
         assert client.receive_response().status == 200
 
