@@ -80,7 +80,7 @@ class GeventWorker(EngineWorker):
         # While a greenlet computes, nobody else obeys.
         self.react("retire", self._engine.guard_listeners())
         self._requests = Requests(self._engine, self.log)
-        self._watcher = EngineWatcher(self._engine, self._requests.begin, self._main.end)
+        self._watcher = EngineWatcher(self._engine, self._requests, self._main.end)
 
     def watch(self, fd: int, callback: Callable[[], None]) -> None:
         """Have the main greenlet call back."""

@@ -115,15 +115,13 @@ class EngineWatcher:
 
     Args:
         engine: to be called.
-        begin: called, in the hub, when the engine has had a turn.
+        requests: which the engine has brought.
         end: called, in the hub, when the engine is done, or with the error that it cannot go on after.
     """
 
-    def __init__(
-        self, engine: Engine, begin: Callable[[], None], end: Callable[[BaseException | None], None]
-    ) -> None:
+    def __init__(self, engine: Engine, requests: Requests, end: Callable[[BaseException | None], None]) -> None:
         self._engine = engine
-        self._begin = begin
+        self._requests = requests
         self._end = end
         self._loop = gevent.get_hub().loop
         self._io = self._loop.io(engine.fileno(), _READ)
@@ -145,7 +143,6 @@ class EngineWatcher:
 
     def _turn(self) -> None:
         """In the hub."""
-        engine = self._engine
         self._is_awaited = False
         if _Process.is_child:
             # Its hub is a copy, and what waits at the engine are the clients of its parent.
@@ -153,22 +150,26 @@ class EngineWatcher:
             self._timer.stop()
             return
         try:
-            until = time.monotonic() + _SPELL
-            while True:
-                begun = engine.requests + engine.running
-                engine.run_ready(0)
-                self._begin()
-                # Of several requests at once, others are likely to have followed.
-                if engine.requests + engine.running < begun + 2 or time.monotonic() > until:
-                    break
-            self._set_timer(engine.next_wait_ms())
-            is_done, error = engine.is_done, None
+            self._serve_for(_SPELL)
+            self._set_timer(self._engine.next_wait_ms())
+            is_done, error = self._engine.is_done, None
         except BaseException as caught:
             is_done, error = True, caught
         if is_done:
             self._io.stop()
             self._timer.stop()
             self._end(error)
+
+    def _serve_for(self, seconds: float) -> None:
+        until = time.monotonic() + seconds
+        while self._requests.begin(until):
+            before = self._engine.running
+            self._engine.run_ready(0)
+            # Of several requests at once, others are likely to have followed.
+            if self._engine.running < before + 2:
+                break
+        if not self._requests.begin(until):
+            self.wake()
 
     def _set_timer(self, wait_ms: int) -> None:
         """Have another turn in so many milliseconds; -1: there is no need for one."""
@@ -225,16 +226,20 @@ class Requests:
         engine.on_full = self._wait_for_room
         engine.on_room = self._note_room
 
-    def begin(self) -> None:
-        """Begin those that the engine had in its last turn; in the hub, which goes on when each has to wait or ends.
+    def begin(self, until: float) -> bool:
+        """Begin those that the engine had in its last turn; whether time has not run out, with some of them left.
+
+        Called in the hub, which goes on here whenever one has to wait, or ends.
 
         If requests hang that have come for whatever reason, the rest of them are here as well when a new worker begins,
         and were here before those that others have sent since. So the last come first, and what hangs takes the others
         of its kind with it instead of one worker after the other.
         """
-        ready, self._ready = self._ready, []
-        for request in reversed(ready):
-            request.switch()
+        while self._ready:
+            if time.monotonic() > until:
+                return False
+            self._ready.pop().switch()
+        return True
 
     def overdue(self, timeout: float) -> list[tuple[int, Request]]:
         """Those that have given their clients nothing for so long, seconds; with their rows on the scoreboard."""
