@@ -23,6 +23,7 @@ from __future__ import annotations
 import enum
 import math
 import os
+import select
 import signal
 import socket
 import struct
@@ -282,6 +283,9 @@ class Worker:
         """The whole life of the process; called once, by the arbiter's child. Returns the exit code."""
         # Before the application is loaded, which may hang.
         self._inbox.end_when_orphaned(self._last_seconds)
+        if select.select([self._lifeline], [], [], 0)[0]:
+            self.log.error("The arbiter is gone; worker (pid: %s) does not start", os.getpid())
+            return EXIT_OK
         os.environ["PYSERVER_SLOT"] = str(self.number)
         try:
             self.prepare()

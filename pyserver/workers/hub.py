@@ -45,7 +45,7 @@ os.register_at_fork(after_in_child=_Process.note_fork)
 
 
 def stay_out() -> None:
-    """In a forked child, return only to the greenlet that forked: others are copies, and their end is not the child's."""
+    """In a forked child, return to the greenlet that forked only: the others are copies, and end nothing."""
     while gevent.getcurrent() is not _Process.forked:
         gevent.get_hub().switch()
 
