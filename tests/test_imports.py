@@ -43,6 +43,7 @@ ONLY = {
     # It knows nothing of HTTP; what a worker does when it is aborted has to be there before anything else.
     "arbiter": {
         "pyserver.workers", "pyserver.workers.app", "pyserver.workers.base", "pyserver.workers.hooks",
+        "pyserver.workers.messages",
         "pyserver._abort",
     },
 }

@@ -8,7 +8,7 @@ import signal
 from typing import NamedTuple
 
 from pyserver.errors import EXIT_WORKER_CRASHED
-from pyserver.workers.base import WorkerState
+from pyserver.workers.messages import WorkerState
 
 # faulthandler writes the stacks of these, and they come from the process itself.
 _CRASHES = frozenset((signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT))

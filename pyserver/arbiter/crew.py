@@ -18,7 +18,7 @@ from pyserver.arbiter.reports import Channel
 from pyserver.arbiter.roster import Member, Roster
 from pyserver.arbiter.spawn import Lifeline, fork_worker
 from pyserver.errors import EXIT_WORKER_BOOT
-from pyserver.workers.base import ARE_YOU_THERE, RELIEVE, Report, ReportKind, Seat
+from pyserver.workers.messages import ARE_YOU_THERE, RELIEVE, Report, ReportKind, Seat
 
 if TYPE_CHECKING:
     import socket

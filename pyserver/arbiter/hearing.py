@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from pyserver.arbiter.actions import Kill, Reason, Spent
 from pyserver.errors import EXIT_OK
-from pyserver.workers.base import ReportKind
+from pyserver.workers.messages import ReportKind
 
 if TYPE_CHECKING:
     from pyserver.arbiter.crew import Crew

@@ -23,14 +23,15 @@ from pyserver.arbiter.spawn import flush, fork_process, live_as_worker, take_fir
 from pyserver.errors import EXIT_OK
 from pyserver.identity import become
 from pyserver.signals import SIGNALS
-from pyserver.workers.base import Worker, failure_of
+from pyserver.workers.base import Worker
+from pyserver.workers.messages import failure_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from pyserver.arbiter.spawn import Closable
-    from pyserver.workers.base import Seat
     from pyserver.workers.hooks import WorkerHooks
+    from pyserver.workers.messages import Seat
 
 # As `waitpid` and `sleep` from before the application is imported: gevent's would wait by its hub.
 _Socket = socket.socket

@@ -18,7 +18,7 @@ import time
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from pyserver.arbiter.actions import Reason
-from pyserver.workers.base import LONGEST_TEXT, Report, ReportKind
+from pyserver.workers.messages import LONGEST_TEXT, Report, ReportKind
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator

@@ -22,7 +22,7 @@ from pyserver.arbiter.actions import (
     Spent,
 )
 from pyserver.arbiter.roster import Member
-from pyserver.workers.base import WorkerState
+from pyserver.workers.messages import WorkerState
 
 _ABORT_NS = 1_000_000_000  # how long a worker may take to write its stacks
 _RELIEF_NS = 1_000_000_000  # how long it may take to end requests that are over their time, or to finish others

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pyserver.arbiter.actions import Spent
-from pyserver.workers.base import WorkerState
+from pyserver.workers.messages import WorkerState
 
 if TYPE_CHECKING:
     from pyserver.arbiter.crew import Crew

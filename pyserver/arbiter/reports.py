@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 
-from pyserver.workers.base import LONGEST_TEXT, REFORK, REPORT_HEAD, Report, ReportKind
+from pyserver.workers.messages import LONGEST_TEXT, REFORK, REPORT_HEAD, Report, ReportKind
 
 _KINDS = frozenset(map(int, ReportKind))
 _CHUNK = 65_536

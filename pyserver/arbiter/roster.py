@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pyserver.arbiter.actions import Abort, Ask, Kill, Quit, Reason, Relieve, Replace, ReportSlow, Retire, Spent
-from pyserver.workers.base import NEXT_STATE, Report, ReportKind, WorkerState
+from pyserver.workers.messages import NEXT_STATE, Report, ReportKind, WorkerState
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

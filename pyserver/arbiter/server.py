@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pyserver.workers.base import WorkerState
 from pyserver.workers.hooks import Configuration, HookedApp, HookedWorker, Life
+from pyserver.workers.messages import WorkerState
 
 if TYPE_CHECKING:
     import socket

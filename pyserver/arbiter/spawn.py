@@ -20,7 +20,8 @@ from pyserver.signals import SIGNALS, STACKS_SIGNAL
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from pyserver.workers.base import Seat, Worker
+    from pyserver.workers.base import Worker
+    from pyserver.workers.messages import Seat
 
 
 class Closable(Protocol):
@@ -110,7 +111,7 @@ def live_as_worker(
         worker = worker_class(seat)
         # It has its handlers now: what was sent to it in the meantime must not end it.
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        exit_code = worker.run()
+        exit_code = worker.live()
         has_time = exit_code == EXIT_OK and not worker.is_quitting
     except BaseException:
         # Nothing may escape: what would go on is a second arbiter.

@@ -14,7 +14,7 @@ from types import FunctionType, MappingProxyType
 from typing import Any, ClassVar, NamedTuple
 
 Hook = Callable[..., object]
-Value = str | int | float | bool | None | tuple[str, ...] | Mapping[str, str] | Hook
+Value = str | int | float | bool | None | tuple[str, ...] | Mapping[str, str] | Mapping[str, object] | Hook
 
 _QUOTED_LENGTH = 120
 _TRUE = ("true", "yes", "y", "on", "1")
@@ -284,6 +284,25 @@ def _read_mapping(raw: object) -> Mapping[str, str]:
     return MappingProxyType({_read_text(name): _read_text(value) for name, value in raw.items()})
 
 
+def _read_options(raw: object) -> Mapping[str, object]:
+    # What the values mean is known to who takes them. A name that is given several times has all its texts.
+    if isinstance(raw, Mapping):
+        return MappingProxyType({_option_name(name): value for name, value in raw.items()})
+    found: dict[str, object] = {}
+    for item in _read_texts(raw):
+        name, separator, value = item.partition("=")
+        if not separator or not name:
+            raise ValueError("not of the form NAME=VALUE")
+        name, value = _option_name(name), value.strip()
+        earlier = found.get(name, ())
+        found[name] = (*(earlier if isinstance(earlier, tuple) else (earlier,)), value) if name in found else value
+    return MappingProxyType(found)
+
+
+def _option_name(raw: object) -> str:
+    return _read_text(raw).replace("-", "_")
+
+
 # By the annotation of the field, which is text because of the postponed evaluation in model.py.
 _READERS: dict[str, Callable[[object], Value]] = {
     "bool": _read_bool,
@@ -293,6 +312,7 @@ _READERS: dict[str, Callable[[object], Value]] = {
     "str | None": _read_optional_text,
     "tuple[str, ...]": _read_texts,
     "Mapping[str, str]": _read_mapping,
+    "Mapping[str, object]": _read_options,
 }
 
 

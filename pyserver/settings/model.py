@@ -141,6 +141,12 @@ class Settings(Hooks):
         "and requests on those that it has wait. It does not bound idle connections, which cost little, and has no "
         "effect with sync and threaded workers.",
     )
+    worker_options: Mapping[str, object] = setting(
+        MappingProxyType({}), section=_WORKERS, flags=("--worker-option",), metavar="NAME=VALUE", repeatable=True,
+        reload="worker",
+        help="What the worker class is told beside the settings; may be given several times. In a config file it is a "
+        "mapping. The page about a class says which options it has; the built-in ones that serve WSGI have none.",
+    )
     proc_name: str | None = setting(
         None, section=_WORKERS, flags=("-n", "--name"), metavar="NAME", reload="worker", source="gunicorn",
         help="The name in process titles instead of that of the application. "

@@ -156,7 +156,7 @@ def _plain(row: Row) -> str:
     if isinstance(default, tuple):
         return ",".join(default) or "none"
     if isinstance(default, Mapping):
-        return ",".join(f"{name}={value}" for name, value in default.items())
+        return ",".join(f"{name}={value}" for name, value in default.items()) or "none"
     if isinstance(default, bool):
         return "on" if default else "off"
     return "none" if default in (None, "") else str(default)

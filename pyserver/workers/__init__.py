@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from pyserver.errors import ConfigError
 from pyserver.workers.base import Worker
 
+__all__ = ["WORKERS", "Kind", "Worker", "load_worker_class", "worker_name"]
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -29,12 +31,16 @@ class Kind(NamedTuple):
 
 
 WORKERS = {
-    "sync": Kind("pyserver.workers.sync:SyncWorker", unheeded=("worker_connections",)),
+    "sync": Kind("pyserver.workers.sync:SyncWorker", unheeded=("worker_connections", "worker_options")),
     "threaded": Kind(
-        "pyserver.workers.threaded:ThreadedWorker", unheeded=("worker_connections",), aliases=("gthread",)
+        "pyserver.workers.threaded:ThreadedWorker",
+        unheeded=("worker_connections", "worker_options"),
+        aliases=("gthread",),
     ),
     "gevent": Kind(
-        "pyserver.workers.gevent:GeventWorker", unheeded=("threads",), aliases=("gevent_wsgi", "gevent_pywsgi")
+        "pyserver.workers.gevent:GeventWorker",
+        unheeded=("threads", "worker_options"),
+        aliases=("gevent_wsgi", "gevent_pywsgi"),
     ),
 }
 
@@ -83,7 +89,14 @@ def _imported(name: str, target: str) -> type[Worker]:
         # Whatever a module of someone else raises, the operator is told that this setting is why.
         raise ConfigError(f"worker_class {name!r} cannot be loaded: {type(error).__name__}: {error}") from error
     if not (isinstance(worker_class, type) and issubclass(worker_class, Worker)):
-        raise ConfigError(f"worker_class {name!r} is not a subclass of pyserver.workers.base.Worker")
+        raise ConfigError(f"worker_class {name!r} is not a subclass of pyserver.workers.Worker")
+    if not target.startswith("pyserver."):
+        # Ours are known to be sound.
+        from pyserver.workers.soundness import flaw_of
+
+        flaw = flaw_of(worker_class)
+        if flaw:
+            raise ConfigError(f"worker_class {name!r} {flaw}")
     return worker_class
 
 

@@ -1,26 +1,23 @@
 """The base of every worker class: a child process that loads the application, obeys verbs and reports to the arbiter.
 
-A class of your own, given with `-k package.module:Class`, says how it waits and how a request is run:
+A class of your own, given with `-k package.module:Class`, says how requests are served:
 
     class MyWorker(Worker):
         interfaces = ("wsgi",)
 
         def prepare(self):                # optional: before anything of the application is called or imported
         def boot(self):                   # optional: after super().boot() there is self.application
-        def watch(self, fd, callback):    # call `callback` in serve() whenever `fd` can be read
-        def unwatch(self, fd):
-        def serve(self):                  # accept on self.listeners, until is_retiring and nothing is left
-        def wake(self):                   # is_retiring or is_quitting has become true
-        def rows(cls, settings):          # optional, a class method: how many requests run at the same time
-        def relieve(self):                # optional, where that is more than one: end those that are over their time
-        def drop_copies(self):            # optional: close what is open, without a word to peers; needed to refork
+        def run(self):                    # serve on self.listeners, until is_retiring and nothing is left
+        def drain(self):                  # is_retiring has become true: accept no more
+        def quit(self):                   # is_quitting has become true: leave run() now
 
-Everything else (signals, readiness, exit codes, the end of the arbiter) is done here.
+Everything else (signals, readiness, exit codes, the end of the arbiter) is done here. docs/plugins.md
+has an example, and what else a class may say.
 """
 
 from __future__ import annotations
 
-import enum
+import contextlib
 import math
 import os
 import select
@@ -28,117 +25,40 @@ import signal
 import socket
 import struct
 import sys
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, ClassVar, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, ClassVar
 
-from pyserver._scoreboard import Cell, Scoreboard
-from pyserver.errors import EXIT_OK, EXIT_WORKER_BOOT, BootError, ConfigError
+from pyserver._scoreboard import Cell
+from pyserver.errors import EXIT_OK, BootError
 from pyserver.identity import become
 from pyserver.signals import SignalInbox, worker_verbs
-from pyserver.workers.app import Application, check_interface, load_application, own_traceback
+from pyserver.workers.app import Application, check_interface, load_application
+from pyserver.workers.messages import ARE_YOU_THERE, NEXT_STATE, RELIEVE, Report, ReportKind, WorkerState, failure_of
 
 if TYPE_CHECKING:
-    from pyserver.log import ErrorLog
     from pyserver.settings.model import Settings
     from pyserver.workers.broken import Page
-    from pyserver.workers.hooks import WorkerHooks
-
-
-class WorkerState(enum.IntEnum):
-    """Where a worker is in its life; stored in its scoreboard slot."""
-
-    BOOTING = 1  # forked, the application is loading
-    READY = 2  # accepting connections
-    RETIRING = 3  # accepting nothing, finishing what cannot move
-    EXITED = 4  # reaped; the slot is free
-
-
-_S = WorkerState
-NEXT_STATE = {
-    (_S.BOOTING, "loaded"): _S.READY,
-    (_S.READY, "retire"): _S.RETIRING,
-    (_S.RETIRING, "reaped"): _S.EXITED,
-    (_S.READY, "reaped"): _S.EXITED,  # crashed, or killed over its request timeout
-    (_S.BOOTING, "reaped"): _S.EXITED,  # could not load: the generation is suspect
-}
-
-
-class ReportKind(enum.IntEnum):
-    """What a worker tells the arbiter."""
-
-    LOADED = 1  # the application is there; connections are accepted from now on. `text`: why a page is in its place
-    FAILED = 2  # it could not boot; with the exit code and the reason
-    RETIRING = 3  # it retires, whoever said so
-    REPLACE_ME = 4  # it has served enough; it goes on until its replacement is ready
-    ALIVE = 5  # it was asked whether it is there
-    ABANDONED = 6  # it quits, and cuts off as many requests as `text` says
-    SOURCES = 7  # where the application's source files lie, for development
+    from pyserver.workers.counting import Counts
+    from pyserver.workers.listening import Listener
+    from pyserver.workers.messages import Seat
+    from pyserver.workers.options import Reader, Several
 
 
 _DESCRIPTOR = struct.Struct("i")
 _FLAGS = socket.MSG_DONTWAIT | getattr(socket, "MSG_CMSG_CLOEXEC", 0)
 
-ARE_YOU_THERE = b"p"
-"""What the arbiter writes on the channel of a worker that it has not heard of for a while."""
-RELIEVE = b"t"
-"""What it writes when requests are over their time while others, that the worker runs as well, are not."""
-REFORK = b"m"
-"""What it writes, with a descriptor, to have a worker become the image of the next mold."""
-
-REPORT_HEAD = struct.Struct("!BBI")
-"""Kind, exit code and length of the text, which follows."""
-# Small enough that the whole message fits in an empty channel, so sending it never waits.
-LONGEST_TEXT = 32_768
-
-
-class Report(NamedTuple):
-    """One message on the report pipe."""
-
-    kind: ReportKind
-    exit_code: int = EXIT_OK
-    text: str = ""
-
-    def encoded(self) -> bytes:
-        """The bytes that `pyserver.arbiter.reports` reads; of a long text, the end is kept."""
-        text = self.text.encode("utf-8", "backslashreplace")[-LONGEST_TEXT:]
-        return REPORT_HEAD.pack(self.kind, self.exit_code, len(text)) + text
-
-
-def failure_of(error: BaseException) -> Report:
-    """What the arbiter is told when the application could not be loaded, or not be served with."""
-    expected = isinstance(error, (BootError, ConfigError))
-    reason = str(error) if expected else f"{type(error).__name__}: {error}"
-    cause = error.__cause__ if expected else error
-    exit_code = error.exit_code if isinstance(error, (BootError, ConfigError)) else EXIT_WORKER_BOOT
-    return Report(ReportKind.FAILED, exit_code, f"{reason}\n{own_traceback(cause)}" if cause is not None else reason)
-
-
-class Seat(NamedTuple):
-    """What the arbiter gives a worker."""
-
-    slot: int
-    generation: int
-    number: int  # 0 … workers-1, and stable: a successor has the number of its predecessor
-    settings: Settings
-    listeners: Sequence[socket.socket]
-    scoreboard: Scoreboard
-    log: ErrorLog
-    lifeline: int  # the read end of a pipe whose other end only the arbiter holds
-    channel: socket.socket  # reports go out, questions come in
-    hooks: WorkerHooks | None = None  # what calls the operator's functions; None without any
-    application: Application | None = None  # when the process that forked this one has loaded it
-    refork: Callable[[Worker, int], None] | None = None  # how to fork a mold that is given the descriptor
-
 
 class Worker:
     """A child process. A subclass says who waits and how a ready request runs.
 
-    What a subclass finds: `settings`, `listeners` (bound, listening, non-blocking sockets), `log`, `scoreboard` and
-    `slot` (its row there), `number` (which of the workers it is, from 0), `application` (after `boot`), `is_retiring`,
-    `is_quitting`.
+    What a subclass finds: `settings`, `options`, `listeners` (bound, listening, non-blocking sockets), `log`, `counts`
+    (its slot on the scoreboard), `number` (which of the workers it is, from 0), `application` (after `boot`),
+    `is_retiring`, `is_quitting`, `is_last`.
     """
 
     interfaces: ClassVar[tuple[str, ...]] = ("wsgi",)
+    # Whether `run` calls `note_ready` itself, because there is more to do than `boot` can.
+    gets_ready_in_run: ClassVar[bool] = False
     # Whether `relieve` ends just the requests that are over their time: then it is always tried before an abort.
     ends_requests: ClassVar[bool] = False
 
@@ -160,6 +80,8 @@ class Worker:
         self._channel = seat.channel
         self.hooks = seat.hooks
         self._preloaded = seat.application
+        self._counts: Counts | None = None
+        self._thread: Listener | None = None
         self._refork = seat.refork
         # Before the application is loaded: what it does with signals on its own is left to it, as gunicorn does.
         self._inbox = SignalInbox(worker_verbs())
@@ -180,27 +102,54 @@ class Worker:
         preloaded = self._preloaded
         self.application = load(str(self.settings.wsgi_app)) if preloaded is None else preloaded
 
-    def watch(self, fd: int, callback: Callable[[], None]) -> None:
-        """Have `callback` called in `serve`, by the main thread, whenever `fd` can be read or its peer has closed."""
+    def run(self) -> int | None:
+        """Serve until `is_quitting`, or until `is_retiring` and no request is left; what comes back is the exit code.
+
+        Called by the main thread. What is raised before the worker is ready is a failed boot.
+        """
         raise NotImplementedError
+
+    def drain(self) -> None:
+        """`is_retiring` has become true: accept no more, and let `run` return when nothing is left.
+
+        Called, as `quit` and `relieve` are, in a callback of `watch`.
+        """
+
+    def quit(self) -> None:
+        """`is_quitting` has become true: have `run` return now, and abandon what is open."""
+
+    def watch(self, fd: int, callback: Callable[[], None]) -> None:
+        """Have `callback` called during `run` whenever `fd` can be read or its peer has closed.
+
+        Unless a class has a loop of its own to do so, a thread does, and `run` may block in whatever it wants; such
+        a class watches in `boot` or in a callback.
+        """
+        if self._thread is None:
+            # Most classes have a loop, and threads are not for all of them.
+            from pyserver.workers.listening import Listener
+
+            self._thread = Listener(self.log)
+        self._thread.watch(fd, callback)
 
     def unwatch(self, fd: int) -> None:
         """Watch `fd` no more; may be called from its callback."""
-        raise NotImplementedError
+        if self._thread is not None:
+            self._thread.unwatch(fd)
 
-    def serve(self) -> None:
-        """Serve until `is_quitting`, or until `is_retiring` and no request is left."""
-        raise NotImplementedError
+    def answer(self) -> None:
+        """The arbiter, which has not heard of it for a quarter of `timeout`, asks whether it is there.
 
-    def wake(self) -> None:
-        """`is_retiring` or `is_quitting` has become true; called by the main thread, in a callback of `watch`."""
+        After `timeout` without an answer the worker is aborted. A class whose callbacks run beside what serves says
+        `note_alive` when that is well, instead.
+        """
+        self.note_alive()
 
     def relieve(self) -> None:
         """Verb: requests are over their time, while others are not or `ends_requests`.
 
         A second later, or as soon as no other request runs, the worker is aborted if one is still over its time. So
         this one retires it: others have a moment to finish, and a successor starts. A class that can end single
-        requests does that instead. Called by the main thread, in a callback of `watch`.
+        requests does that instead.
         """
         self.retire()
 
@@ -217,6 +166,12 @@ class Worker:
     @classmethod
     def check(cls, settings: Settings) -> None:
         """Raise ConfigError for settings that this class cannot serve with; called before anything is started."""
+        cls._read_options(settings)
+
+    @classmethod
+    def known_options(cls) -> Mapping[str, Reader | Several]:
+        """The options that a class of this kind has beside the settings, and what reads the text of each."""
+        return {}
 
     @classmethod
     def rows(cls, settings: Settings) -> int:
@@ -246,20 +201,28 @@ class Worker:
         """Verb: accept no more connections and leave when nothing is left."""
         if not self.is_retiring:
             self.is_retiring = True
-            self._advance("retire")
-            self._report(Report(ReportKind.RETIRING))
-            self.wake()
+            self._leave_roster()
+            self.drain()
+
+    @property
+    def options(self) -> dict[str, object]:
+        """Those of `known_options` that are given, as they were read."""
+        return self._read_options(self.settings)
+
+    @property
+    def counts(self) -> Counts:
+        """Where a class that does not serve by the engine says what it does; `max_requests` follows from it."""
+        if self._counts is None:
+            # The engine writes what it does itself.
+            from pyserver.workers.counting import Counts
+
+            self._counts = Counts(self.scoreboard, self.slot, self.settings, self.ask_for_replacement)
+        return self._counts
 
     @property
     def is_last(self) -> bool:
         """Whether the whole server stops, so that nobody else will serve what waits to be accepted."""
         return self._is_orphan or self.scoreboard.read(self.slot, Cell.STOPS) != 0
-
-    def quit(self) -> None:
-        """Verb: leave now, and abandon what is open."""
-        if not self.is_quitting:
-            self.is_quitting = True
-            self.wake()
 
     def reopen(self) -> None:
         """Verb: open the log files anew, after they were renamed; a subclass adds its own."""
@@ -279,7 +242,17 @@ class Worker:
         """Tell the arbiter how many requests are cut off because this worker quits."""
         self._report(Report(ReportKind.ABANDONED, text=str(requests)))
 
-    def run(self) -> int:
+    def note_ready(self) -> None:
+        """Tell the arbiter, once, that requests are served from now on: an older worker may go."""
+        if self._state is WorkerState.BOOTING and not (self.is_retiring or self.is_quitting):
+            self._advance("loaded")
+            self._report(Report(ReportKind.LOADED, text=self._explanation))
+
+    def note_alive(self) -> None:
+        """Tell the arbiter that the worker does not hang."""
+        self._report(Report(ReportKind.ALIVE))
+
+    def live(self) -> int:
         """The whole life of the process; called once, by the arbiter's child. Returns the exit code."""
         # Before the application is loaded, which may hang.
         self._inbox.end_when_orphaned(self._last_seconds)
@@ -295,19 +268,34 @@ class Worker:
             self.boot()
             if self.hooks is not None:
                 self.hooks.note_boot()
+            self.watch(self._inbox.fileno(), self._obey)
+            self.watch(self._lifeline, self._orphaned)
+            self.watch(self._channel.fileno(), self._hear)
+            if self._thread is not None:
+                self._thread.start()
+            if not self.gets_ready_in_run:
+                self.note_ready()
+            exit_code = self.run()
+            if self._state is WorkerState.BOOTING and not (self.is_retiring or self.is_quitting):
+                raise BootError(f"run() of {type(self).__name__} has returned before the worker was ready")
         except BaseException as error:
+            if self._state is not WorkerState.BOOTING:
+                raise
             # Whatever it was, the arbiter is told, and decides.
             failure = failure_of(error)
             self._report(failure)
             return failure.exit_code
-        self.watch(self._inbox.fileno(), self._obey)
-        self.watch(self._lifeline, self._orphaned)
-        self.watch(self._channel.fileno(), self._hear)
-        self._advance("loaded")
-        self._report(Report(ReportKind.LOADED, text=self._explanation))
-        self.serve()
         self.log.info("Worker exiting (pid: %s)", os.getpid())
-        return EXIT_OK
+        return exit_code or EXIT_OK
+
+    @classmethod
+    def _read_options(cls, settings: Settings) -> dict[str, object]:
+        if not settings.worker_options:
+            return {}
+        # Most servers give none.
+        from pyserver.workers.options import read_options
+
+        return read_options(settings.worker_options, cls.known_options(), cls.__name__)
 
     def _load_or_explain(self, spec: str) -> Application:
         """For `reload`: the application, or a page that says why it cannot be loaded."""
@@ -340,10 +328,10 @@ class Worker:
                 case "quit":
                     if self.hooks is not None:
                         self.hooks.note_quit()
-                    if not self.is_retiring:
-                        # Whoever said so: that it ends now is no accident.
-                        self._report(Report(ReportKind.RETIRING))
-                    self.quit()
+                    self._leave_roster()
+                    if not self.is_quitting:
+                        self.is_quitting = True
+                        self.quit()
                 case "reopen":
                     self.reopen()
 
@@ -362,7 +350,7 @@ class Worker:
             else:
                 os.close(descriptor)
         if ARE_YOU_THERE in said:
-            self._report(Report(ReportKind.ALIVE))
+            self.answer()
         if RELIEVE in said:
             self.relieve()
         if not said:
@@ -383,9 +371,18 @@ class Worker:
         self._is_orphan = True
         self.log.error("The arbiter is gone; worker (pid: %s) stops", os.getpid())
         # With nobody left to end a worker that hangs, the kernel does: the alarm's default action needs no Python.
-        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        with contextlib.suppress(ValueError):
+            # In a thread that is not the main one the application's handler, if it has one, stays.
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
         signal.alarm(self._last_seconds)
         self.retire()
+
+    def _leave_roster(self) -> None:
+        """Say that it serves nobody new, whoever wanted that: its end is no accident."""
+        # One that boots has nothing to leave.
+        if self._state is WorkerState.READY:
+            self._advance("retire")
+            self._report(Report(ReportKind.RETIRING))
 
     def _advance(self, event: str) -> None:
         self._advance_to(NEXT_STATE[self._state, event])

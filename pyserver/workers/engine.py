@@ -51,15 +51,16 @@ class EngineWorker(Worker):
         super().reopen()
         self._engine.reopen()
 
-    def wake(self) -> None:
-        """Pass on to the engine what the worker was told."""
-        if self.is_quitting:
-            cut = self._engine.abandon()
-            if cut:
-                self.report_abandoned(cut)
-                self.log.warning("Worker (pid: %s) quits: %s requests or responses are cut", os.getpid(), cut)
-        else:
-            self._engine.retire(_IDLE_GRACE, self.is_last)
+    def drain(self) -> None:
+        """Have the engine accept no more."""
+        self._engine.retire(_IDLE_GRACE, self.is_last)
+
+    def quit(self) -> None:
+        """Have the engine cut off what is open."""
+        cut = self._engine.abandon()
+        if cut:
+            self.report_abandoned(cut)
+            self.log.warning("Worker (pid: %s) quits: %s requests or responses are cut", os.getpid(), cut)
 
     def _new_engine(self) -> Engine:
         """The engine; a subclass in which several requests run at once says so."""

@@ -90,16 +90,20 @@ class GeventWorker(EngineWorker):
         """Have it call back no more."""
         self._main.unwatch(fd)
 
-    def serve(self) -> None:
+    def run(self) -> None:
         """Let the hub serve until told to go."""
         self._watcher.start()
         self._main.run()
 
-    def wake(self) -> None:
-        """Pass on what the worker was told; where it cuts off requests, they are told as well."""
-        super().wake()
-        if self.is_quitting:
-            self._requests.kill(_LAST_SECONDS)
+    def drain(self) -> None:
+        """Pass on what the worker was told."""
+        super().drain()
+        self._watcher.wake()
+
+    def quit(self) -> None:
+        """Pass on what the worker was told; requests that it cuts off are told as well."""
+        super().quit()
+        self._requests.kill(_LAST_SECONDS)
         self._watcher.wake()
 
     def relieve(self) -> None:

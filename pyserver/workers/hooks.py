@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from pyserver._scoreboard import Cell
 from pyserver.errors import BootError
 from pyserver.workers.app import own_traceback
-from pyserver.workers.base import WorkerState
+from pyserver.workers.messages import WorkerState
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

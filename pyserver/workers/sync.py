@@ -26,7 +26,7 @@ class SyncWorker(EngineWorker):
         """Have it call back no more."""
         self._engine.unwatch(fd)
 
-    def serve(self) -> None:
+    def run(self) -> None:
         """Serve until told to go."""
         self._engine.run()
 

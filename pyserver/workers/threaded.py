@@ -55,7 +55,7 @@ class ThreadedWorker(EngineWorker):
         del self._callbacks[fd]
         self._poll.unregister(fd)
 
-    def serve(self) -> None:
+    def run(self) -> None:
         """Let the threads serve until told to go; those that the application holds do not hold up a quit."""
         self.watch(self._left, self._note_left)
         self._gate.set()

@@ -5,7 +5,7 @@ import signal
 import pytest
 
 from pyserver.arbiter.autopsy import Findings, OutOfMemory, cause_of_death, how_it_ended, is_told_to_stop
-from pyserver.workers.base import WorkerState
+from pyserver.workers.messages import WorkerState
 
 CORE = 0x80
 

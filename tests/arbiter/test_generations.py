@@ -137,6 +137,7 @@ def settings(tmp_path, monkeypatch):
     (tmp_path / "worker_of_a_test.py").write_text(
         "from pyserver.workers.base import Worker\n"
         "class Own(Worker):\n"
+        "    def run(self): pass\n"
         "    rows = classmethod(lambda cls, settings: 2**31 - 1 if settings.threads == 7 else settings.threads)\n"
     )
     monkeypatch.syspath_prepend(tmp_path)

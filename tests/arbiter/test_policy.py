@@ -5,7 +5,7 @@ import pytest
 from pyserver.arbiter.actions import Abort, Ask, Kill, Quit, Reason, Relieve, Replace, ReportSlow, Retire, Spawn, Spent
 from pyserver.arbiter.policy import Stop, Wanted, next_actions, next_deadline_ns
 from pyserver.arbiter.roster import Member
-from pyserver.workers.base import WorkerState
+from pyserver.workers.messages import WorkerState
 
 S = 1_000_000_000
 NOW = 1_000 * S

@@ -4,7 +4,7 @@
 import pytest
 
 from pyserver.arbiter.reports import Channel, decode_reports
-from pyserver.workers.base import ARE_YOU_THERE, Report, ReportKind
+from pyserver.workers.messages import ARE_YOU_THERE, Report, ReportKind
 
 REPORTS = [Report(ReportKind.LOADED), Report(ReportKind.FAILED, 4, "Zürich\nis missing"), Report(ReportKind.RETIRING)]
 BYTES = b"".join(report.encoded() for report in REPORTS)

@@ -5,7 +5,7 @@ from scoreboards import board_of
 
 from pyserver.arbiter.actions import Abort, Kill, Quit, Reason, Relieve, ReportSlow, Retire, Spent
 from pyserver.arbiter.roster import Member, Roster
-from pyserver.workers.base import Report, ReportKind, WorkerState
+from pyserver.workers.messages import Report, ReportKind, WorkerState
 
 
 @pytest.fixture

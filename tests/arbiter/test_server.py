@@ -11,7 +11,7 @@ from pyserver.arbiter.roster import Member, Roster
 from pyserver.arbiter.server import Server
 from pyserver.log import ErrorLog
 from pyserver.settings.model import Settings
-from pyserver.workers.base import Report, ReportKind
+from pyserver.workers.messages import Report, ReportKind
 
 
 @pytest.fixture

@@ -1,18 +1,13 @@
-"""A worker class of somebody else: a loop over plain sockets, on what `Worker` offers and nothing more.
-
-It serves one request a connection, and shows what a plugin has to bring.
-"""
+"""A worker class of somebody else that has a loop of its own: over plain sockets, one request a connection."""
 
 from __future__ import annotations
 
 import select
 import socket
 import sys
-import time
 from typing import TYPE_CHECKING
 
-from pyserver._scoreboard import Cell
-from pyserver.workers.base import Worker
+from pyserver.workers import Worker
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,7 +19,6 @@ class PlainWorker(Worker):
     def boot(self) -> None:
         super().boot()
         self._callbacks: dict[int, Callable[[], None]] = {}
-        self._served = 0
         self._poll = select.poll()
         for listener in self.listeners:
             self.watch(listener.fileno(), lambda listener=listener: self._accept(listener))
@@ -37,13 +31,10 @@ class PlainWorker(Worker):
         del self._callbacks[fd]
         self._poll.unregister(fd)
 
-    def serve(self) -> None:
+    def run(self) -> None:
         while not (self.is_retiring or self.is_quitting):
             for fd, _ in self._poll.poll():
                 self._callbacks[fd]()
-
-    def wake(self) -> None:
-        """Nothing to do: `serve` looks after each callback."""
 
     def _accept(self, listener: socket.socket) -> None:
         try:
@@ -53,14 +44,11 @@ class PlainWorker(Worker):
         with connection:
             connection.settimeout(5)
             request = connection.recv(65536)
-            self.scoreboard.write(self.slot, Cell.BUSY_SINCE_NS, time.monotonic_ns())
+            self.counts.begin()
             try:
                 connection.sendall(self._answer(request))
             finally:
-                self.scoreboard.write(self.slot, Cell.BUSY_SINCE_NS, 0)
-        self._served += 1
-        if self._served == self.settings.max_requests:
-            self.ask_for_replacement()
+                self.counts.end()
 
     def _answer(self, request: bytes) -> bytes:
         method, target, _ = request.decode("latin-1").split("\r\n", 1)[0].split(" ")

@@ -70,21 +70,59 @@ def test_it_ends_with_its_arbiter(server):
 
 def test_a_worker_class_that_raises_while_it_boots_ends_the_server_with_code_3(start, tmp_path):
     (tmp_path / "broken_worker.py").write_text(
-        "from pyserver.workers.base import Worker\n"
+        "from pyserver.workers import Worker\n"
         "class Broken(Worker):\n"
         "    def boot(self): raise OSError('no device')\n"
+        "    def run(self): pass\n"
     )
     server = start(APPLICATION, "-k", "broken_worker:Broken")
     assert server.wait() == 3
     assert "failed to boot: OSError: no device" in server.log()
 
 
+def test_a_worker_class_that_gets_ready_in_run_can_fail_to_boot_there(start, tmp_path):
+    (tmp_path / "late_worker.py").write_text(
+        "from pyserver.workers import Worker\n"
+        "class Late(Worker):\n"
+        "    gets_ready_in_run = True\n"
+        "    def run(self): raise OSError('no device')\n"
+    )
+    server = start(APPLICATION, "-k", "late_worker:Late")
+    assert server.wait() == 3
+    assert "failed to boot: OSError: no device" in server.log()
+
+
+def test_a_worker_that_gets_ready_in_run_replaces_another_only_then(serve, tmp_path):
+    config = tmp_path / "pyserver.conf.py"
+    config.write_text("worker_class = 'sync'\n")
+    (tmp_path / "late_worker.py").write_text(
+        "import os\n"
+        "from plain_worker import PlainWorker\n"
+        "class Late(PlainWorker):\n"
+        "    gets_ready_in_run = True\n"
+        "    def run(self):\n"
+        "        open('gate').close()\n"
+        "        self.note_ready()\n"
+        "        super().run()\n"
+    )
+    shutil.copy(Path(__file__).with_name("plain_worker.py"), tmp_path)
+    os.mkfifo(tmp_path / "gate")
+    server = serve(APPLICATION)
+    first = int(server.get().content)
+    config.write_text("worker_class = 'late_worker:Late'\n")
+    server.send_signal(signal.SIGHUP)
+    eventually(lambda: len(server.workers()) == 2)
+    assert int(server.get().content) == first
+    (tmp_path / "gate").write_bytes(b"")
+    eventually(lambda: server.workers() and first not in server.workers())
+    assert int(server.get().content) in server.workers()
+
+
 def test_a_worker_class_that_raises_while_it_serves_is_replaced(serve, tmp_path):
     (tmp_path / "broken_worker.py").write_text(
-        "from pyserver.workers.base import Worker\n"
+        "from pyserver.workers import Worker\n"
         "class Broken(Worker):\n"
-        "    def watch(self, fd, callback): pass\n"
-        "    def serve(self): raise OSError('device lost')\n"
+        "    def run(self): raise OSError('device lost')\n"
     )
     server = serve(APPLICATION, "-k", "broken_worker:Broken")
     eventually(lambda: server.log().count("OSError: device lost") >= 2)

@@ -7,7 +7,7 @@ from pyserver.settings.model import ROWS
 from pyserver.workers import WORKERS, load_worker_class, worker_name
 
 WANTING = "from pyserver.errors import ConfigError\nraise ConfigError('worker_class own wants a licence')\n"
-SOURCE = "from pyserver.workers.base import Worker\nclass Own(Worker): pass\nnot_a_worker = int\n"
+SOURCE = "from pyserver.workers import Worker\nclass Own(Worker):\n    def run(self): pass\nnot_a_worker = int\n"
 
 
 @pytest.fixture
@@ -64,7 +64,7 @@ def test_an_unknown_name_is_told_with_those_that_are_known(site):
     [
         ("no.such.module:Own", "cannot be loaded: ModuleNotFoundError"),
         ("plugin_of_a_test:Missing", "cannot be loaded: AttributeError"),
-        ("plugin_of_a_test:not_a_worker", "is not a subclass of pyserver.workers.base.Worker"),
+        ("plugin_of_a_test:not_a_worker", "is not a subclass of pyserver.workers.Worker"),
         ("plugin_that_exits:Own", "cannot be loaded: SystemExit: no licence"),
         ("plugin_that_wants:Own", "^worker_class own wants a licence$"),
         (":Own", "cannot be loaded"),
@@ -73,6 +73,29 @@ def test_an_unknown_name_is_told_with_those_that_are_known(site):
 def test_a_path_that_leads_to_no_worker_is_refused(site, name, reason):
     with pytest.raises(ConfigError, match=reason):
         load_worker_class(name)
+
+
+@pytest.mark.parametrize(
+    ("body", "flaw"),
+    [
+        ("pass", "has no run(), which serves"),
+        ("async def run(self): pass", "has a run() that is asynchronous or a generator"),
+        ("def run(self, sockets): pass", "has a run() that cannot be called with 0 arguments"),
+        ("run = 5", "has a run that is no method"),
+        ("def run(self): pass\n    def drain(self, signal): pass", "has a drain() that cannot be called with"),
+        ("def run(self): pass\n    def watch(self, fd, callback): pass", "has only one of watch() and unwatch()"),
+        ("def run(self): pass\n    def check(self, settings): pass", "has a check() that is no class method"),
+        ("def run(self): pass\n    interfaces = 'asgi'", "has interfaces 'asgi', which is no tuple"),
+        ("def run(self): pass\n    interfaces = ('rsgi',)", "has interfaces ('rsgi',), which is no tuple of"),
+        ("def run(self): pass\n    def retire(self): pass", "overrides retire(), which is for Worker to have"),
+    ],
+)
+def test_a_class_that_cannot_work_is_refused(site, tmp_path, body, flaw):
+    module = f"flawed_of_a_test_{abs(hash(body))}"
+    (tmp_path / f"{module}.py").write_text(f"from pyserver.workers import Worker\nclass Own(Worker):\n    {body}\n")
+    with pytest.raises(ConfigError) as raised:
+        load_worker_class(f"{module}:Own")
+    assert str(raised.value).startswith(f"worker_class '{module}:Own' {flaw}")
 
 
 @pytest.mark.parametrize(
