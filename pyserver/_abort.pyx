@@ -89,11 +89,12 @@ cdef int answer_for(Transport transport) except -1:
             break
     else:
         # The handler may be reading the old ones, which are few: they are left where they are.
-        at = places
         more = <PyObject **> calloc(<size_t> max(16, places * 2), sizeof(PyObject *))
         if more == NULL:
             raise MemoryError()
-        memcpy(more, serving, <size_t> places * sizeof(PyObject *))
+        for at in range(places):
+            more[at] = serving[at]
+        at = places
         serving = more
         places = max(16, places * 2)
     serving[at] = <PyObject *> transport
