@@ -33,7 +33,7 @@ LAYERS = [
 ]
 LEAVES = {
     "_version", "errors", "refusals", "signals", "_scoreboard", "_signals", "sockets", "log", "_access", "_spool",
-    "_system", "_process", "_stacks", "identity", "daemon", "systemd",
+    "_system", "_process", "_stacks", "_alarm", "identity", "daemon", "systemd",
 }  # fmt: skip
 # `__init__` offers names of any layer, so nothing but a user imports it; the demo is an application.
 OUTSIDE = {"__init__", "demo"}

@@ -71,10 +71,12 @@ class GeventWorker(EngineWorker):
 
         from pyserver._stacks import keep_stacks
         from pyserver.workers.hub import EngineWatcher, MainGreenlet, Requests
+        from pyserver.workers.precise import give_alarm
 
         # The mold, of which this process may be a copy, may have used its hub.
         gevent.reinit()
         keep_stacks(_KEPT_STACKS)
+        give_alarm(gevent.get_hub().loop)
         self._main = MainGreenlet(self.log)
         super().boot()
         # While a greenlet computes, nobody else obeys.

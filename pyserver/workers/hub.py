@@ -235,11 +235,11 @@ class Requests:
         and were here before those that others have sent since. So the last come first, and what hangs takes the others
         of its kind with it instead of one worker after the other.
         """
-        while self._ready:
+        while self._ready and not _Process.is_child:
             if time.monotonic() > until:
                 return False
             self._ready.pop().switch()
-        return True
+        return not _Process.is_child
 
     def overdue(self, timeout: float) -> list[tuple[int, Request]]:
         """Those that have given their clients nothing for so long, seconds; with their rows on the scoreboard."""

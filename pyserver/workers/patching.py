@@ -37,6 +37,9 @@ def patch() -> None:
     loaded = list(sys.modules)
     from gevent import monkey
 
+    from pyserver.workers.precise import choose_loop
+
+    choose_loop()
     # Who has done it already, in the config file say, may have chosen what.
     if not monkey.is_module_patched("socket"):
         with warnings.catch_warnings():

@@ -275,6 +275,46 @@ def test_signal_handlers_of_the_application_run_while_its_worker_is_idle(serve_w
     assert server.workers() == [pid]
 
 
+def test_a_process_that_the_application_forks_runs_no_requests(serve_with_gevent):
+    server = serve_with_gevent(
+        """
+        import os, time
+
+        def application(environ, start_response):
+            content = b"done"
+            if environ["PATH_INFO"] == "/fork":
+                pid = os.fork()
+                if not pid:
+                    # By the copy of the hub.
+                    while not os.path.exists("gate"):
+                        time.sleep(0.01)
+                    os._exit(0)
+                os.waitpid(pid, 0)
+            elif environ["PATH_INFO"] == "/hold":
+                open("entered1", "w").close()
+                while not os.path.exists("go"):
+                    pass
+            else:
+                content = str(os.getpid()).encode()
+                with open("run", "ab") as file:
+                    file.write(content + b"\\n")
+            start_response("200 OK", [("Content-Type", "text/plain")])
+            return [content]
+        """
+    )
+    (pid,) = eventually(server.workers)
+    with send(server, "/hold"):
+        eventually(lambda: is_there(server, "entered1"))
+        # What comes together with it, and what comes later.
+        with sent(server, "/", 3) as clients, send(server, "/fork") as forking:
+            (server.directory / "go").touch()
+            assert [client.receive_response().content for client in clients] == [str(pid).encode()] * 3
+            assert [server.get().content for _ in range(20)] == [str(pid).encode()] * 20
+            open_gate(server)
+            assert forking.receive_response().content == b"done"
+    assert set((server.directory / "run").read_text().split()) == {str(pid)}
+
+
 def test_what_runs_beside_the_requests_cannot_end_the_worker(serve_with_gevent):
     server = serve_with_gevent(
         """
