@@ -85,13 +85,18 @@ def become(settings: Settings) -> None:
         raise IdentityError(name, f"{value}, which this process cannot become: {error.strerror}") from None
 
 
-def ask_as_worker(settings: Settings, question: Callable[[], str]) -> str:
+def ask_as_worker(settings: Settings, question: Callable[[], str], *, is_apart: bool = False) -> str:
     """The answer to `question` by a process that is what workers will be.
+
+    Args:
+        settings: of the workers.
+        question: what is asked.
+        is_apart: whether it is asked in a process of its own also when this one is what workers will be.
 
     Raises:
         IdentityError: there can be no such process.
     """
-    if identity_of(settings) is None:
+    if identity_of(settings) is None and not is_apart:
         return question()
     read_end, write_end = os.pipe()
     # The child has handlers and pipes of ours: what a terminal sends to both would be noted twice.

@@ -128,7 +128,7 @@ class Settings(Hooks):
     worker_class: str = setting(
         "sync", section=_WORKERS, flags=("-k",), metavar="NAME", reload="worker", source="gunicorn", required=True,
         help="The kind of worker: sync runs one request at a time, threaded (or gthread) one in each of its threads, "
-        "and gevent one in each of many greenlets; or package.module:Class.",
+        "and gevent one in each of many greenlets; uvicorn serves ASGI applications; or package.module:Class.",
     )
     threads: int = setting(
         1, section=_WORKERS, minimum=1, maximum=65_535, reload="worker", source="gunicorn",
@@ -145,7 +145,7 @@ class Settings(Hooks):
         MappingProxyType({}), section=_WORKERS, flags=("--worker-option",), metavar="NAME=VALUE", repeatable=True,
         reload="worker",
         help="What the worker class is told beside the settings; may be given several times. In a config file it is a "
-        "mapping. The page about a class says which options it has; the built-in ones that serve WSGI have none.",
+        "mapping. docs/workers.md has those of uvicorn; the classes that serve WSGI have none.",
     )
     proc_name: str | None = setting(
         None, section=_WORKERS, flags=("-n", "--name"), metavar="NAME", reload="worker", source="gunicorn",

@@ -23,12 +23,21 @@ class Kind(NamedTuple):
         target: "module:Class".
         unheeded: settings that have no effect with it.
         aliases: other names; those that gunicorn has.
+        interfaces: what the application may be; that of the class, which is not imported for a hint.
     """
 
     target: str
     unheeded: tuple[str, ...] = ()
     aliases: tuple[str, ...] = ()
+    interfaces: tuple[str, ...] = ("wsgi",)
 
+
+# What uvicorn has not, does in its own way, or is told as an option.
+_NOT_UVICORNS = (
+    "threads", "worker_connections", "slow_request", "request_head_timeout", "request_body_timeout", "write_timeout",
+    "limit_request_body", "request_buffer", "response_buffer", "response_spool", "tmp_upload_dir",
+    "secure_scheme_headers", "header_map", "sendfile", "access_log_format", "poller", "pre_request", "post_request",
+)  # fmt: skip
 
 WORKERS = {
     "sync": Kind("pyserver.workers.sync:SyncWorker", unheeded=("worker_connections", "worker_options")),
@@ -42,6 +51,7 @@ WORKERS = {
         unheeded=("threads", "worker_options"),
         aliases=("gevent_wsgi", "gevent_pywsgi"),
     ),
+    "uvicorn": Kind("pyserver.workers.uvicorn:UvicornWorker", unheeded=_NOT_UVICORNS, interfaces=("asgi",)),
 }
 
 _GROUP = "pyserver.workers"

@@ -123,11 +123,15 @@ def check_interface(application: Application, spec: str, interfaces: tuple[str, 
     """Raise BootError when a worker class of that name, which serves `interfaces`, cannot call the application."""
     interface = interface_of(application)
     if interface and interface not in interfaces:
+        # Only for a mistake; the table is made of classes that stand on this module.
+        from pyserver.workers import WORKERS
+
         served = " and ".join(one.upper() for one in interfaces)
         article = "an" if interface == "asgi" else "a"
+        others = " or ".join(f"-k {name}" for name, kind in WORKERS.items() if interface in kind.interfaces)
         raise _failure(
             f"{spec!r} is {article} {interface.upper()} application, and {worker} serves {served}; "
-            f"wrap the application in an adapter, or give a --worker-class that serves {interface.upper()}"
+            f"serve it with {others}"
         )
 
 

@@ -6,7 +6,7 @@ import dataclasses
 import linecache
 import traceback
 from html import escape
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pyserver.workers.app import own_frames, own_traceback
 
@@ -85,16 +85,39 @@ def wsgi_application(page: Page) -> Application:
 
     def application(environ: dict[str, str], start_response: Callable[..., object]) -> Iterable[bytes]:
         content_type, content = page.for_client(environ.get("HTTP_ACCEPT", ""))
-        fields = [
-            ("Content-Type", content_type),
-            ("Content-Length", str(len(content))),
-            ("Cache-Control", "no-store"),
-            ("Vary", "Accept"),
-        ]
-        start_response("500 Internal Server Error", fields)
+        start_response("500 Internal Server Error", _fields(content_type, content))
         return [content]
 
     return application
+
+
+def asgi_application(page: Page) -> Application:
+    """An ASGI application that answers every request with the page."""
+
+    async def application(scope: dict[str, Any], receive: Callable[[], Any], send: Callable[..., Any]) -> None:
+        if scope["type"] == "lifespan":
+            for what in ("startup", "shutdown"):
+                await receive()
+                await send({"type": f"lifespan.{what}.complete"})
+        elif scope["type"] == "websocket":
+            await send({"type": "websocket.close"})
+        else:
+            accept = b",".join(value for name, value in scope["headers"] if name == b"accept").decode("latin-1")
+            content_type, content = page.for_client(accept)
+            fields = [(name.lower().encode(), value.encode()) for name, value in _fields(content_type, content)]
+            await send({"type": "http.response.start", "status": 500, "headers": fields})
+            await send({"type": "http.response.body", "body": content})
+
+    return application
+
+
+def _fields(content_type: str, content: bytes) -> list[tuple[str, str]]:
+    return [
+        ("Content-Type", content_type),
+        ("Content-Length", str(len(content))),
+        ("Cache-Control", "no-store"),
+        ("Vary", "Accept"),
+    ]
 
 
 def _chain(error: BaseException) -> list[BaseException]:

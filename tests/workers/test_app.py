@@ -257,8 +257,8 @@ def test_the_interface_is_told_from_how_it_wants_to_be_called(application, inter
 @pytest.mark.parametrize(
     ("application", "served", "words"),
     [
-        (asgi, ("wsgi",), "'shop:app' is an ASGI application, and SyncWorker serves WSGI"),
-        (wsgi, ("asgi",), "'shop:app' is a WSGI application, and SyncWorker serves ASGI"),
+        (asgi, ("wsgi",), "'shop:app' is an ASGI application, and SyncWorker serves WSGI; serve it with -k uvicorn"),
+        (wsgi, ("asgi",), "'shop:app' is a WSGI application, and SyncWorker serves ASGI; serve it with -k sync"),
     ],
 )
 def test_an_application_of_another_interface_is_refused_in_one_line(application, served, words):

@@ -55,7 +55,7 @@ def test_an_entry_point_cannot_take_a_built_in_name(site, name):
 
 def test_an_unknown_name_is_told_with_those_that_are_known(site):
     site("other", "[pyserver.workers]\nown = plugin_of_a_test:Own\n")
-    with pytest.raises(ConfigError, match="'snyc' is not known; there are: gevent, own, sync, threaded"):
+    with pytest.raises(ConfigError, match="'snyc' is not known; there are: gevent, own, sync, threaded, uvicorn"):
         load_worker_class("snyc")
 
 
@@ -113,6 +113,11 @@ def test_a_class_that_cannot_work_is_refused(site, tmp_path, body, flaw):
 )
 def test_a_class_is_chosen_by_its_name_and_the_number_of_threads(worker_class, threads, name):
     assert worker_name(worker_class, threads) == name
+
+
+@pytest.mark.parametrize("name", WORKERS)
+def test_the_table_knows_what_a_class_serves(name):
+    assert WORKERS[name].interfaces == load_worker_class(name).interfaces
 
 
 @pytest.mark.parametrize("kind", WORKERS.values(), ids=WORKERS)
