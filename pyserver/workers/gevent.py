@@ -5,23 +5,31 @@ Nothing of gevent is imported with this module, which the arbiter imports, too.
 
 from __future__ import annotations
 
+import faulthandler
 import importlib.util
+import signal
 import sys
+import time
 from typing import TYPE_CHECKING
 
 from pyserver.errors import ConfigError, RequestTimeout
+from pyserver.signals import STACKS_SIGNAL
 from pyserver.workers.engine import EngineWorker, build_engine
 from pyserver.workers.patching import patch, warn_of_early_imports
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from types import FrameType
 
     from pyserver._engine import Engine
+    from pyserver._lane import Lane
     from pyserver.settings.model import Settings
     from pyserver.workers.app import Application
+    from pyserver.workers.hub import Request
 
 _LAST_SECONDS = 0.2  # that requests have to end when the worker quits
 _KEPT_STACKS = 128  # 2 MB
+_MOST_TOLD = 5  # slow requests at once
 
 
 class GeventWorker(EngineWorker):
@@ -83,6 +91,7 @@ class GeventWorker(EngineWorker):
         self.react("retire", self._engine.guard_listeners())
         self._requests = Requests(self._engine, self.log)
         self._watcher = EngineWatcher(self._engine, self._requests, self._main.end)
+        self._catch_stacks_signal()
 
     def watch(self, fd: int, callback: Callable[[], None]) -> None:
         """Have the main greenlet call back."""
@@ -110,13 +119,29 @@ class GeventWorker(EngineWorker):
 
     def relieve(self) -> None:
         """End the requests that are over their time, each by an exception in its greenlet."""
-        for row, request in self._requests.overdue(self.settings.timeout):
-            board, slot = self.scoreboard, self.slot
-            self.log.error(
-                "Request %s from %s is ended, which is at (most recent call last):\n%s",
-                board.request_line(slot, row), board.peer(slot, row), request.stack(),
-            )  # fmt: skip
-            request.kill(RequestTimeout, block=False)
+        latest_ns = time.monotonic_ns() - int(self.settings.timeout * 1e9)
+        for lane, request in self._requests.begun():
+            if lane.alive_ns <= latest_ns:
+                self.log.error("Request %s", self._described(lane, request, "is ended, where it waits"))
+                request.kill(RequestTimeout, block=False)
+
+    def _catch_stacks_signal(self) -> None:
+        """Have the signal tell of greenlets, too, after faulthandler has told of what runs."""
+        faulthandler.unregister(STACKS_SIGNAL)
+        signal.signal(STACKS_SIGNAL, self._tell_of_slow)
+        faulthandler.register(STACKS_SIGNAL, self.log.fileno(), all_threads=True, chain=True)
+
+    def _tell_of_slow(self, _number: int, _frame: FrameType | None) -> None:
+        latest_ns = time.monotonic_ns() - int(self.settings.slow_request * 1e9)
+        slow = [(lane, request) for lane, request in self._requests.begun() if lane.busy_since_ns <= latest_ns]
+        for lane, request in slow[:_MOST_TOLD]:
+            # One that does not wait is what faulthandler has seen.
+            if request.gr_frame is not None:
+                self.log.warning("Request %s", self._described(lane, request, "waits"))
+
+    def _described(self, lane: Lane, request: Request, what: str) -> str:
+        line, peer = (read(self.slot, lane.number) for read in (self.scoreboard.request_line, self.scoreboard.peer))
+        return f"{line} from {peer} {what} (most recent call last):\n{request.stack()}"
 
     def _new_engine(self) -> Engine:
         from pyserver.workers.hub import stay_out

@@ -196,7 +196,7 @@ class Request(gevent.Greenlet):  # type: ignore[misc]
     spawning_stack_limit = 0
 
     def stack(self) -> str:
-        """Where it is, the last call last."""
+        """Where it waits, the last call last."""
         import traceback
 
         return "".join(traceback.format_stack(self.gr_frame)).rstrip()
@@ -241,10 +241,10 @@ class Requests:
             self._ready.pop().switch()
         return not _Process.is_child
 
-    def overdue(self, timeout: float) -> list[tuple[int, Request]]:
-        """Those that have given their clients nothing for so long, seconds; with their rows on the scoreboard."""
-        latest_ns = time.monotonic_ns() - int(timeout * 1e9)
-        return [(lane.number, one) for lane, one in self._running.items() if 0 < lane.alive_ns <= latest_ns]
+    def begun(self) -> list[tuple[Lane, Request]]:
+        """Those that run, the oldest first, each with its lane."""
+        begun = [(lane, one) for lane, one in self._running.items() if lane.busy_since_ns]
+        return sorted(begun, key=lambda pair: pair[0].busy_since_ns)
 
     def kill(self, seconds: float) -> None:
         """End all of them, and wait at most so long for what they have to do yet."""

@@ -96,6 +96,17 @@ def test_the_log_has_the_stack_of_the_right_greenlet(server):
     assert "Traceback" not in log
 
 
+def test_a_slow_request_is_told_of_with_the_stack_of_its_greenlet(serve):
+    server = serve(APPLICATION, "-k", "gevent", "--slow-request", "0.5")
+    (pid,) = eventually(server.workers)
+    with send(server, "/gate") as client:
+        eventually(lambda: "in wait_for_a_file" in server.log())
+        assert f"Slow request in worker (pid:{pid})" in server.log()
+        assert "[WARNING] Request GET /gate from 127.0.0.1:" in server.log()
+        (server.directory / "gate").touch()
+        assert client.receive_response().content == str(pid).encode()
+
+
 def test_a_response_that_has_begun_is_cut(server):
     # Without its last chunk.
     with send(server, "/begun") as client, pytest.raises((EOFError, ConnectionResetError)):
