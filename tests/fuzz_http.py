@@ -1,36 +1,28 @@
 """Look for input that _http gets wrong, for a bounded time: python tests/fuzz_http.py --seconds N [--seed S].
 
-Requests are made at random and judged whole, in parts, and by h11; so are the response heads that are written. What is
-looked at runs in a child process, so that a crash is a finding too. The seed of a finding makes the same input again.
+Requests are made at random and judged whole, in parts, and by h11; so are the response heads that are written.
 """
 
 from __future__ import annotations
 
-import argparse
-import mmap
-import os
-import random
 import re
-import struct
 import sys
-import time
-import traceback
-from collections import Counter
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import h11
 from conformance import grammar
 from conformance.case import judge
 from conformance.differences import difference_from_h11
+from fuzzing import Finding, Fuzzer, Kind
 
 from pyserver import _http, _response
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    import random
+    from collections import Counter
 
 # h11 has limits of another kind.
 LIFTED = {"line": 0, "fields": 0, "field": 0}
-FOUND = 3  # the exit code of a child that has reported a finding itself
 # What the server adds to the application's fields, in this order.
 _ADDED = re.compile(
     rb"(Date: [A-Z][a-z]{2}, \d\d [A-Z][a-z]{2} \d{4,} \d\d:\d\d:\d\d GMT\r\n)?(Server: [^\r\n]*\r\n)?"
@@ -38,16 +30,8 @@ _ADDED = re.compile(
 )
 
 
-class Finding(NamedTuple):
-    """An input as a Python literal, and what is wrong with what is made of it."""
-
-    literal: str
-    complaint: str
-
-
-def look_at_requests(rng: random.Random, seen: Counter[str]) -> Finding | None:
+def look_at_requests(data: bytes, rng: random.Random, seen: Counter[str]) -> Finding | None:
     """Whether a connection's bytes are judged the same in parts as whole, and as h11 judges them."""
-    data = grammar.requests(rng)
     for limits in (LIFTED, grammar.limits(rng)):
         parts = grammar.cut(rng, data)
         whole = judge([data], limits)
@@ -62,9 +46,9 @@ def look_at_requests(rng: random.Random, seen: Counter[str]) -> Finding | None:
     return None
 
 
-def look_at_response(rng: random.Random, seen: Counter[str]) -> Finding | None:
+def look_at_response(given: tuple[Any, Any, dict[str, Any]], _: random.Random, seen: Counter[str]) -> Finding | None:
     """Whether a response head is refused, or is what was given and no more."""
-    status, fields, options = given = grammar.response(rng)
+    status, fields, options = given
     try:
         head, _ = _response.format_response_head(status, fields, **options)
     except (TypeError, ValueError):
@@ -110,70 +94,11 @@ def complaint_of_h11(head: bytes) -> str | None:
     return None if read == sent else f"h11 reads other fields: {read!r}"
 
 
-LOOKS: list[Callable[[random.Random, Counter[str]], Finding | None]] = [look_at_requests, look_at_response]
-
-
-def look(seed: int, seen: Counter[str]) -> Finding | None:
-    """Make the input of a seed and look at it."""
-    rng = random.Random(seed)
-    try:
-        return rng.choices(LOOKS, (3, 1))[0](rng, seen)
-    except Exception:  # Whatever it is, it is a finding, and the input has to be told.
-        return Finding(input_of(seed), traceback.format_exc())
-
-
-def input_of(seed: int) -> str:
-    """The input of a seed as a literal, without looking at it."""
-    rng = random.Random(seed)
-    made: Any = grammar.requests(rng) if rng.choices(LOOKS, (3, 1))[0] is look_at_requests else grammar.response(rng)
-    return repr(made)
-
-
-def report(seed: int, finding: Finding) -> None:
-    print(f"FOUND {finding.complaint}\n  input: {finding.literal}\n  again: --seed {seed} --seconds 0", flush=True)
-
-
-def look_until(deadline: float, seed: int, place: mmap.mmap) -> int:
-    """Look at one input after the other, the first in any case; returns an exit code."""
-    seen: Counter[str] = Counter()
-    first = seed
-    while True:
-        struct.pack_into("q", place, 0, seed)
-        finding = look(seed, seen)
-        if finding is not None:
-            report(seed, finding)
-            return FOUND
-        seed += 1
-        if time.monotonic() >= deadline:
-            break
-    print(
-        f"{seed - first} inputs, nothing found;", ", ".join(f"{name} {count}" for name, count in sorted(seen.items()))
-    )
-    return 0
-
-
-def main() -> int:
-    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("--seconds", type=float, required=True, help="how long to look; 0 looks at one input")
-    options.add_argument("--seed", type=int, help="of the first input; otherwise it is drawn")
-    chosen = options.parse_args()
-    seed = chosen.seed if chosen.seed is not None else random.SystemRandom().randrange(1 << 40)
-    print(f"fuzzing {_http.__file__} from --seed {seed}", flush=True)
-    place = mmap.mmap(-1, 8)
-    child = os.fork()
-    if child == 0:
-        code = FOUND
-        try:
-            code = look_until(time.monotonic() + chosen.seconds, seed, place)
-            sys.stdout.flush()
-        finally:
-            os._exit(code)
-    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    if code not in (0, FOUND):
-        (last,) = struct.unpack_from("q", place, 0)
-        report(last, Finding(input_of(last), f"a crash: the exit code is {code}"))
-    return 1 if code else 0
-
+FUZZER = Fuzzer(
+    __doc__,
+    _http.__file__,
+    [Kind(3, grammar.requests, look_at_requests), Kind(1, grammar.response, look_at_response)],
+)
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(FUZZER.main())

@@ -27,23 +27,23 @@ def run(*command: str) -> subprocess.CompletedProcess[str]:
 
 def fuzz(*arguments: str, code: str = "") -> subprocess.CompletedProcess[str]:
     """Run the fuzzer, after `code` has changed it."""
-    return run("-c", f"import os, sys, fuzz_http\n{code}\nsys.exit(fuzz_http.main())", *arguments)
+    return run("-c", f"import os, sys, fuzz_http\n{code}\nsys.exit(fuzz_http.FUZZER.main())", *arguments)
 
 
 def test_a_hundred_inputs_have_nothing_to_be_found():
     seen: Counter[str] = Counter()
-    assert [finding for seed in range(100) if (finding := fuzz_http.look(seed, seen))] == []
+    assert [finding for seed in range(100) if (finding := fuzz_http.FUZZER.look(seed, seen))] == []
 
 
 def test_a_seed_makes_the_same_input_again():
-    assert fuzz_http.input_of(7) == fuzz_http.input_of(7)
+    assert fuzz_http.FUZZER.input_of(7) == fuzz_http.FUZZER.input_of(7)
 
 
 def test_what_is_looked_at_is_the_input_of_the_seed():
-    seed = next(seed for seed in range(100) if fuzz_http.input_of(seed).startswith("b"))
+    seed = next(seed for seed in range(100) if fuzz_http.FUZZER.input_of(seed).startswith("b"))
     rng = random.Random(seed)
     rng.random()
-    assert repr(fuzz_http.grammar.requests(rng)) == fuzz_http.input_of(seed)
+    assert repr(fuzz_http.grammar.requests(rng)) == fuzz_http.FUZZER.input_of(seed)
 
 
 def test_the_seed_is_told_where_nothing_is_found():
@@ -69,7 +69,7 @@ def test_a_finding_ends_the_run_with_its_input_and_seed(code, complaint):
     assert done.returncode == 1
     seed = int(done.stdout.rpartition("again: --seed ")[2].split()[0])
     assert complaint in done.stdout
-    assert f"  input: {fuzz_http.input_of(seed)}\n" in done.stdout
+    assert f"  input: {fuzz_http.FUZZER.input_of(seed)}\n" in done.stdout
 
 
 def test_a_good_head_has_no_complaint():
