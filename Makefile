@@ -2,7 +2,7 @@
 # make test       builds everything and passes every check: lint, types, sanitizers, fuzzing, tests
 # make lint       ruff and mypy
 # make sanitize   the tests of the compiled core, built with the address and undefined-behaviour sanitizers
-# make fuzz       the parser against mutated requests and against h11, for FUZZ_SECONDS
+# make fuzz       mutated requests against h11, for FUZZ_SECONDS, and WebSockets against wsproto, for a third of that
 # make load       the demo application under locust, for LOAD_SECONDS
 # make soak       good, bad, slow and aborted requests at once, for SOAK_SECONDS with each class of workers and poller
 # make soak-asan  the same with the sanitizers
@@ -22,8 +22,7 @@ SOAK_SECONDS ?= 600
 BIN := .venv/bin
 SOURCES := setup.py pyproject.toml $(wildcard pyserver/*.pyx pyserver/*.pxd pyserver/*.h)
 # The tests of the compiled core that start no server.
-CORE_TESTS := $(wildcard tests/http tests/connection) tests/test_signals.py
-FUZZER := tests/fuzz_http.py
+CORE_TESTS := $(wildcard tests/http tests/websocket tests/connection) tests/test_signals.py
 SOAK := SOAK_SECONDS=$(SOAK_SECONDS) $(BIN)/pytest -s -m soak tests/soak
 PIP_INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check
 
@@ -49,7 +48,8 @@ sanitize: build/asan/environment
 	env $$(cat $<) $(BIN)/pytest -q --capture=sys $(CORE_TESTS)
 
 fuzz: build/asan/environment
-	env $$(cat $<) $(BIN)/python $(FUZZER) --seconds $(FUZZ_SECONDS)
+	env $$(cat $<) $(BIN)/python tests/fuzz_http.py --seconds $(FUZZ_SECONDS)
+	env $$(cat $<) $(BIN)/python tests/fuzz_websocket.py --seconds $$(($(FUZZ_SECONDS) / 3))
 
 load: .venv/ready-to-load
 	PATH=$(CURDIR)/$(BIN):$$PATH loadtests/run --run-time $(LOAD_SECONDS)s

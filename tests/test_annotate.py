@@ -46,6 +46,15 @@ FREE_OF_PYTHON = {
     "_response": ["decide_framing", "is_hop_by_hop"],
     "_connection": ["enlist", "delist", "drop_after_head", "next_content"],
     "_signals": ["_wake_up", "_deliver"],
+    "_websocket": [
+        "fault_of_first_byte",
+        "fault_of_length",
+        "read_frame_head",
+        "unmask",
+        "take_utf8",
+        "put_frame_head",
+        "is_close_code",
+    ],
 }
 _FUNCTION = re.compile(r"c?p?def [^(]*?(\w+)\(")
 _SCORED_LINE = re.compile(r'<pre class="cython line score-(\d+)"[^>]*>.*?<span class="">(\d+)</span>: ')
