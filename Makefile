@@ -58,7 +58,7 @@ soak: .venv/ready-to-test
 	$(SOAK)
 
 soak-asan soak-tsan: soak-%: build/%/environment
-	env $$(cat $<) $(SOAK)
+	SOAK_ENVIRONMENT=$< $(SOAK)
 
 clean:
 	rm -rf .venv build *.egg-info .mypy_cache .pytest_cache .ruff_cache pyserver/*.so

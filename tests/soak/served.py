@@ -16,13 +16,24 @@ from support import Server
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_HAS_THREAD_SANITIZER = "libtsan" in os.environ.get("LD_PRELOAD", "")
-HAS_SANITIZERS = _HAS_THREAD_SANITIZER or "libasan" in os.environ.get("LD_PRELOAD", "")
+
+def _variables() -> dict[str, str]:
+    """Those of the file that SOAK_ENVIRONMENT names: for servers only, since clients are slow enough without them."""
+    path = os.environ.get("SOAK_ENVIRONMENT")
+    variables = dict(pair.split("=", 1) for pair in Path(path).read_text().split()) if path else {}
+    if "PYTHONPATH" in variables:
+        variables["PYTHONPATH"] = str(Path(variables["PYTHONPATH"]).absolute())
+    return variables
+
+
+SANITIZER = _variables()
+HAS_THREAD_SANITIZER = "TSAN_OPTIONS" in SANITIZER
 
 # The address sanitizer keeps what was freed from being used again, so that a late access to it is found. With its
 # usual 256 MiB it would still be filling up when the warm-up is over.
 QUARANTINE_MIB = 64
-_SANITIZER = {"ASAN_OPTIONS": f"{os.environ.get('ASAN_OPTIONS', '')}:quarantine_size_mb={QUARANTINE_MIB}"}
+if "ASAN_OPTIONS" in SANITIZER:
+    SANITIZER["ASAN_OPTIONS"] += f":quarantine_size_mb={QUARANTINE_MIB}"
 
 # What glibc keeps for each thread would take hours to fill up, and would hide what is held.
 _PLAIN_HEAP = {"GLIBC_TUNABLES": "glibc.malloc.arena_max=1:glibc.malloc.tcache_count=0"}
@@ -64,7 +75,7 @@ _RACE = re.compile(r"^WARNING: ThreadSanitizer: .*?^SUMMARY: ThreadSanitizer: (.
 
 def serve_mixed(directory: Path, worker_class: str, *arguments: str) -> Server:
     """A server of the mixed application in an empty directory; skips what cannot be served, or shows nothing new."""
-    if _HAS_THREAD_SANITIZER and worker_class != "threaded":
+    if HAS_THREAD_SANITIZER and worker_class != "threaded":
         pytest.skip("one thread has no races")
     if worker_class == "gevent" and not importlib.util.find_spec("gevent"):
         pytest.skip("gevent is not installed")
@@ -76,7 +87,7 @@ def serve_mixed(directory: Path, worker_class: str, *arguments: str) -> Server:
         *_CLASSES[worker_class],
         *arguments,
         directory=directory,
-        env={"PYTHONFAULTHANDLER": "1", **(_SANITIZER if HAS_SANITIZERS else _PLAIN_HEAP)},
+        env={"PYTHONFAULTHANDLER": "1", **(SANITIZER or _PLAIN_HEAP)},
     )
 
 

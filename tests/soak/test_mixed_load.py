@@ -14,7 +14,7 @@ import sys
 
 import pytest
 from soak.load import Course, Figures, begin_course, run_round
-from soak.served import HAS_SANITIZERS, QUARANTINE_MIB, end_of_log, races, serve_mixed, unexpected
+from soak.served import QUARANTINE_MIB, SANITIZER, end_of_log, races, serve_mixed, unexpected
 from soak.visits import BRISK, PATIENT
 
 pytestmark = [
@@ -103,7 +103,7 @@ def test_memory_does_not_grow(course: Course) -> None:
     assert growth(course, "heap_bytes") <= 256 * KIB
     # By the page, and with the holes between what is held. The sanitizers keep what was freed, in quarantine, or what
     # they know of the threads that had it.
-    assert growth(course, "rss") <= (QUARANTINE_MIB if HAS_SANITIZERS else 2) * MIB
+    assert growth(course, "rss") <= (QUARANTINE_MIB if SANITIZER else 2) * MIB
 
 
 def test_no_descriptor_stays_open(course: Course) -> None:

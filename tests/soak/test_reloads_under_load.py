@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from soak.load import Tally, crowd
-from soak.served import HAS_SANITIZERS, end_of_log, races, serve_mixed, unexpected
+from soak.served import end_of_log, races, serve_mixed, unexpected
 from soak.visits import BRISK
 from support import eventually
 
@@ -31,8 +31,7 @@ pytestmark = [
 ]
 
 SECONDS = min(120.0, float(os.environ.get("SOAK_SECONDS") or 600))
-# A client that is kept waiting for the processor may miss the moment that a leaving worker waits for it.
-CLIENTS = 12 if HAS_SANITIZERS else 30
+CLIENTS = 30
 
 
 @pytest.mark.parametrize("worker_class", ["sync", "threaded", "gevent"])

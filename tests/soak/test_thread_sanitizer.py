@@ -8,10 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from soak.served import HAS_THREAD_SANITIZER, SANITIZER
 
 pytestmark = [
     pytest.mark.soak,
-    pytest.mark.skipif("libtsan" not in os.environ.get("LD_PRELOAD", ""), reason="runs without the thread sanitizer"),
+    pytest.mark.skipif(not HAS_THREAD_SANITIZER, reason="servers run without the thread sanitizer"),
 ]
 
 # ctypes holds the interpreter lock while it calls a function of a PyDLL, and releases it for one of a CDLL.
@@ -45,14 +46,14 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("race") / "race.so"
     source = Path(__file__).with_name("race.c")
     command = ["gcc", "-shared", "-fPIC", "-O1", "-g", "-fsanitize=thread", source, "-o", path]
-    # Without the environment, since the sanitizer would look at the compiler, too.
-    subprocess.run(command, check=True, env={"PATH": os.environ["PATH"]})
+    subprocess.run(command, check=True)
     return path
 
 
 def reported(*arguments: object) -> str:
     program = [sys.executable, "-c", PROGRAM, *map(str, arguments)]
-    return subprocess.run(program, check=True, capture_output=True, text=True, timeout=120).stderr
+    variables = {**os.environ, **SANITIZER}
+    return subprocess.run(program, check=True, capture_output=True, text=True, timeout=120, env=variables).stderr
 
 
 def test_a_race_in_a_child_is_reported_with_both_stacks(library: Path) -> None:
