@@ -34,6 +34,11 @@ class Hearing:
         self._narrator = narrator
         self._starter = starter
 
+    def hear_all(self, now_ns: int) -> None:
+        """Take note of all that workers have said."""
+        for member in self._crew.roster:
+            self.hear(member, now_ns)
+
     def hear(self, member: Member, now_ns: int) -> None:
         """Take note of all that a worker has said; one that talks nonsense is killed."""
         try:

@@ -233,8 +233,7 @@ class Arbiter:
         if any(self._crew.molds):
             # What a mold says may be about a worker that has died before.
             self._deaths.reap(now_ns)
-        for member in self._crew.roster:
-            self._hearing.hear(member, now_ns)
+        self._hearing.hear_all(now_ns)
         if self._settings.max_worker_memory:
             self._crew.weigh(now_ns, self._settings.max_worker_memory)
         self._reloads.note_changes(now_ns)
@@ -243,6 +242,8 @@ class Arbiter:
             self._begin_stop(Stop.GRACEFUL)
         if self._reloads.at_ns is not None and now_ns >= self._reloads.at_ns:
             self._reload(now_ns)
+            # Who has become ready in the meantime serves by now, and has something to lose.
+            self._hearing.hear_all(now_ns)
         self._preload.tend(self._wanted(), now_ns, goes_on=self._intent.may_go_on)
 
     def _obey(self, noted: Noted, now_ns: int) -> None:

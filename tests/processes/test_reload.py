@@ -252,6 +252,29 @@ def test_a_request_under_way_is_answered_by_the_old_worker(site):
     assert site.content() == "new"
 
 
+def test_a_worker_that_gets_ready_during_a_reload_finishes_its_requests(serve, tmp_path):
+    for name in ("import", "config", "gate"):
+        os.mkfifo(tmp_path / name)
+    config = "import os\nif os.path.exists('reloads'):\n    open('reads', 'w').close()\n    open('config').read()\n"
+    (tmp_path / "pyserver.conf.py").write_text(config)
+    wait = "import os\nif not os.path.exists('imports'):\n    open('imports', 'w').close()\n    open('import').read()\n"
+    server = serve(wait + CODE)
+    eventually((tmp_path / "imports").exists)
+    (first,) = server.workers()
+    (tmp_path / "reloads").touch()
+    server.send_signal(signal.SIGHUP)
+    eventually((tmp_path / "reads").exists)
+    (tmp_path / "import").write_text("")
+    with server.client() as client:
+        client.send(b"GET /wait HTTP/1.1\r\nHost: a\r\n\r\n")
+        eventually((tmp_path / "entered").exists)
+        (tmp_path / "config").write_text("")
+        eventually(lambda: "Generation 2 is ready" in server.log())
+        assert first in server.workers()
+        (tmp_path / "gate").write_text("")
+        assert client.receive_response().content == b"old"
+
+
 def test_many_reloads_at_once_are_few(site):
     server = site.start()
     for _ in range(50):
