@@ -95,9 +95,18 @@ def _imported(name: str, target: str) -> type[Worker]:
         worker_class = getattr(importlib.import_module(module_name), class_name)
     except ConfigError:
         raise
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] != "gunicorn":
+            raise ConfigError(f"worker_class {name!r} cannot be loaded: ModuleNotFoundError: {error}") from error
+        reason = "it was written for gunicorn, which is missing: pip install gunicorn"
+        raise ConfigError(f"worker_class {name!r} cannot be loaded: {reason}") from error
     except (Exception, SystemExit) as error:
         # Whatever a module of someone else raises, the operator is told that this setting is why.
         raise ConfigError(f"worker_class {name!r} cannot be loaded: {type(error).__name__}: {error}") from error
+    if _is_gunicorns(worker_class):
+        from pyserver.workers.gunicorn import adapted
+
+        return adapted(worker_class)
     if not (isinstance(worker_class, type) and issubclass(worker_class, Worker)):
         raise ConfigError(f"worker_class {name!r} is not a subclass of pyserver.workers.Worker")
     if not target.startswith("pyserver."):
@@ -108,6 +117,11 @@ def _imported(name: str, target: str) -> type[Worker]:
         if flaw:
             raise ConfigError(f"worker_class {name!r} {flaw}")
     return worker_class
+
+
+def _is_gunicorns(worker_class: object) -> bool:
+    base = sys.modules.get("gunicorn.workers.base")
+    return base is not None and isinstance(worker_class, type) and issubclass(worker_class, base.Worker)
 
 
 def _entry_points() -> Iterator[tuple[str, str]]:

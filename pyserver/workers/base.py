@@ -201,7 +201,7 @@ class Worker:
         """Verb: accept no more connections and leave when nothing is left."""
         if not self.is_retiring:
             self.is_retiring = True
-            self._leave_roster()
+            self.note_leaving()
             self.drain()
 
     @property
@@ -247,6 +247,13 @@ class Worker:
         if self._state is WorkerState.BOOTING and not (self.is_retiring or self.is_quitting):
             self._advance("loaded")
             self._report(Report(ReportKind.LOADED, text=self._explanation))
+
+    def note_leaving(self) -> None:
+        """Tell the arbiter that it serves nobody new, whoever wanted that: its end is no accident."""
+        # One that boots has nothing to leave.
+        if self._state is WorkerState.READY:
+            self._advance("retire")
+            self._report(Report(ReportKind.RETIRING))
 
     def note_alive(self) -> None:
         """Tell the arbiter that the worker does not hang."""
@@ -328,7 +335,7 @@ class Worker:
                 case "quit":
                     if self.hooks is not None:
                         self.hooks.note_quit()
-                    self._leave_roster()
+                    self.note_leaving()
                     if not self.is_quitting:
                         self.is_quitting = True
                         self.quit()
@@ -376,13 +383,6 @@ class Worker:
             signal.signal(signal.SIGALRM, signal.SIG_DFL)
         signal.alarm(self._last_seconds)
         self.retire()
-
-    def _leave_roster(self) -> None:
-        """Say that it serves nobody new, whoever wanted that: its end is no accident."""
-        # One that boots has nothing to leave.
-        if self._state is WorkerState.READY:
-            self._advance("retire")
-            self._report(Report(ReportKind.RETIRING))
 
     def _advance(self, event: str) -> None:
         self._advance_to(NEXT_STATE[self._state, event])

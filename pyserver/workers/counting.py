@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pyserver._scoreboard import Cell
 
@@ -55,3 +55,31 @@ class Counts:
 
     def _write(self, cell: Cell, value: int) -> None:
         self._scoreboard.write(self._slot, cell, value)
+
+
+class CountedApplication:
+    """An ASGI application, its requests counted.
+
+    Attributes:
+        failure: what it raised in its lifespan, if it did.
+    """
+
+    def __init__(self, application: Any, counts: Counts) -> None:
+        self._application = application
+        self._counts = counts
+        self.failure: BaseException | None = None
+
+    # Servers look whether it is asynchronous, to tell ASGI 3 from 2.
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "lifespan":
+            await self._live(scope, receive, send)
+        else:
+            self._counts.add()
+            await self._application(scope, receive, send)
+
+    async def _live(self, scope: Any, receive: Any, send: Any) -> None:
+        try:
+            await self._application(scope, receive, send)
+        except BaseException as error:
+            self.failure = error
+            raise

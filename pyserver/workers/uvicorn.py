@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from pyserver.settings.model import Settings
     from pyserver.workers.app import Application
     from pyserver.workers.broken import Page
-    from pyserver.workers.counting import Counts
     from pyserver.workers.options import Reader, Several
 
 _LAST_SECONDS = 0.1  # that requests have to end when the worker quits
@@ -63,6 +62,7 @@ class UvicornWorker(Worker):
 
         from uvicorn.server import Server
 
+        from pyserver.workers.counting import CountedApplication
         from pyserver.workers.uvicorn_config import build_config, direct_logs
 
         super().boot()
@@ -74,7 +74,7 @@ class UvicornWorker(Worker):
             config.load()
         except SystemExit:
             raise BootError("uvicorn cannot be set up; what it has logged says why") from None
-        self._watched = _WatchedApplication(config.loaded_app, self.counts)
+        self._watched = CountedApplication(config.loaded_app, self.counts)
         config.loaded_app = self._watched
         self._server = Server(config)
         self._server.lifespan = config.lifespan_class(config)
@@ -135,33 +135,6 @@ class UvicornWorker(Worker):
     def _count_connections(self) -> None:
         self.counts.show_connections(len(self._server.server_state.connections))
         self._loop.call_later(_BETWEEN_COUNTS, self._count_connections)
-
-
-class _WatchedApplication:
-    """The application, its requests counted.
-
-    Attributes:
-        failure: what it raised in its lifespan, if it did.
-    """
-
-    def __init__(self, application: Any, counts: Counts) -> None:
-        self._application = application
-        self._counts = counts
-        self.failure: BaseException | None = None
-
-    def __call__(self, scope: Any, receive: Any, send: Any) -> Any:
-        if scope["type"] == "lifespan":
-            return self._live(scope, receive, send)
-        self._counts.add()
-        # What it returns is awaited by uvicorn, with no frame of ours in between.
-        return self._application(scope, receive, send)
-
-    async def _live(self, scope: Any, receive: Any, send: Any) -> None:
-        try:
-            await self._application(scope, receive, send)
-        except BaseException as error:
-            self.failure = error
-            raise
 
 
 def _trouble_with(settings: Settings) -> str:
