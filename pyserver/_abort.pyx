@@ -18,6 +18,7 @@ from pyserver._access cimport Facts
 from pyserver._connection cimport BORROWED, COPIED, Connection, Segment
 from pyserver._exchange cimport Transport
 from pyserver._response cimport BY_CLOSE, put_date
+from pyserver._scoreboard cimport Cell
 from pyserver._system cimport (
     MSG_NOSIGNAL, SHUT_WR, SOL_SOCKET, SO_LINGER, iovec, linger, msghdr, pyserver_now_ns,
     pyserver_set_errno as set_errno, pyserver_unix_time_ns, recv, send, sendmsg, setsockopt, shutdown,
@@ -148,12 +149,15 @@ cdef void end_request(Transport transport) noexcept nogil:
     cdef Facts facts
     cdef Words *words
     cdef bint is_cut = False
+    cdef int64_t limit_ns
     cdef bint is_overdue
     if transport.row.busy_since_ns == 0:
         if transport.access is not None:
             transport.access.record_last(NULL)
         return
-    is_overdue = timeout_ns and pyserver_now_ns() - transport.row.alive_ns >= timeout_ns
+    # The arbiter's is newer, where a reload has changed it.
+    limit_ns = transport.slot.cells[<int> Cell.TIMEOUT_NS] or timeout_ns
+    is_overdue = limit_ns and pyserver_now_ns() - transport.row.alive_ns >= limit_ns
     # Who hangs sends nothing; another thread may be about to.
     if not is_overdue and not transport.seize():
         return

@@ -255,10 +255,15 @@ cdef class Engine(Reactor):
     cdef int _admit(self, Lane lane) except -1:
         """Have those that wait for it ask again, as long as more requests may run."""
         cdef Connection *connection
+        cdef int at
         while self.lists[AWAIT_TURN].first != NULL and not self.is_full():
             connection = self.lists[AWAIT_TURN].first
             delist(self.lists, connection)
             lane.tend(connection, READABLE | WRITABLE | BROKEN)
+            # As many as are here may come back again and again: one newcomer for each, who waits behind them.
+            if not self._accepts and not self.pauses and not self.is_retiring:
+                for at in range(self._listener_count):
+                    self._accept_one(&self._listeners[at], None)
         # Not for each place that becomes free: it takes system calls.
         if not self._accepts and not self.pauses and not self.is_retiring and self.running <= self.capacity * 7 // 8:
             self._listen()

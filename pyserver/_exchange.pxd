@@ -24,6 +24,7 @@ cdef class Transport:
     cdef Row *row                       # of the thread that serves: what it is doing
     cdef AccessLog access
     cdef object log
+    cdef object dropped                 # to be let go of before the next request runs
     cdef Exchange exchange              # of the request that runs, or ran last; reused while nobody else holds it
     cdef bint has_given                 # the socket was given something since that request began
     cdef bint renews                    # a request is over time only when it gives nothing for that long

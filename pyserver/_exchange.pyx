@@ -236,7 +236,8 @@ cdef class Exchange:
         except Exception:
             self.transport.log.exception("Error in the access log of %s", self.request_line())
         self.response_head = None
-        self.environ = None
+        # Finalizers of the application may hang on it, and other threads wait for what is held here.
+        self.transport.dropped, self.environ = self.environ, None
         return 0
 
     cdef void state_facts(self, Facts *facts) noexcept nogil:

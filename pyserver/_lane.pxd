@@ -59,6 +59,7 @@ cdef class Lane(Transport):
     cdef int _yield_for_room(self, Connection *connection) except -1
     cdef int _make_room(self, Connection *connection) except -1
     cdef int _tell_room(self, Connection *connection) except -1
+    cdef int _excuse(self) except -1
     cdef int _note_alive(self) except -1
     cdef int _drain(self, Connection *connection) except -1
     cdef int _send_range(self, Connection *connection, int file, int64_t offset, int64_t length) except -1

@@ -43,6 +43,8 @@ from pyserver.refusals import REASONS as _REASONS, REFUSALS as _REFUSALS
 
 cdef extern from "Python.h":
     Py_ssize_t Py_REFCNT(PyObject *object)
+    bint PyGC_Disable()
+    bint PyGC_Enable()
 
 cdef enum:
     SCRATCH = 65536             # received at once
@@ -520,8 +522,13 @@ cdef class Lane(Transport):
     cdef int _call(self, Connection *connection, Exchange exchange) except -1:
         """Have the application answer; other threads have their turns meanwhile."""
         cdef Leadership leadership = self.reactor.leadership
-        cdef object request = self.reactor.gateway.prepare(exchange)
+        cdef object request
         cdef int64_t left_ns
+        # The collector runs finalizers of the application, which may want what another thread has that wants our mutex.
+        cdef bint collects = PyGC_Disable() if leadership is not None else False
+        request = self.reactor.gateway.prepare(exchange)
+        if collects:
+            PyGC_Enable()
         if leadership is None:
             if not exchange.is_finished:
                 self.reactor.gateway.run(exchange, request)
@@ -530,6 +537,7 @@ cdef class Lane(Transport):
         self._set_running(connection)
         self.reactor.running += 1
         leadership.leave(self.number)
+        self.dropped = None
         try:
             if not exchange.is_finished:
                 self.reactor.gateway.run(exchange, request)
@@ -762,6 +770,7 @@ cdef class Lane(Transport):
             return self._yield_for_room(connection)
         # Other threads have their turns meanwhile.
         connection.is_running = True
+        self._excuse()
         try:
             while connection.output != NULL:
                 before = connection.output.given
@@ -782,8 +791,9 @@ cdef class Lane(Transport):
                     self._lose(connection)
                 else:
                     self._drain(connection)
-                    self._note_alive()
+                    self._excuse()
         finally:
+            self._note_alive()
             connection.is_running = was_running
             self.tick(pyserver_now_ns())
         return 0
@@ -800,6 +810,7 @@ cdef class Lane(Transport):
         connection.unsent = pyserver_unsent(connection.source.fd)
         self.reactor.wait_for(connection, AWAIT_ROOM, pyserver_now_ns())
         self.reactor.watch_connection(connection, WRITABLE)
+        self._excuse()
         try:
             self.reactor.on_full(self)
         except BaseException:
@@ -824,7 +835,7 @@ cdef class Lane(Transport):
         if connection.output == NULL:
             return self._tell_room(connection)
         if connection.output.given != before:
-            (<Lane> connection.waiting)._note_alive()
+            (<Lane> connection.waiting)._excuse()
             self.reactor.wait_for(connection, AWAIT_ROOM, self.now_ns)
         return 0
 
@@ -836,8 +847,14 @@ cdef class Lane(Transport):
         self.reactor.on_room(lane)
         return 0
 
+    cdef int _excuse(self) except -1:
+        """It is the client that takes its time, which is judged by write_timeout."""
+        if self.renews:
+            self.row.alive_ns = pyserver_now_ns() + self.reactor.lists[AWAIT_WRITE].duration_ns
+        return 0
+
     cdef int _note_alive(self) except -1:
-        """A client that takes its response slowly does not make the request that gives it over time."""
+        """The application's time begins anew."""
         if self.renews:
             self.row.alive_ns = pyserver_now_ns()
         return 0

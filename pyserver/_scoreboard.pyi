@@ -11,7 +11,8 @@ class Cell(IntEnum):
     ERRORS = 6
     BYTES_SENT = 7
     STOPS = 8
-    ROWS = 9
+    TIMEOUT_NS = 9
+    ROWS = 10
 
 class Instants(NamedTuple):
     """Of the requests that run in a slot: monotonic nanoseconds, 0 where there is none."""

@@ -137,6 +137,10 @@ class Crew:
         """Ask the worker whether it is there."""
         self._channels[member.slot].say(ARE_YOU_THERE)
 
+    def note_timeout(self, member: Member, seconds: float) -> None:
+        """Let the worker know what time its requests are over: it may have been started with another."""
+        member.scoreboard.write(member.slot, Cell.TIMEOUT_NS, int(seconds * 1e9))
+
     def relieve(self, member: Member) -> None:
         """Tell the worker that requests are over their time while others are not."""
         self._channels[member.slot].say(RELIEVE)

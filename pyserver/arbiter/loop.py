@@ -371,9 +371,11 @@ class Arbiter:
                 self._crew.tell(member, STACKS_SIGNAL)
             case Relieve():
                 self._narrator.tell_relieved(self._log, member, self._settings, now_ns)
+                self._crew.note_timeout(member, self._settings.timeout)
                 self._crew.relieve(member)
             case Abort(_, reason):
                 self._narrator.tell_aborted(self._log, member, reason, self._settings, now_ns)
+                self._crew.note_timeout(member, self._settings.timeout)
                 self._crew.tell(member, signal.SIGABRT)
             case Kill(_, reason):
                 self._narrator.tell_killed(self._log, member, reason, self._settings, now_ns)

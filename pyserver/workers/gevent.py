@@ -12,6 +12,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
+from pyserver._scoreboard import Cell
 from pyserver.errors import ConfigError, RequestTimeout
 from pyserver.signals import STACKS_SIGNAL
 from pyserver.workers.engine import EngineWorker, build_engine
@@ -85,12 +86,14 @@ class GeventWorker(EngineWorker):
         gevent.reinit()
         keep_stacks(_KEPT_STACKS)
         give_alarm(gevent.get_hub().loop)
+        # With the first child it would come too late for one that ends at once.
+        gevent.get_hub().loop.install_sigchld()
         self._main = MainGreenlet(self.log)
         super().boot()
         # While a greenlet computes, nobody else obeys.
         self.react("retire", self._engine.guard_listeners())
         self._requests = Requests(self._engine, self.log)
-        self._watcher = EngineWatcher(self._engine, self._requests, self._main.end)
+        self._watcher = EngineWatcher(self._engine, self._requests, self._main.end, self.log)
         self._catch_stacks_signal()
 
     def watch(self, fd: int, callback: Callable[[], None]) -> None:
@@ -119,7 +122,7 @@ class GeventWorker(EngineWorker):
 
     def relieve(self) -> None:
         """End the requests that are over their time, each by an exception in its greenlet."""
-        latest_ns = time.monotonic_ns() - int(self.settings.timeout * 1e9)
+        latest_ns = time.monotonic_ns() - self.scoreboard.read(self.slot, Cell.TIMEOUT_NS)
         for lane, request in self._requests.begun():
             if lane.alive_ns <= latest_ns:
                 self.log.error("Request %s", self._described(lane, request, "is ended, where it waits"))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import os
 import time
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
 import gevent
@@ -117,17 +118,21 @@ class EngineWatcher:
         engine: to be called.
         requests: which the engine has brought.
         end: called, in the hub, when the engine is done, or with the error that it cannot go on after.
+        log: gets what signal handlers of the application raise.
     """
 
-    def __init__(self, engine: Engine, requests: Requests, end: Callable[[BaseException | None], None]) -> None:
+    def __init__(
+        self, engine: Engine, requests: Requests, end: Callable[[BaseException | None], None], log: ErrorLog
+    ) -> None:
         self._engine = engine
+        self._log = log
         self._requests = requests
         self._end = end
         self._loop = gevent.get_hub().loop
         self._io = self._loop.io(engine.fileno(), _READ)
         self._timer = self._loop.timer(0)
         self._due = math.inf  # when the timer ends
-        self._is_awaited = False
+        self._awaited: Any = None  # the callback that is to come
         engine.on_wake = self.wake
 
     def start(self) -> None:
@@ -137,24 +142,28 @@ class EngineWatcher:
 
     def wake(self) -> None:
         """Call the engine soon, though its descriptor may show nothing."""
-        if not self._is_awaited:
-            self._is_awaited = True
-            self._loop.run_callback(self._turn)
+        if self._awaited is None or not self._awaited.pending:
+            self._awaited = self._loop.run_callback(self._turn)
 
     def _turn(self) -> None:
         """In the hub."""
-        self._is_awaited = False
         if _Process.is_child:
             # Its hub is a copy, and what waits at the engine are the clients of its parent.
             self._io.stop()
             self._timer.stop()
             return
+        is_done, error = False, None
         try:
             self._serve_for(_SPELL)
             self._set_timer(self._engine.next_wait_ms())
-            is_done, error = self._engine.is_done, None
-        except BaseException as caught:
+            is_done = self._engine.is_done
+        except OSError as caught:
+            # The poller has failed.
             is_done, error = True, caught
+        except Exception:
+            # Of a signal handler that the application installed: here is where Python runs it in a busy worker.
+            self._log.exception("A signal handler raised an exception")
+            self.wake()
         if is_done:
             self._io.stop()
             self._timer.stop()
@@ -219,7 +228,7 @@ class Requests:
     def __init__(self, engine: Engine, log: ErrorLog) -> None:
         self._log = log
         self._running: dict[Lane, Request] = {}
-        self._ready: list[Request] = []
+        self._ready: deque[Request] = deque()
         self._waiting: dict[Lane, Waiter] = {}
         self._loop = gevent.get_hub().loop
         engine.on_request = self._note_request
@@ -230,15 +239,11 @@ class Requests:
         """Begin those that the engine had in its last turn; whether time has not run out, with some of them left.
 
         Called in the hub, which goes on here whenever one has to wait, or ends.
-
-        If requests hang that have come for whatever reason, the rest of them are here as well when a new worker begins,
-        and were here before those that others have sent since. So the last come first, and what hangs takes the others
-        of its kind with it instead of one worker after the other.
         """
         while self._ready and not _Process.is_child:
             if time.monotonic() > until:
                 return False
-            self._ready.pop().switch()
+            self._ready.popleft().switch()
         return not _Process.is_child
 
     def begun(self) -> list[tuple[Lane, Request]]:
