@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections import deque
 from typing import TYPE_CHECKING, Any
 
 import gevent
@@ -228,7 +227,7 @@ class Requests:
     def __init__(self, engine: Engine, log: ErrorLog) -> None:
         self._log = log
         self._running: dict[Lane, Request] = {}
-        self._ready: deque[Request] = deque()
+        self._ready: list[Request] = []
         self._waiting: dict[Lane, Waiter] = {}
         self._loop = gevent.get_hub().loop
         engine.on_request = self._note_request
@@ -238,12 +237,17 @@ class Requests:
     def begin(self, until: float) -> bool:
         """Begin those that the engine had in its last turn; whether time has not run out, with some of them left.
 
-        Called in the hub, which goes on here whenever one has to wait, or ends.
+        Called in the hub, which goes on here whenever one has to wait, or ends. The engine has no other turn before all
+        have begun.
+
+        If requests hang that have come for whatever reason, the rest of them are here as well when a new worker begins,
+        and were here before those that others have sent since. So the last come first, and what hangs takes the others
+        of its kind with it instead of one worker after the other.
         """
         while self._ready and not _Process.is_child:
             if time.monotonic() > until:
                 return False
-            self._ready.popleft().switch()
+            self._ready.pop().switch()
         return not _Process.is_child
 
     def begun(self) -> list[tuple[Lane, Request]]:
