@@ -123,6 +123,17 @@ def test_a_mold_patches_before_it_preloads_and_each_of_its_workers_has_a_hub_tha
     assert "Preload:" not in server.log()
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="a mold needs a subreaper")
+def test_a_refork_is_refused_and_the_server_goes_on(serve):
+    server = serve(QUICK, "-k", "gevent", "--preload")
+    assert server.get().content == b"quick"
+    # The arbiter may hear later than we that the worker is ready.
+    eventually(lambda: server.send_signal(signal.SIGRTMIN) or "GeventWorker cannot refork" in server.log())
+    eventually(lambda: "The refork has failed" in server.log())
+    assert server.get().content == b"quick"
+    assert "Traceback" not in server.log()
+
+
 def test_a_library_that_is_imported_too_early_is_named_once(serve, tmp_path):
     (tmp_path / "early_library.py").write_text("from socket import create_connection\n")
     (tmp_path / "early_package").mkdir()
