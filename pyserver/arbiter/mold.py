@@ -127,7 +127,7 @@ class _Life:
 
     def _warn(self) -> None:
         own = {one.fileno() for one in (*self._seat.listeners, self._channel)} | {0, 1, 2}
-        own |= {self._seat.log.fileno(), self._seat.lifeline} | self._worker_class.descriptors()
+        own |= {self._seat.log.fileno(), self._seat.lifeline} | self._worker_class.prepare_to_fork()
         known = {fd: what for fd, what in open_descriptors().items() if fd in own}
         for one in leftovers({**self._before, **known}):
             self._seat.log.warning("Preload: %s", one)

@@ -186,8 +186,8 @@ class Worker:
         return application
 
     @classmethod
-    def descriptors(cls) -> set[int]:
-        """Those that loading has opened in this process, a mold, and that each worker forked from it opens anew."""
+    def prepare_to_fork(cls) -> set[int]:
+        """In a mold that has loaded: give up what a fork breaks; which descriptors each worker opens anew."""
         return set()
 
     @classmethod

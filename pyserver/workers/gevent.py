@@ -63,11 +63,15 @@ class GeventWorker(EngineWorker):
         return super().load(spec)
 
     @classmethod
-    def descriptors(cls) -> set[int]:
-        """That of the hub."""
+    def prepare_to_fork(cls) -> set[int]:
+        """End the threads that names were looked up in; the hub's descriptor."""
         import gevent
 
-        return {gevent.get_hub().loop.fileno()}
+        hub = gevent.get_hub()
+        hub.threadpool.kill()
+        # Both are made anew when they are needed.
+        del hub.threadpool, hub.resolver
+        return {hub.loop.fileno()}
 
     def prepare(self) -> None:
         """Have hooks and application find a cooperative standard library."""

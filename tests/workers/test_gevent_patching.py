@@ -95,8 +95,8 @@ def test_a_mold_patches_before_it_preloads_and_each_of_its_workers_has_a_hub_tha
         import gevent
 
         at_import = socket.socket.__module__.partition(".")[0]
-        # The mold has a hub from here on.
-        time.sleep(0.001)
+        # The mold has a hub from here on, and a thread.
+        socket.getaddrinfo("localhost", 80)
         rounds = 0
 
         def count():
@@ -111,6 +111,7 @@ def test_a_mold_patches_before_it_preloads_and_each_of_its_workers_has_a_hub_tha
             seen = rounds
             while rounds == seen:
                 time.sleep(0.001)
+            socket.getaddrinfo("localhost", 80)
             start_response("200 OK", [("Content-Type", "text/plain")])
             return [f"{at_import} {os.getpid()}".encode()]
         """,
