@@ -6,6 +6,9 @@ from pyserver._http cimport Bounds, Chunks, Head, Outcome, Span
 
 from pyserver._system cimport sockaddr_storage
 
+cdef extern from "<stdatomic.h>" nogil:
+    ctypedef int atomic_int
+
 cdef enum SourceKind:
     # What an event of the poller is about.
     LISTENER_SOURCE
@@ -95,7 +98,7 @@ cdef struct Connection:
     bint is_again               # it has asked for another turn
     bint is_running             # a request of it is with the application, in another thread or greenlet perhaps
     bint has_ended              # the peer has sent its last byte
-    bint is_gone                # the peer takes no more: what is written is dropped
+    atomic_int is_gone          # the peer takes no more: what is written is dropped; asked without the mutex, too
     bint closes                 # once all output is written
     bint lingers                # … and then what the peer still sends is read and dropped
     bint resets                 # … or ends in a reset, for nothing else tells that the response is cut

@@ -34,6 +34,8 @@ HAS_THREAD_SANITIZER = "TSAN_OPTIONS" in SANITIZER
 QUARANTINE_MIB = 64
 if "ASAN_OPTIONS" in SANITIZER:
     SANITIZER["ASAN_OPTIONS"] += f":quarantine_size_mb={QUARANTINE_MIB}"
+if HAS_THREAD_SANITIZER and (_suppressions := os.environ.get("SOAK_SUPPRESSIONS")):
+    SANITIZER["TSAN_OPTIONS"] += f":suppressions={Path(_suppressions).absolute()}"
 
 # What glibc keeps for each thread would take hours to fill up, and would hide what is held.
 _PLAIN_HEAP = {"GLIBC_TUNABLES": "glibc.malloc.arena_max=1:glibc.malloc.tcache_count=0"}
