@@ -27,6 +27,8 @@ class WorkerClass:
     Attributes:
         name: that of the built-in class.
         arguments: what asks for it on the command line.
+        at_once: how many requests run at once with these arguments, at least.
+        threads: how many of them it takes to keep the process busy, if each blocks its thread.
         pollers: those that it can wait with.
         needs: a module that has to be installed for it.
         poller: which of them it shall wait with; empty when it may choose.
@@ -34,6 +36,8 @@ class WorkerClass:
 
     name: str
     arguments: tuple[str, ...] = ()
+    at_once: int = 1
+    threads: int = 1
     pollers: tuple[str, ...] = POLLERS
     needs: str = ""
     poller: str = ""
@@ -44,8 +48,11 @@ class WorkerClass:
 
 
 DEFAULT = WorkerClass("sync")
+AT_ONCE = 4
 _ROWS = [
     WorkerClass("sync", ("-k", "sync")),
+    WorkerClass("threaded", ("-k", "threaded", "--threads", f"{AT_ONCE}"), at_once=AT_ONCE, threads=AT_ONCE),
+    WorkerClass("gevent", ("-k", "gevent"), at_once=AT_ONCE, pollers=("epoll",), needs="gevent"),
 ]
 CLASSES = {row.name: row for row in _ROWS}
 
@@ -75,10 +82,18 @@ def each_class_and_poller(request: pytest.FixtureRequest) -> WorkerClass:
     return request.param
 
 
+@pytest.fixture(scope="module", params=[_parameter(row) for row in CLASSES.values() if row.at_once > 1])
+def each_concurrent_class(request: pytest.FixtureRequest) -> WorkerClass:
+    """Each worker class that runs several requests at once, with the poller that it chooses."""
+    return request.param
+
+
 with_each_class = pytest.mark.parametrize("worker_class", _EACH, indirect=True)
 with_each_poller = pytest.mark.parametrize("worker_class", _EACH_WITH_POLLERS, indirect=True)
 
 
-def only(*names: str) -> pytest.MarkDecorator:
-    """Run a test with these classes."""
-    return pytest.mark.parametrize("worker_class", [_parameter(CLASSES[name]) for name in names], indirect=True)
+def only(*names: str, each_poller: bool = False) -> pytest.MarkDecorator:
+    """Run a test with these classes, and perhaps with every poller that they can wait with."""
+    rows = [CLASSES[name] for name in names]
+    parameters = [_parameter(row, poller) for row in rows for poller in (row.pollers if each_poller else [""])]
+    return pytest.mark.parametrize("worker_class", parameters, indirect=True)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     Handler = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
-__all__ = ["POLLERS", "Routes", "cpu_ticks", "descriptors", "server", "serving", "share"]
+__all__ = ["POLLERS", "Routes", "cpu_ticks", "descriptors", "is_idle", "server", "serving", "share"]
 
 TESTS = Path(__file__).parent
 
@@ -64,13 +64,20 @@ def cpu_ticks(pid: int) -> int:
     return int(fields[11]) + int(fields[12])
 
 
+def is_idle(pid: int) -> bool:
+    """Whether every thread of a process does nothing now; Linux."""
+    threads = Path(f"/proc/{pid}/task").glob("*/stat")
+    return {stat.read_text("latin-1").rpartition(")")[2].split()[0] for stat in threads} == {"S"}
+
+
 class _Shared:
     """A server, and what its only worker was like before the first test."""
 
     def __init__(self, server: Server) -> None:
         self.server = server
         server.wait_until_listening()
-        with server.client() as client:
+        # The first request waits until the worker has booted, which takes a busy machine a while.
+        with server.client(timeout=30) as client:
             client.request("GET", "/", [("Connection", "close")])
             assert client.is_closed_by_server()
         self._workers = server.workers()
@@ -83,7 +90,8 @@ class _Shared:
         """Fail when a worker has died, has left a descriptor open, or does not stop."""
         try:
             assert self.server.workers() == self._workers, f"a worker has died:\n{self.server.log()}"
-            eventually(lambda: self._open_descriptors() <= self._open)
+            # What was closed may be freed no sooner than something else happens.
+            eventually(lambda: self.server.get("/").status and self._open_descriptors() <= self._open)
         finally:
             assert self.server.stop() == os.EX_OK
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from classes import each_class_and_poller as worker_class
+from classes import only
 from sharing import share
 from support import eventually
 
@@ -20,6 +21,13 @@ REQUEST = b"GET / HTTP/1.1\r\nHost: a\r\nUser-Agent: a test\r\nAccept: */*\r\nX-
 REQUESTS = 20
 # A wait that a tracer or a signal interrupts is resumed under a name of its own.
 WAITING = {"epoll": {"epoll_wait", "epoll_pwait"}, "poll": {"poll", "ppoll", "restart_syscall"}}
+# What a class does beside requests, and how often, is not decided by their number alone: threads wake one another, and
+# look for new connections between two turns; the hub's loop asks who it is each time round.
+BESIDE = {"sync": set(), "threaded": {"futex", "accept4", "restart_syscall"}, "gevent": {"getpid"}}
+# A hub waits for the engine's poller, and then the engine asks that.
+WAITS = {"sync": 1, "threaded": 1, "gevent": 2}
+# Calls of Python functions for a request, besides those of the application; gevent has two of its own.
+PYTHON_CALLS = {"sync": 0, "threaded": 0, "gevent": 9}
 CALL = re.compile(r"(\w+)\(")
 
 
@@ -33,6 +41,7 @@ class Application:
         path = environ["PATH_INFO"]
         content = b"hello"
         if path == "/calls":
+            self.called.clear()
             sys.setprofile(self.note)
         elif path == "/called":
             sys.setprofile(None)
@@ -102,7 +111,7 @@ def calls(tmp_path, worker_class):
             send()
         finally:
             made = trace.stop()
-        return Counter(name for name in made if name not in WAITING[worker_class.poller])
+        return Counter(name for name in made if name not in WAITING[worker_class.poller] | BESIDE[worker_class.name])
 
     return counted
 
@@ -117,7 +126,8 @@ def test_a_keep_alive_request_is_one_receive_and_one_send(serving, calls):
                 assert client.receive_response().content == b"hello"
 
         send()
-        assert calls(server, send) == {"recvfrom": REQUESTS, "sendto": REQUESTS}
+        # Again, when the machine was so busy that between two requests the engine has looked around.
+        eventually(lambda: calls(server, send) == {"recvfrom": REQUESTS, "sendto": REQUESTS})
 
 
 def test_a_wait_serves_at_least_one_request(serving, tmp_path, worker_class):
@@ -130,9 +140,11 @@ def test_a_wait_serves_at_least_one_request(serving, tmp_path, worker_class):
         for _ in range(REQUESTS):
             client.request("GET", "/")
         # Two more: the waits in which the trace began and ended.
-        assert sum(name in WAITING[worker_class.poller] for name in trace.stop()) <= REQUESTS + 2
+        waits = sum(name in WAITING[worker_class.poller] for name in trace.stop())
+        assert waits <= WAITS[worker_class.name] * REQUESTS + 2
 
 
+@only("sync", "threaded", each_poller=True)  # each greenlet writes its own answer
 def test_a_pipeline_is_one_receive_and_one_send(serving, calls):
     server = serving()
     with server.client() as client:
@@ -147,6 +159,7 @@ def test_a_pipeline_is_one_receive_and_one_send(serving, calls):
         eventually(lambda: calls(server, send) == {"recvfrom": 1, "sendto": 1})
 
 
+@only("sync", "threaded", each_poller=True)  # each greenlet writes its own answer
 def test_a_slow_request_does_not_part_those_behind_it(serving, calls):
     server = serving()
     with server.client() as client:
@@ -172,7 +185,7 @@ def test_a_request_with_content_is_one_receive_and_one_send(serving, calls):
             client.request("POST", "/", content=bytes(1000))
 
         send()
-        assert calls(server, send) == {"recvfrom": 1, "sendto": 1}
+        eventually(lambda: calls(server, send) == {"recvfrom": 1, "sendto": 1})
 
 
 def test_each_block_of_a_generator_is_one_send(serving, calls):
@@ -182,13 +195,15 @@ def test_each_block_of_a_generator_is_one_send(serving, calls):
         def send():
             client.request("GET", "/generated")
 
+        def is_cheap(made):
+            # Two blocks, and the last chunk. The kernel may be told once, and told back, that the blocks are a burst.
+            return made.pop("setsockopt", 0) <= 2 and made == {"recvfrom": 1, "sendto": 3}
+
         send()
-        made = calls(server, send)
-        # Two blocks, and the last chunk. The kernel may be told once, and told back, that the blocks are a burst.
-        assert made.pop("setsockopt", 0) <= 2
-        assert made == {"recvfrom": 1, "sendto": 3}
+        eventually(lambda: is_cheap(calls(server, send)))
 
 
+@only("sync", "threaded", each_poller=True)  # each greenlet writes its own answer
 def test_the_lines_of_a_pipeline_are_one_write(serving, calls):
     server = serving("--access-logfile", "access.log")
     log = server.directory / "access.log"
@@ -225,12 +240,15 @@ def test_a_request_of_its_own_connection_needs_no_wait_for_it(serving, calls):
 
 @pytest.mark.parametrize("target", ["/", "/generated"])
 @pytest.mark.parametrize("arguments", [(), ("--access-logfile", "calls.log")])
-def test_no_python_function_of_ours_is_called_for_a_request(serving, target, arguments):
-    server = serving(*arguments)
+def test_the_calls_of_python_functions_for_a_request_are_few_or_none(serving, worker_class, target, arguments):
+    # The profile is that of one thread.
+    server = serving(*arguments, "--threads", "1")
     with server.client() as client:
         client.request("GET", "/calls")
         for _ in range(REQUESTS):
             client.request("GET", target, [("Cookie", "a=b"), ("Accept", "*/*")])
         called = client.request("GET", "/called").content.decode().splitlines()
     assert len(called) >= REQUESTS
-    assert [name for name in called if Path(__file__).name not in name] == []
+    beside = [name for name in called if Path(__file__).name not in name]
+    # Of the two requests that begin and end it, a part of each counts.
+    assert len(beside) <= PYTHON_CALLS[worker_class.name] * (REQUESTS + 2), Counter(beside)

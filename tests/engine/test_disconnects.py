@@ -114,7 +114,7 @@ def test_an_endless_response_ends_when_its_client_vanishes(server, end):
         client.receive(100_000)
         end(client)
     assert server.get("/").status == 200
-    assert record.read_text() == "closed\n"
+    eventually(lambda: record.exists() and record.read_text() == "closed\n")
 
 
 def test_a_client_that_vanishes_is_no_error(server):

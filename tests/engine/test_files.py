@@ -58,7 +58,8 @@ def server(request, serving):
 
 def make_file(server):
     if not (server.directory / "file").exists():
-        server.get("/make")
+        with server.client(timeout=30) as client:
+            client.request("GET", "/make")
 
 
 def slow_client(server):

@@ -5,6 +5,7 @@ import struct
 import sys
 
 import pytest
+from classes import only
 from sharing import Routes
 from support import eventually
 
@@ -65,6 +66,7 @@ def segments_of_answers(server, requests):
         return struct.unpack_from("=I", information, DATA_SEGMENTS_IN)[0]
 
 
+@only("sync", "threaded", each_poller=True)  # each greenlet writes its own answer
 @linux_only
 def test_pipelined_requests_are_answered_with_one_write(server):
     # A try: answers are gathered for some milliseconds, and a loaded machine may take the processor away for longer.

@@ -1,8 +1,10 @@
 """Who gets what waits in an accept queue, and in which order it is served."""
 
+import contextlib
 import socket
 
 import pytest
+from classes import only
 from sharing import POLLERS
 from support import Client, eventually
 
@@ -24,7 +26,7 @@ APPLICATION = """
     def application(environ, start_response):
         path = environ["PATH_INFO"]
         if path == "/gate":
-            open("entered", "w").close()
+            open("entered-" + environ["QUERY_STRING"], "w").close()
             open("gate").read()
         else:
             end = time.monotonic() + 0.02
@@ -36,13 +38,16 @@ APPLICATION = """
 """
 
 
-def test_a_kept_connection_has_its_turn_among_new_ones(serve):
+@only("sync", "threaded", each_poller=True)  # in greenlets all that is there is begun at once
+def test_a_kept_connection_has_its_turn_among_new_ones(serve, worker_class):
     server = serve(APPLICATION, "--keep-alive", "60")
-    with server.client() as kept, server.client() as first:
+    with contextlib.ExitStack() as stack:
+        kept, *first = (stack.enter_context(server.client()) for _ in range(1 + worker_class.threads))
         kept.send(REQUEST % (b"kept", b"keep-alive"))
         kept.receive_response()
-        first.send(REQUEST % (b"gate", b"close"))
-        eventually((server.directory / "entered").exists)
+        for number, client in enumerate(first):
+            client.send(REQUEST % (b"gate?%d" % number, b"close"))
+            eventually((server.directory / f"entered-{number}").exists)
         fresh = [server.client() for _ in range(20)]
         for client in fresh:
             client.send(REQUEST % (b"fresh", b"close"))

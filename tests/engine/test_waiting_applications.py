@@ -6,7 +6,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from sharing import Routes
+from classes import only
+from sharing import Routes, is_idle
 from support import Client, eventually
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="tells by /proc that an application waits")
@@ -50,10 +51,6 @@ def blocks(_environ, start_response):
     return Blocks()
 
 
-def is_idle(pid):
-    return Path(f"/proc/{pid}/stat").read_text("latin-1").rpartition(")")[2].split()[0] == "S"
-
-
 @pytest.fixture
 def hold():
     """Have the application wait for a client that does not read: `hold(server)` gives the client."""
@@ -93,6 +90,7 @@ def test_a_client_may_stall_while_the_application_waits_for_it(serving, hold):
     assert server.workers() == workers
 
 
+@only("sync", "threaded", each_poller=True)  # a greenlet waits for its client, and needs no file
 def test_an_application_waits_when_its_response_cannot_be_kept_in_a_file(serving, hold, tmp_path):
     directory = tmp_path / "removed"
     directory.mkdir()

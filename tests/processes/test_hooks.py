@@ -8,6 +8,7 @@ import sys
 import textwrap
 
 import pytest
+from classes import only, with_each_class
 from support import eventually
 
 APPLICATION = """
@@ -18,6 +19,9 @@ APPLICATION = """
             open("hanging", "w").close()
             while True:
                 time.sleep(0.05)
+        if environ["PATH_INFO"] == "/spin":
+            while True:
+                pass
         text = os.environ.get(environ["PATH_INFO"].strip("/"), "none")
         if environ["PATH_INFO"] == "/fork":
             pid = os.fork()
@@ -79,6 +83,7 @@ def site(serve, start, tmp_path):
     return Site(serve, start, tmp_path)
 
 
+@with_each_class
 @pytest.mark.parametrize("preload", ["--preload", "--no-preload-app"])
 def test_each_hook_runs_in_its_process_and_in_the_order_of_gunicorn(site, preload):
     site.configure(
@@ -172,6 +177,7 @@ def test_on_exit_takes_back_what_on_starting_did_when_nothing_can_be_opened(site
     assert site.record() == ["on_starting", "on_exit"]
 
 
+@with_each_class
 @pytest.mark.parametrize("hook", ["post_fork(server, worker)", "post_worker_init(worker)"])
 @pytest.mark.parametrize("raised", ["KeyError('DSN')", "SystemExit(0)"])
 def test_a_hook_of_the_worker_that_raises_is_a_failed_boot(site, hook, raised):
@@ -326,6 +332,7 @@ def test_nworkers_changed_is_told_of_each_number_that_is_wanted(site):
     assert site.record() == ["None 2 2", "2 3 3", "3 2 2"]
 
 
+@only("sync", "threaded")
 def test_worker_int_can_print_the_stacks_of_all_threads(site):
     site.configure(
         """
@@ -347,6 +354,7 @@ def test_worker_int_can_print_the_stacks_of_all_threads(site):
     assert "# Thread: MainThread(" in server.log()
 
 
+@with_each_class
 def test_worker_abort_runs_in_a_worker_whose_request_is_over_its_time(site):
     site.configure(
         RECORDER,
@@ -364,7 +372,7 @@ def test_worker_abort_runs_in_a_worker_whose_request_is_over_its_time(site):
     server = site.serve_until_ready()
     (before,) = server.workers()
     with server.client() as client:
-        client.send(b"GET /hang HTTP/1.1\r\nHost: a\r\n\r\n")
+        client.send(b"GET /spin HTTP/1.1\r\nHost: a\r\n\r\n")
         eventually(lambda: len(site.record()) == 3, 10)
     assert site.record() == ["worker_abort True", "worker_exit worker", f"child_exit {before}"]
     assert "worker received SIGABRT signal" in server.log()
@@ -373,6 +381,7 @@ def test_worker_abort_runs_in_a_worker_whose_request_is_over_its_time(site):
     eventually(lambda: server.get().status == 200)
 
 
+@with_each_class
 def test_a_process_that_the_application_forks_calls_no_hooks(site):
     site.configure(
         RECORDER,
@@ -462,6 +471,7 @@ REQUEST_HOOKS = """
     """
 
 
+@with_each_class
 def test_hooks_of_a_request_see_it_and_its_response(site):
     site.configure(RECORDER, REQUEST_HOOKS)
     server = site.serve()
@@ -477,6 +487,7 @@ def test_hooks_of_a_request_see_it_and_its_response(site):
     ]
 
 
+@with_each_class
 def test_pre_request_that_raises_is_answered_with_500(site):
     site.configure(RECORDER, REQUEST_HOOKS)
     server = site.serve()
@@ -486,6 +497,7 @@ def test_pre_request_that_raises_is_answered_with_500(site):
     assert "post /refused /refused 500 500 22 0" in site.record()
 
 
+@with_each_class
 def test_post_request_that_raises_is_logged_after_the_response(site):
     site.configure("def post_request(worker, req):\n    raise SystemExit(1)")
     server = site.serve()
@@ -494,6 +506,7 @@ def test_post_request_that_raises_is_logged_after_the_response(site):
     assert server.log().count("The hook post_request raised SystemExit: 1") == 3
 
 
+@with_each_class
 def test_a_worker_that_is_told_to_be_alive_no_more_is_replaced(site):
     site.configure("def post_request(worker, req):\n    worker.alive = False")
     server = site.serve()
@@ -502,6 +515,7 @@ def test_a_worker_that_is_told_to_be_alive_no_more_is_replaced(site):
     eventually(lambda: server.workers() and not set(before) & set(server.workers()), 10)
 
 
+@with_each_class
 def test_a_worker_that_is_told_so_at_each_request_asks_for_its_replacement_once(site):
     site.configure(
         """

@@ -10,6 +10,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from classes import only, with_each_class
 from support import eventually
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="a mold needs a subreaper")
@@ -85,6 +86,7 @@ def site(serve, tmp_path):
     return Site(serve, tmp_path)
 
 
+@with_each_class
 def test_the_application_is_imported_once_and_the_workers_are_the_arbiters(site):
     server = site.start(workers=3)
     assert site.imports() == [site.mold()]
@@ -113,6 +115,7 @@ def descriptors(pid):
     return sorted(name.partition(":[")[0] for name in names if not name.startswith("/"))
 
 
+@with_each_class
 def test_a_worker_has_no_descriptor_of_another_one(site):
     site.start(workers=3)
     first, *others = map(descriptors, site.workers())
@@ -121,6 +124,7 @@ def test_a_worker_has_no_descriptor_of_another_one(site):
     assert first.count("socket") == 2
 
 
+@with_each_class
 def test_hup_makes_a_new_mold_with_the_new_code_and_ends_the_old_one(site):
     server = site.start(workers=2)
     old = site.mold()
@@ -178,6 +182,7 @@ def test_workers_are_replaced_without_another_import(site):
     assert site.imports() == [site.mold()]
 
 
+@with_each_class
 def test_max_requests_replaces_workers_without_another_import(site):
     site.start("--max-requests", "3")
     eventually(lambda: site.content() == "old" and len(site.workers()) > 3)
@@ -227,6 +232,7 @@ def test_nothing_is_lost_when_the_mold_is_killed_under_load(site):
     assert set(statuses) == {200}
 
 
+@only("sync", "threaded")
 def test_threads_and_connections_that_the_import_leaves_are_named(site):
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]

@@ -11,27 +11,24 @@ from support import Client, eventually
 
 __all__ = ["worker_class"]
 
-# A request for /wait is under way until somebody writes to the pipe `gate`.
+# A request for /wait is under way until there is a file named "gate".
 GATED = """
+    import os, time
+
     def application(environ, start_response):
         if environ["PATH_INFO"] == "/wait":
             open("entered", "w").close()
-            with open("gate") as gate:
-                gate.read()
+            while not os.path.exists("gate"):
+                time.sleep(0.01)
         start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", "5")])
         return [b"hello"]
 """
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def gate(tmp_path):
     """Let the request for /wait go on."""
-    os.mkfifo(tmp_path / "gate")
-
-    def open_gate():
-        (tmp_path / "gate").write_text("")
-
-    return open_gate
+    return (tmp_path / "gate").touch
 
 
 def begin_waiting(server):
@@ -108,11 +105,13 @@ def test_term_answers_those_that_wait_behind_a_request(serve, gate):
 
 def test_a_file_that_the_application_opens_while_the_server_stops_is_its_own(serve, gate):
     server = serve("""
+        import os, time
+
         def application(environ, start_response):
             start_response("200 OK", [("Content-Type", "text/plain")])
             yield b"begun "
-            with open("gate") as gate:
-                gate.read()
+            while not os.path.exists("gate"):
+                time.sleep(0.01)
             kept.append(open("kept", "w"))
             yield str(kept[0].fileno()).encode()
             import atexit
@@ -237,8 +236,8 @@ def test_a_worker_that_hangs_ends_when_its_arbiter_was_killed(serve, arguments):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the kernel tells nobody of its parent's death here")
 def test_a_worker_that_hangs_at_import_ends_when_its_arbiter_was_killed(start):
-    server = start("import time; time.sleep(1000)\n", "--graceful-timeout", "1")
-    eventually(lambda: "Booting worker" in server.log() and server.workers())
+    server = start("open('importing', 'w').close()\nimport time; time.sleep(1000)\n", "--graceful-timeout", "1")
+    eventually((server.directory / "importing").exists)
     os.kill(server.pid, signal.SIGKILL)
     server.wait()
     eventually(lambda: not server.processes())

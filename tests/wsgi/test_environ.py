@@ -46,7 +46,7 @@ def read(text):
         return text
 
 
-def test_the_variables_of_a_plain_request(server):
+def test_the_variables_of_a_plain_request(server, worker_class):
     host, port = server.address
     environ = ask(server, request("/a/b?c=d"))
     for key in ("REMOTE_PORT", "wsgi.errors", "wsgi.input", "wsgi.file_wrapper"):
@@ -66,7 +66,7 @@ def test_the_variables_of_a_plain_request(server):
         "HTTP_HOST": "example.org",
         "wsgi.version": (1, 0),
         "wsgi.url_scheme": "http",
-        "wsgi.multithread": False,
+        "wsgi.multithread": worker_class.at_once > 1,
         "wsgi.multiprocess": False,
         "wsgi.run_once": False,
         "wsgi.input_terminated": True,

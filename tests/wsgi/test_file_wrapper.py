@@ -80,8 +80,9 @@ def gzip_file():
 
 def pipe():
     read_end, write_end = os.pipe()
-    os.write(write_end, b"through a pipe")
-    os.close(write_end)
+    # Not by os.close(), which gevent does later.
+    with open(write_end, "wb") as file:
+        file.write(b"through a pipe")
     return os.fdopen(read_end, "rb")
 
 
