@@ -571,7 +571,8 @@ cdef class WSGIGateway(Gateway):
                     continue
                 if not exchange.response.is_started:
                     raise LocalProtocolError("the application yielded content before it called start_response()")
-                if exchange.write(block) or exchange.has_excess or exchange.response.framing == NO_CONTENT:
+                exchange.write(block)
+                if exchange.connection.is_gone or exchange.has_excess or exchange.response.framing == NO_CONTENT:
                     break
             self._leave_if_child(None)
             if not exchange.response.is_started:
