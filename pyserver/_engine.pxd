@@ -27,6 +27,7 @@ cdef class Engine(Reactor):
     cdef int _full_waits                # … and how many they are
     cdef int _ready_at                  # of what was reported, what is served next
     cdef int _ready_count
+    cdef bint _in_round                 # what was closed in it has not been freed
     cdef bint _owes_accept              # a turn has taken long: somebody may have connected
     cdef int _turns_left                # of those who asked for another turn before this round
     cdef int64_t _accept_again_ns       # when accepting goes on after descriptors ran out; 0: it goes on now

@@ -177,6 +177,9 @@ cdef class Engine(Reactor):
                 if self._is_stopped or (self.is_retiring and self.connections == 0):
                     self.leadership.end()
                     return 0
+                if self._in_round:
+                    # The one before lost the lead at its very end.
+                    self._end_round(lane)
                 self._wait(self.next_wait_ms(), lane)
             self._go_round(lane)
         return 0
@@ -212,6 +215,7 @@ cdef class Engine(Reactor):
         self._ready_at = 0
         self._ready_count = count
         self._turns_left = self._again_count
+        self._in_round = True
         return 0
 
     cdef int _go_round(self, Lane lane) except -1:
@@ -243,6 +247,7 @@ cdef class Engine(Reactor):
 
     cdef int _end_round(self, Lane lane) except -1:
         self._turns_left = 0
+        self._in_round = False
         if self.capacity:
             self._admit(lane)
         self._expire(lane)

@@ -46,7 +46,7 @@ cdef class Transport:
     """What carries the responses of one connection at a time. `out` gathers them."""
 
     cdef int send(self, Connection *connection) except -1:
-        """Give what is gathered to the socket, and queue what it does not take."""
+        """Give what is gathered to the socket, and queue what it does not take; 1 when the client has gone."""
         raise TypeError("a Transport is one of its subclasses")
 
     cdef int send_block(
@@ -114,7 +114,10 @@ cdef class Exchange:
         return self.finish()
 
     cdef int write(self, object block) except -1:
-        """Give a block of content to the client before anything else happens; PEP 3333, "Buffering and Streaming"."""
+        """Give a block of content to the client before anything else happens; PEP 3333, "Buffering and Streaming".
+
+        Returns 1 when the client has gone.
+        """
         cdef int64_t now_ns
         if PyBytes_GET_SIZE(block) == 0:
             return 0

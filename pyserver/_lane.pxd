@@ -16,6 +16,7 @@ cdef class Lane(Transport):
     cdef int64_t now_ns
     cdef int64_t _stamp_until_ns
     cdef int64_t _out_since_ns
+    cdef bint _is_in_application        # … and not in what comes before and after it
     cdef Connection *_connection        # whose request serve() will run, and where it is
     cdef Reader *_reader
 

@@ -27,7 +27,7 @@ from pyserver._http cimport (
     COMPLETE, EXPECTS_CONTINUE, HAS_CHUNKED, NEED_MORE, REFUSED, Fault, Head, Out, Span, append, free_head,
     head_persists, is_begun, parse_head, reset_head,
 )
-from pyserver._leadership cimport NOT_TIMED, Leadership
+from pyserver._leadership cimport Leadership
 from pyserver._poller cimport BROKEN, READABLE, WRITABLE
 from pyserver._reactor cimport Reactor
 from pyserver._response cimport Response, finish_response_head, reset_response, set_stamp, start_response_head
@@ -529,9 +529,11 @@ cdef class Lane(Transport):
         request = self.reactor.gateway.prepare(exchange)
         if collects:
             PyGC_Enable()
+        self._is_in_application = True
         if leadership is None:
             if not exchange.is_finished:
                 self.reactor.gateway.run(exchange, request)
+            self._is_in_application = False
             return self.tick(pyserver_now_ns())
         left_ns = self.now_ns
         self._set_running(connection)
@@ -544,6 +546,7 @@ cdef class Lane(Transport):
         finally:
             request = None
             leadership.lock()
+            self._is_in_application = False
             self.reactor.running -= 1
             connection.is_running = False
             self.tick(pyserver_now_ns())
@@ -593,10 +596,11 @@ cdef class Lane(Transport):
     # request runs puts anything into `out`; the socket and what is queued for it are the leader's too.
 
     cdef int send(self, Connection *connection) except -1:
-        """Give the responses gathered to the socket, and queue what it does not take."""
+        """Give the responses gathered to the socket, and queue what it does not take; 1 when the client has gone."""
         self.reactor.lock()
         try:
-            return self._flush(connection)
+            self._flush(connection)
+            return connection.is_gone
         finally:
             self.reactor.unlock()
 
@@ -763,45 +767,33 @@ cdef class Lane(Transport):
         cdef pollfd waited
         cdef int found
         cdef int64_t before
-        cdef Leadership leadership = self.reactor.leadership
-        cdef bint was_running = connection.is_running
         cdef int wait_ms = <int> min(self.reactor.lists[AWAIT_WRITE].duration_ns // 1000000, <int64_t> 0x7FFFFFFF)
+        if not self._is_in_application:
+            return 0                # what is gathered elsewhere is little, and nobody's to wait for
         if self.reactor.capacity:
             return self._yield_for_room(connection)
-        # Other threads have their turns meanwhile.
-        connection.is_running = True
         self._excuse()
-        try:
-            while connection.output != NULL:
-                before = connection.output.given
-                waited = pollfd(connection.source.fd, POLLOUT, 0)
-                if leadership is not None:
-                    # Outside of the application this may be the leader.
-                    leadership.leave(self.number)
-                with nogil:
-                    found = poll(&waited, 1, wait_ms)
-                if leadership is not None:
-                    leadership.lock()
-                    if not was_running:
-                        leadership.come_back(self.number, NOT_TIMED)
-                PyErr_CheckSignals()
-                if connection.output == NULL:
-                    break
-                if found == 0 and connection.output.given == before:
-                    self._lose(connection)
-                else:
-                    self._drain(connection)
-                    self._excuse()
-        finally:
-            self._note_alive()
-            connection.is_running = was_running
-            self.tick(pyserver_now_ns())
-        return 0
+        while connection.output != NULL:
+            before = connection.output.given
+            waited = pollfd(connection.source.fd, POLLOUT, 0)
+            self.reactor.unlock()
+            with nogil:
+                found = poll(&waited, 1, wait_ms)
+            self.reactor.lock()
+            PyErr_CheckSignals()
+            if connection.output == NULL:
+                break
+            if found == 0 and connection.output.given == before:
+                self._lose(connection)
+            else:
+                self._drain(connection)
+                self._excuse()
+        return self._note_alive()
 
     cdef int _yield_for_room(self, Connection *connection) except -1:
         """The same in a greenlet: others have their turns meanwhile, and whoever reads drains what is queued."""
-        if not connection.is_running or connection.output == NULL:
-            return 0                # a refusal; nobody's to wait for
+        if connection.output == NULL:
+            return 0
         # The event that told of room may have come before there was anything to send.
         self._drain(connection)
         if connection.output == NULL:

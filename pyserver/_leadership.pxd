@@ -9,10 +9,6 @@ cdef extern from "_threads.h":
         pass
 
 
-cdef enum:
-    NOT_TIMED = -1              # something else was waited for than the application
-
-
 cdef class Leadership:
     # All of it is guarded by the mutex; what the standby looks at without it is written atomically.
     cdef pyserver_mutex _mutex

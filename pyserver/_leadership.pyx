@@ -184,8 +184,7 @@ cdef class Leadership:
 
     cdef void come_back(self, int thread, int64_t took_ns) noexcept nogil:
         """With the mutex held again: the application has taken so long."""
-        if took_ns != NOT_TIMED:
-            self._mean_ns += (took_ns - self._mean_ns) // WEIGHT
+        self._mean_ns += (took_ns - self._mean_ns) // WEIGHT
         if self._leader == thread:
             pyserver_store(&self._leader_is_away, False)
         elif self._left_at[thread] != NEVER:

@@ -177,8 +177,12 @@ cdef class Reactor:
         self.bury(connection)
         self.connections -= 1
         self.slot.cells[<int> Cell.CONNECTIONS] = self.connections
-        # A poller with a set of its own may go on with the old one; a pause of accepting, or all, may be over.
-        if self.is_waiting and (self.is_retiring or self.pauses or not self.poller.is_edge_triggered):
+        # What it holds is freed by whoever waits; a pause of accepting, or all, may be over; and a poller without a
+        # set in the kernel still looks at what is closed.
+        if self.is_waiting and (
+            connection.content != NULL or connection.output != NULL or self.is_retiring or self.pauses
+            or not self.poller.is_edge_triggered
+        ):
             self.nudge()
         return 0
 

@@ -17,6 +17,7 @@ cpdef enum Cell:
     BYTES_SENT          # content bytes given to clients
     STOPS               # 1 once the whole server stops; the arbiter's to write
     TIMEOUT_NS          # which requests were over when the worker was last told so; the arbiter's to write
+    DISMISSED           # 1 when a worker that boots is not to serve any more; the arbiter's to write
     ROWS                # how many rows have ever been used; those behind them are never looked at. 0 counts as 1
 
 

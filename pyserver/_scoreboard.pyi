@@ -12,7 +12,8 @@ class Cell(IntEnum):
     BYTES_SENT = 7
     STOPS = 8
     TIMEOUT_NS = 9
-    ROWS = 10
+    DISMISSED = 10
+    ROWS = 11
 
 class Instants(NamedTuple):
     """Of the requests that run in a slot: monotonic nanoseconds, 0 where there is none."""
@@ -31,7 +32,11 @@ class Scoreboard:
     def address(self, slot: int) -> int: ...
     def read(self, slot: int, cell: Cell) -> int:
         """One word of a slot; BUSY_SINCE_NS is that of its oldest request."""
-    def write(self, slot: int, cell: Cell, value: int) -> None: ...
+    def write(self, slot: int, cell: Cell, value: int) -> None:
+        """Set one word of a slot, before anything is read that comes after it.
+
+        So when each of two processes writes a word and then reads that of the other, one of them at least sees both.
+        """
     def busy_since_ns(self, slot: int, row: int = 0) -> int:
         """The monotonic start of the request that runs in a row; 0 while none does."""
     def alive_ns(self, slot: int, row: int = 0) -> int:

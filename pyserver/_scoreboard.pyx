@@ -7,6 +7,10 @@ from posix.mman cimport MAP_ANON, MAP_FAILED, MAP_NORESERVE, MAP_SHARED, PROT_RE
 from pyserver._system cimport AF_INET, AF_INET6, inet_ntop
 
 
+cdef extern from *:
+    void fence "__sync_synchronize" () nogil
+
+
 cdef struct Look:
     int64_t busy_since_ns
     int64_t alive_since_ns
@@ -82,12 +86,16 @@ cdef class Scoreboard:
         return self._slot(slot).cells[<int> cell]
 
     def write(self, int slot, Cell cell, int64_t value) -> None:
-        """Set one word of a slot; for its one writer. The start of a request is that of the first row."""
+        """Set one word of a slot; for its one writer. The start of a request is that of the first row.
+
+        It is seen by others before anything is read that comes after it.
+        """
         if cell == Cell.BUSY_SINCE_NS:
             self._row(slot, 0).alive_ns = value
             self._row(slot, 0).busy_since_ns = value
         else:
             self._slot(slot).cells[<int> cell] = value
+        fence()
 
     def busy_since_ns(self, int slot, int row=0) -> int:
         """The monotonic start of the request that runs in a row; 0 while none does."""

@@ -571,8 +571,7 @@ cdef class WSGIGateway(Gateway):
                     continue
                 if not exchange.response.is_started:
                     raise LocalProtocolError("the application yielded content before it called start_response()")
-                exchange.write(block)
-                if exchange.connection.is_gone or exchange.has_excess or exchange.response.framing == NO_CONTENT:
+                if exchange.write(block) or exchange.has_excess or exchange.response.framing == NO_CONTENT:
                     break
             self._leave_if_child(None)
             if not exchange.response.is_started:

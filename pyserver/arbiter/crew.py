@@ -18,7 +18,7 @@ from pyserver.arbiter.reports import Channel
 from pyserver.arbiter.roster import Member, Roster
 from pyserver.arbiter.spawn import Lifeline, fork_worker
 from pyserver.errors import EXIT_WORKER_BOOT
-from pyserver.workers.messages import ARE_YOU_THERE, RELIEVE, Report, ReportKind, Seat
+from pyserver.workers.messages import ARE_YOU_THERE, RELIEVE, Report, ReportKind, Seat, WorkerState
 
 if TYPE_CHECKING:
     import socket
@@ -162,6 +162,12 @@ class Crew:
         """Let every worker know, before it is told to go, that no other will take its place."""
         for member in self.roster:
             member.scoreboard.write(member.slot, Cell.STOPS, 1)
+
+    def dismiss(self, member: Member) -> bool:
+        """Have a worker that boots serve nobody; False when it serves, or may serve, already."""
+        member.scoreboard.write(member.slot, Cell.DISMISSED, 1)
+        # It says that it is ready, and looks then: where we see nothing of that, it sees that it is dismissed.
+        return member.scoreboard.read(member.slot, Cell.STATE) <= WorkerState.BOOTING
 
     def weigh(self, now_ns: int, most_bytes: int) -> None:
         """Look how much memory each worker has to itself, exactly for one that may have more than `most_bytes`."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from pyserver._scoreboard import Scoreboard
 from pyserver._version import __version__
-from pyserver.arbiter.actions import Abort, Ask, Kill, Quit, Relieve, Replace, ReportSlow, Retire, Spawn
+from pyserver.arbiter.actions import Abort, Ask, Kill, Quit, Reason, Relieve, Replace, ReportSlow, Retire, Spawn
 from pyserver.arbiter.crew import Crew
 from pyserver.arbiter.deaths import Deaths
 from pyserver.arbiter.generations import load_generation
@@ -242,8 +242,6 @@ class Arbiter:
             self._begin_stop(Stop.GRACEFUL)
         if self._reloads.at_ns is not None and now_ns >= self._reloads.at_ns:
             self._reload(now_ns)
-            # Who has become ready in the meantime serves by now, and has something to lose.
-            self._hearing.hear_all(now_ns)
         self._preload.tend(self._wanted(), now_ns, goes_on=self._intent.may_go_on)
 
     def _obey(self, noted: Noted, now_ns: int) -> None:
@@ -377,6 +375,8 @@ class Arbiter:
                 self._narrator.tell_aborted(self._log, member, reason, self._settings, now_ns)
                 self._crew.note_timeout(member, self._settings.timeout)
                 self._crew.tell(member, signal.SIGABRT)
+            case Kill(_, Reason.NOTHING_TO_LOSE) if not self._crew.dismiss(member):
+                return  # It has become ready since we have heard of it; the next turn hears that.
             case Kill(_, reason):
                 self._narrator.tell_killed(self._log, member, reason, self._settings, now_ns)
                 self._crew.tell(member, signal.SIGKILL)

@@ -43,7 +43,6 @@ if TYPE_CHECKING:
     from pyserver.workers.messages import Seat
     from pyserver.workers.options import Reader, Several
 
-
 _DESCRIPTOR = struct.Struct("i")
 _FLAGS = socket.MSG_DONTWAIT | getattr(socket, "MSG_CMSG_CLOEXEC", 0)
 
@@ -247,6 +246,8 @@ class Worker:
         if self._state is WorkerState.BOOTING and not (self.is_retiring or self.is_quitting):
             self._advance("loaded")
             self._report(Report(ReportKind.LOADED, text=self._explanation))
+            if self.scoreboard.read(self.slot, Cell.DISMISSED):
+                self.retire()  # A reload has taken its place, and it may be killed at any moment.
 
     def note_leaving(self) -> None:
         """Tell the arbiter that it serves nobody new, whoever wanted that: its end is no accident."""

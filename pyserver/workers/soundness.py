@@ -12,7 +12,7 @@ _METHODS = {
     "prepare": 0, "boot": 0, "run": 0, "drain": 0, "quit": 0, "watch": 2, "unwatch": 1, "answer": 0, "relieve": 0,
     "reopen": 0, "drop_copies": 0,
 }  # fmt: skip
-_CLASS_METHODS = {"check": 1, "rows": 1, "load": 1, "known_options": 0, "stand_in": 1, "descriptors": 0}
+_CLASS_METHODS = {"check": 1, "rows": 1, "load": 1, "known_options": 0, "stand_in": 1, "prepare_to_fork": 0}
 _FINAL = ("live", "retire", "note_ready")
 
 

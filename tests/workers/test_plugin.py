@@ -1,6 +1,7 @@
 """A worker class of somebody else, run by the arbiter: what the base promises to plugins."""
 
 import os
+import re
 import shutil
 import signal
 from pathlib import Path
@@ -49,6 +50,26 @@ def test_a_reload_can_bring_another_class(serve, tmp_path):
     assert server.log().count("Using worker: sync") == 1
     assert server.log().count("Using worker: plain_worker:PlainWorker") == 1
     eventually(lambda: server.get().values("Connection") == ["close"])
+
+
+def test_a_worker_that_is_dismissed_while_it_boots_serves_nobody(serve, tmp_path):
+    (tmp_path / "dismissed_worker.py").write_text(
+        "import os\n"
+        "from pyserver._scoreboard import Cell\n"
+        "from pyserver.workers.sync import SyncWorker\n"
+        "class Dismissed(SyncWorker):\n"
+        "    def boot(self):\n"
+        "        super().boot()\n"
+        "        if not os.path.exists('booted'):\n"
+        "            open('booted', 'w').close()\n"
+        "            self.scoreboard.write(self.slot, Cell.DISMISSED, 1)\n"
+    )
+    server = serve(APPLICATION, "-k", "dismissed_worker:Dismissed")
+    answering = server.get().content.decode()
+    first, second = re.findall(r"Booting worker with pid: (\d+)", server.log())
+    assert answering == second
+    assert f"Worker exiting (pid: {first})" in server.log()
+    assert "ERROR" not in server.log()
 
 
 def test_it_asks_for_its_replacement(server):
