@@ -66,6 +66,9 @@ class Engine(Reactor):
 
         Args:
             thread: which one, from 0; the number of its row on the scoreboard.
+
+        Raises:
+            ValueError: the engine was made without threads.
         """
     def stop(self) -> None:
         """Be done after the requests under way."""

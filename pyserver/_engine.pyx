@@ -140,6 +140,8 @@ cdef class Engine(Reactor):
     def run_ready(self, int wait_ms=0) -> None:
         """Wait at most `wait_ms` (-1: for ever), then serve what is ready and expire what is late."""
         cdef Lane lane = self._lanes[0]
+        if self._is_stopped:
+            return
         self.is_waiting = False
         if self.capacity:
             # Somebody else has waited.
@@ -157,6 +159,8 @@ cdef class Engine(Reactor):
         """
         cdef Lane lane = self._lanes[thread]
         cdef Leadership leadership = self.leadership
+        if leadership is None:
+            raise ValueError("serve() is for an engine that was made with threads")
         lane.row.thread = <uint64_t> PyThread_get_thread_ident()
         leadership.lock()
         try:

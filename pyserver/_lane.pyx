@@ -373,7 +373,6 @@ cdef class Lane(Transport):
             return False
         return True
 
-
     # ---- running ----
 
     cdef int _depart(self, Connection *connection, Reader *reader) except -1:
@@ -584,7 +583,6 @@ cdef class Lane(Transport):
             self.access.record(&facts, None, None, self.now_ns)
         connection.closes = connection.lingers = True
         return 0
-
 
     cdef int join_blocks(self, Connection *connection, bint wanted) except -1:
         cdef int at_once = not wanted
@@ -932,7 +930,6 @@ cdef class Lane(Transport):
             free_output(connection.output)
             connection.output = NULL
         return 0
-
 
     cdef int _settle(self, Connection *connection) except -1:
         """After a turn: decide what the connection waits for, and watch for it."""

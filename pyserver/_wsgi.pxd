@@ -27,6 +27,7 @@ cdef class StartResponse:
     cdef Exchange exchange
     cdef object begin_callable
     cdef object write_callable
+    cdef bint is_writing
 
     cdef object _detach(self)
 

@@ -182,7 +182,13 @@ cdef class StartResponse:
             raise LocalProtocolError("write() was called although start_response() has failed")
         if not isinstance(block, bytes):
             raise LocalProtocolError(f"write() was given {type(block).__name__}, not bytes")
-        self.exchange.write(block)
+        if self.is_writing:
+            raise LocalProtocolError("write() was called by two at once")
+        self.is_writing = True
+        try:
+            self.exchange.write(block)
+        finally:
+            self.is_writing = False
 
     cdef object _detach(self):
         """Be of no effect from now on: somebody may have kept the callables."""
