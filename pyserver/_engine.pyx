@@ -32,6 +32,8 @@ from pyserver._system cimport (
 
 import os as _os
 
+from pyserver.errors import PollerError
+
 cdef enum:
     ACCEPTS = 64                # connections accepted in a row
     SPARE_DESCRIPTORS = 32      # left to the application when connections take all others
@@ -210,7 +212,7 @@ cdef class Engine(Reactor):
             leadership.lock()
             self.is_waiting = False
         if count < 0:
-            raise OSError(-count, f"the poller failed: {strerror(-count).decode()}")
+            raise PollerError(-count, f"the poller failed: {strerror(-count).decode()}")
         self._run_signal_handlers()
         lane.tick(pyserver_now_ns())
         # No later: behind a wait that was left early the process may have been stopped, and the clock not.
@@ -326,6 +328,9 @@ cdef class Engine(Reactor):
         """Between two turns of a long round: what a watch has to tell must not wait for the rest of them."""
         cdef pollfd looked
         self._run_signal_handlers()
+        if not self._watches:
+            self._looked_ns = lane.now_ns
+            return 0
         for fd, (watched, callback) in list(self._watches.items()):
             looked = pollfd(fd, POLLIN, 0)
             if fd in self._watches and poll(&looked, 1, 0) > 0:

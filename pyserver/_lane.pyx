@@ -525,9 +525,11 @@ cdef class Lane(Transport):
         cdef int64_t left_ns
         # The collector runs finalizers of the application, which may want what another thread has that wants our mutex.
         cdef bint collects = PyGC_Disable() if leadership is not None else False
-        request = self.reactor.gateway.prepare(exchange)
-        if collects:
-            PyGC_Enable()
+        try:
+            request = self.reactor.gateway.prepare(exchange)
+        finally:
+            if collects:
+                PyGC_Enable()
         self._is_in_application = True
         if leadership is None:
             if not exchange.is_finished:

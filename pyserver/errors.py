@@ -48,6 +48,10 @@ class Disconnected(PyserverError, OSError):  # noqa: N818 - It is no error that 
     """
 
 
+class PollerError(PyserverError, OSError):
+    """The system does not say any more which connections are ready; a worker cannot go on after it."""
+
+
 class RequestEnded(BaseException):
     """Raised in the application by the server, wherever it is, to end the request that it works for.
 

@@ -24,7 +24,9 @@ class Request(NamedTuple):
     def in_words(self, now_ns: int) -> str:
         """As part of a sentence."""
         words = f"{self.text} for {(now_ns - self.since_ns) / _SECOND_NS:.1f} s"
-        if self.alive_ns > self.since_ns:
+        if self.alive_ns > now_ns:
+            words += ", waiting for its client,"
+        elif self.alive_ns > self.since_ns:
             words += f", silent for {(now_ns - self.alive_ns) / _SECOND_NS:.1f} s,"
         # So that its stack is found among those that faulthandler writes.
         return f"{words} in Thread 0x{self.thread:016x}" if self.thread else words.removesuffix(",")

@@ -16,7 +16,7 @@ from gevent.exceptions import LoopExit
 from gevent.hub import Waiter
 from gevent.queue import Queue
 
-from pyserver.errors import RequestEnded
+from pyserver.errors import PollerError, RequestEnded
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -101,9 +101,9 @@ class MainGreenlet:
     def _wait(self) -> int:
         try:
             fd: int = self._noticed.get()
-        except LoopExit:
+        except (LoopExit, GreenletExit):
             raise
-        except (Exception, SystemExit, KeyboardInterrupt):
+        except BaseException:
             # It is here that gevent raises what nobody else is there for.
             self._log.exception("A signal handler, or what runs beside the requests, has failed")
             return -1
@@ -156,10 +156,9 @@ class EngineWatcher:
             self._serve_for(_SPELL)
             self._set_timer(self._engine.next_wait_ms())
             is_done = self._engine.is_done
-        except OSError as caught:
-            # The poller has failed.
+        except PollerError as caught:
             is_done, error = True, caught
-        except Exception:
+        except BaseException:
             # Of a signal handler that the application installed: here is where Python runs it in a busy worker.
             self._log.exception("A signal handler raised an exception")
             self.wake()
