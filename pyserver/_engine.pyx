@@ -170,6 +170,7 @@ cdef class Engine(Reactor):
                 lane.tick(pyserver_now_ns())
                 self._lead(lane)
                 self._tell_served()
+                lane.let_go()
         finally:
             # Whatever it was, the other threads must not go on as if there were one more.
             leadership.end()
@@ -180,6 +181,7 @@ cdef class Engine(Reactor):
         """Go round until another thread leads. The threads' mutex is held, except in waits and in the application."""
         while not self._has_lost(lane):
             if self._ready_at == self._ready_count and self._turns_left == 0:
+                lane.let_go()
                 if self._is_stopped or (self.is_retiring and self.connections == 0):
                     self.leadership.end()
                     return 0

@@ -41,6 +41,7 @@ cdef class Lane(Transport):
     cdef int _give_back(self) except -1
     cdef int _run(self, Connection *connection, Reader *reader) except -1
     cdef int _call(self, Connection *connection, Exchange exchange) except -1
+    cdef int let_go(self) except -1
     cdef int _refuse(self, Connection *connection, const Reader *reader, int fault, Py_ssize_t at=*) except -1
     cdef int _answer(self, Connection *connection, const Reader *reader, int status, str words) except -1
     cdef int join_blocks(self, Connection *connection, bint wanted) except -1

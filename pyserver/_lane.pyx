@@ -508,6 +508,8 @@ cdef class Lane(Transport):
         note_latency(slot, duration_ns)
         if self.access is not None:
             exchange.log_access(self.now_ns, duration_ns)
+            if self.reactor.leadership is None:
+                self.let_go()
         exchange.connection = NULL
         if not exchange.persists:
             connection.closes = True
@@ -552,6 +554,14 @@ cdef class Lane(Transport):
             connection.is_running = False
             self.tick(pyserver_now_ns())
             leadership.come_back(self.number, self.now_ns - left_ns)
+        return 0
+
+    cdef int let_go(self) except -1:
+        """Drop what is left of the last request: its content may be a file."""
+        if self.dropped is not None:
+            self.reactor.unlock()
+            self.dropped = None
+            self.reactor.lock()
         return 0
 
     cdef int _refuse(self, Connection *connection, const Reader *reader, int fault, Py_ssize_t at=-1) except -1:

@@ -90,8 +90,7 @@ class _Shared:
         """Fail when a worker has died, has left a descriptor open, or does not stop."""
         try:
             assert self.server.workers() == self._workers, f"a worker has died:\n{self.server.log()}"
-            # What was closed may be freed no sooner than something else happens.
-            eventually(lambda: self.server.get("/").status and self._open_descriptors() <= self._open)
+            eventually(lambda: self._open_descriptors() <= self._open)
         finally:
             assert self.server.stop() == os.EX_OK
 

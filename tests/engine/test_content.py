@@ -1,12 +1,13 @@
 """Request content: framed by length or by chunks, in memory or in a file, awaited, limited and refused."""
 
+import contextlib
 import functools
 import hashlib
 import socket
 import sys
 
 import pytest
-from sharing import Routes
+from sharing import Routes, descriptors
 from support import eventually
 
 application = Routes()
@@ -32,8 +33,6 @@ def echo(environ, start_response):
 @application.route
 def count_temporary_files(_environ, start_response):
     import os
-
-    from sharing import descriptors
 
     start_response("200 OK", [("Content-Type", "text/plain")])
     return [str(sum("/pyserver-" in link for link in descriptors(os.getpid()))).encode()]
@@ -258,3 +257,17 @@ def test_another_expectation_is_refused(server):
     with server.client() as client:
         client.send(head("/echo", "Expect: a-miracle", "Content-Length: 5"))
         assert client.receive_response().status == 417
+
+
+@linux_only
+def test_a_worker_that_is_idle_keeps_nothing_of_its_last_uploads(serving):
+    # An environ that the access log quotes lives a little longer than its request.
+    quoting = ("--access-logfile", "access.log", "--access-logformat", "%({RAW_URI}e)s")
+    server = serving("--request-buffer", "1000", *quoting)
+    with contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(server.client()) for _ in range(10)]
+        for client in clients:
+            client.send(head("/digest", "Content-Length: 5000") + content_of(5000))
+        assert [client.receive_response().content for client in clients] == [told(content_of(5000))] * 10
+    [worker] = server.workers()
+    eventually(lambda: not any("/pyserver-" in link for link in descriptors(worker)))

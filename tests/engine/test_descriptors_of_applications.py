@@ -3,7 +3,7 @@
 import pytest
 from support import eventually
 
-LIMIT = 64
+LIMIT = 256  # of which an eighth is left to the application, in all its threads
 
 # A module of its own, which imports next to nothing: what a worker needs to report an error may not be there yet.
 APPLICATION = f"""
