@@ -11,11 +11,16 @@ from support import Client, eventually
 
 __all__ = ["worker_class"]
 
-# A request for /wait is under way until there is a file named "gate".
+# A request for /wait is under way until there is a file named "gate"; one for /block until somebody writes to the pipe
+# "lock", and lets nothing else of its thread run.
 GATED = """
     import os, time
 
     def application(environ, start_response):
+        if environ["PATH_INFO"] == "/block":
+            open("entered", "w").close()
+            with open("lock") as lock:
+                lock.read()
         if environ["PATH_INFO"] == "/wait":
             open("entered", "w").close()
             while not os.path.exists("gate"):
@@ -31,10 +36,17 @@ def gate(tmp_path):
     return (tmp_path / "gate").touch
 
 
-def begin_waiting(server):
+@pytest.fixture
+def lock(tmp_path):
+    """Let the request for /block go on."""
+    os.mkfifo(tmp_path / "lock")
+    return lambda: (tmp_path / "lock").write_text("")
+
+
+def begin_waiting(server, path="/wait"):
     """A client whose request is under way."""
     client = server.client()
-    client.send(b"GET /wait HTTP/1.1\r\nHost: a\r\n\r\n")
+    client.send(f"GET {path} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
     eventually((server.directory / "entered").exists)
     return client
 
@@ -76,26 +88,26 @@ def test_term_refuses_new_connections_as_soon_as_nothing_runs(serve, gate):
 
 
 @with_each_poller
-def test_term_refuses_new_connections_while_every_worker_runs_a_request(serve, gate):
+def test_term_refuses_new_connections_while_every_worker_is_held_up(serve, lock):
     server = serve(GATED)
-    with begin_waiting(server) as client:
+    with begin_waiting(server, "/block") as client:
         server.send_signal(signal.SIGTERM)
         eventually(lambda: refuses(server))
-        gate()
+        lock()
         assert client.receive_response().content == b"hello"
     assert server.wait() == 0
 
 
 @with_each_poller
-def test_term_answers_those_that_wait_behind_a_request(serve, gate):
+def test_term_answers_those_that_wait_behind_a_request(serve, lock):
     server = serve(GATED)
-    with begin_waiting(server) as client:
+    with begin_waiting(server, "/block") as client:
         behind = [server.client() for _ in range(20)]
         for one in behind:
             one.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
         server.send_signal(signal.SIGTERM)
         eventually(lambda: refuses(server))
-        gate()
+        lock()
         assert client.receive_response().content == b"hello"
         assert [one.receive_response().content for one in behind] == [b"hello"] * 20
         for one in behind:
