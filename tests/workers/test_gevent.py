@@ -213,6 +213,29 @@ def test_a_greenlet_that_is_killed_releases_its_connection(serve_with_gevent):
         assert client.is_closed_by_server()
 
 
+def test_the_content_of_a_request_is_not_kept_until_the_next_one(serve_with_gevent):
+    server = serve_with_gevent(
+        """
+        import os
+
+        def application(environ, start_response):
+            start_response("200 OK", [("Content-Type", "text/plain")])
+            links = [os.readlink(f"/proc/self/fd/{name}") for name in os.listdir("/proc/self/fd")[:-1]]
+            return [str(sum("(deleted)" in link for link in links)).encode()]
+        """,
+        "--request-buffer", "10000", "--access-logfile", "access.log", "--access-logformat", "%({wsgi.version}e)s",
+    )  # fmt: skip
+    content = b"a" * 20_000
+    head = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % len(content)
+    # Two at once, so that each has a lane.
+    with server.client() as one, server.client() as other:
+        for client in (one, other):
+            client.send(head + content)
+        for client in (one, other):
+            client.receive_response()
+    eventually(lambda: server.get().content == b"0")
+
+
 def test_term_answers_what_is_under_way(serve_with_gevent):
     server = serve_with_gevent(APPLICATION)
     with sent(server, "/gate", 3) as clients:
