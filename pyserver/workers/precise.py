@@ -8,6 +8,7 @@ Imported by processes that are gevent workers, or their mold.
 
 from __future__ import annotations
 
+import os
 from heapq import heappop, heappush
 from time import monotonic_ns
 from typing import Any
@@ -34,6 +35,11 @@ class PreciseLoop(corecext.loop):  # type: ignore[misc]
             self.alarm.note(after)
         return corecext.timer(self, after, repeat, ref, priority)
 
+    def lose_alarm(self) -> None:
+        """End timers as libev does from now on."""
+        if self.alarm is not None:
+            self.alarm.is_over, self.alarm = True, None
+
 
 class Alarm:
     """A descriptor that the loop watches, and that can be read whenever a short timer ends.
@@ -46,6 +52,7 @@ class Alarm:
         self._fd = new_alarm()
         self._steps: list[int] = []  # a heap of those in which timers end
         self._last = 0
+        self.is_over = False
         self._io = loop.io(self._fd, _READ, ref=False)
         self._io.start(self._ring)
 
@@ -59,6 +66,10 @@ class Alarm:
             heappush(self._steps, step)
 
     def _ring(self) -> None:
+        if self.is_over:
+            # The loop still watches it, and it is the parent's.
+            self._io.stop()
+            return
         now = monotonic_ns() // _STEP_NS
         while self._steps and self._steps[0] <= now:
             heappop(self._steps)
@@ -73,6 +84,7 @@ def choose_loop() -> None:
 
 
 def give_alarm(loop: object) -> None:
-    """Let a PreciseLoop have its alarm; in each process, because two that share one would set it for each other."""
+    """Let a PreciseLoop have its alarm in this process; a child of it has none, because they would share it."""
     if isinstance(loop, PreciseLoop):
         loop.alarm = Alarm(loop)
+        os.register_at_fork(after_in_child=loop.lose_alarm)
