@@ -183,7 +183,7 @@ def test_what_is_wrapped_is_closed_once(server, target, method):
     record.unlink(missing_ok=True)
     with server.client() as client:
         client.request(method, target)
-    eventually(record.exists)
+    eventually(lambda: record.exists() and record.read_text())
     assert server.get("/").status == 200
     assert record.read_text().split() == ["closed"]
 
