@@ -16,7 +16,7 @@ from posix.unistd cimport getpid
 
 from pyserver._access cimport Facts
 from pyserver._connection cimport BORROWED, COPIED, Connection, Segment
-from pyserver._exchange cimport Transport
+from pyserver._exchange cimport Exchange, Transport
 from pyserver._response cimport BY_CLOSE, put_date
 from pyserver._scoreboard cimport Cell
 from pyserver._system cimport (
@@ -134,7 +134,7 @@ cdef void on_abort(int number) noexcept nogil:
     if getpid() == owner:
         for at in range(places):
             if serving[at] != NULL:
-                end_request(<Transport> serving[at])
+                end_requests(<Transport> serving[at])
     if before.sa_handler == SIG_IGN:
         before.sa_handler = SIG_DFL
     sigaction(number, &before, NULL)
@@ -143,7 +143,17 @@ cdef void on_abort(int number) noexcept nogil:
     set_errno(saved)
 
 
-cdef void end_request(Transport transport) noexcept nogil:
+cdef void end_requests(Transport transport) noexcept nogil:
+    """End all that the transport carries."""
+    cdef PyObject *exchange = transport.under_way(NULL)
+    if exchange == NULL and transport.access is not None:
+        transport.access.record_last(NULL)
+    while exchange != NULL:
+        end_request(transport, <Exchange> exchange)
+        exchange = transport.under_way(exchange)
+
+
+cdef void end_request(Transport transport, Exchange exchange) noexcept nogil:
     """Answer the request under way, hang up, and write its line of the access log."""
     cdef Connection *connection
     cdef Facts facts
@@ -151,39 +161,36 @@ cdef void end_request(Transport transport) noexcept nogil:
     cdef bint is_cut = False
     cdef int64_t limit_ns
     cdef bint is_overdue
-    if transport.row.busy_since_ns == 0:
-        if transport.access is not None:
-            transport.access.record_last(NULL)
-        return
     # The arbiter's is newer, where a reload has changed it.
     limit_ns = transport.slot.cells[<int> Cell.TIMEOUT_NS] or timeout_ns
-    is_overdue = limit_ns and pyserver_now_ns() - transport.row.alive_ns >= limit_ns
+    is_overdue = limit_ns and pyserver_now_ns() - exchange.row.alive_ns >= limit_ns
     # Who hangs sends nothing; another thread may be about to.
     if not is_overdue and not transport.seize():
         return
-    connection = transport.exchange.connection
-    transport.exchange.state_facts(&facts)
-    facts.duration_ns = pyserver_now_ns() - transport.row.busy_since_ns
-    if transport.exchange.is_finished:
+    connection = exchange.connection
+    exchange.state_facts(&facts)
+    facts.duration_ns = pyserver_now_ns() - exchange.row.busy_since_ns
+    if exchange.is_finished:
         # The response is whole: the application hangs in what it does after it.
-        is_cut = not send_gathered(transport, connection, transport.out.used, NULL)
-    elif not transport.has_given:
+        is_cut = not send_gathered(transport, exchange, transport.out.used, NULL)
+    elif not transport.has_begun(exchange):
         words = &overdue if is_overdue else &cut_off
-        send_gathered(transport, connection, transport.exchange.response.head_at, words)
+        send_gathered(transport, exchange, transport.gathered_before(exchange), words)
         facts.status = words.status
-        facts.sent = 0 if transport.exchange.response.to_head_request else <int64_t> words.content.iov_len
+        facts.sent = 0 if exchange.response.to_head_request else <int64_t> words.content.iov_len
     else:
         is_cut = True
-    hang_up(connection, is_cut and transport.exchange.response.framing == BY_CLOSE)
+    hang_up(connection, is_cut and exchange.response.framing == BY_CLOSE)
     if transport.access is not None:
         transport.access.record_last(&facts)
     # For a process that goes on.
-    transport.exchange.is_logged = True
+    exchange.is_logged = True
     connection.is_gone = connection.closes = True
 
 
-cdef bint send_gathered(Transport transport, Connection *connection, Py_ssize_t length, Words *words) noexcept nogil:
+cdef bint send_gathered(Transport transport, Exchange exchange, Py_ssize_t length, Words *words) noexcept nogil:
     """Send so much of what is gathered, and behind it `words`, unless they are NULL; whether the socket takes it all."""
+    cdef Connection *connection = exchange.connection
     cdef iovec vector[5]
     cdef msghdr message
     cdef Py_ssize_t total = 0
@@ -202,7 +209,7 @@ cdef bint send_gathered(Transport transport, Connection *connection, Py_ssize_t 
         vector[2] = iovec(&stamp[0], <size_t> transport.stamp.length)
         vector[3] = words.tail
         vector[4] = words.content
-        message.msg_iovlen = 4 if transport.exchange.response.to_head_request else 5
+        message.msg_iovlen = 4 if exchange.response.to_head_request else 5
     for at in range(message.msg_iovlen):
         total += <Py_ssize_t> vector[at].iov_len
     return sendmsg(connection.source.fd, &message, MSG_NOSIGNAL) == total

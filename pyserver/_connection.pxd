@@ -31,6 +31,9 @@ cdef enum:
     AWAIT_NEXT_REQUEST
     AWAIT_WRITE
     AWAIT_ROOM                  # the application's greenlet waits for the socket to take what is queued
+    AWAIT_PING                  # a WebSocket was silent for less than the interval of pings
+    AWAIT_PONG                  # … for longer, and was sent one
+    AWAIT_CLOSE_FRAME           # … and was told that the WebSocket is closed
     AWAIT_CLOSE
     AWAIT_TURN                  # as many requests run as may: no deadline
     RUNNING                     # it has its turn, or the application has it: no deadline of the connection's
@@ -112,10 +115,12 @@ cdef struct Connection:
     int unsent                  # bytes in the socket's buffer when it began to wait for a write
     int64_t deadline_ns
     int64_t linger_until_ns
+    int64_t linger_left         # bytes that are read and dropped until then; 0: as many as come
     Reader *reader              # NULL while no byte is waiting
     Content *content            # NULL while no content is arriving
     Output *output              # NULL while the socket takes everything
     PyObject *waiting           # the lane whose greenlet waits in AWAIT_ROOM; borrowed
+    PyObject *stream            # the Stream that runs, where requests run beside others; its lane owns it
 
 
 cdef struct DeadlineList:
@@ -163,6 +168,8 @@ cdef class Durations:
     cdef int64_t content_ns
     cdef int64_t idle_ns
     cdef int64_t write_ns
+    cdef int64_t ping_ns
+    cdef int64_t pong_ns
 
 
 cdef class Buffers:

@@ -123,15 +123,19 @@ cdef class Durations:
         content: seconds without a byte of awaited content.
         idle: seconds a persistent connection is kept between requests; 0 closes after each response.
         write: seconds in which the peer takes no byte of a response.
+        ping: seconds that a WebSocket may be silent before it is asked whether it is there; 0 for no limit.
+        pong: seconds that it may then take to say anything.
 
     0 is no limit, except for `idle`.
     """
 
-    def __cinit__(self, *, head=10.0, content=30.0, idle=2.0, write=60.0):
+    def __cinit__(self, *, head=10.0, content=30.0, idle=2.0, write=60.0, ping=20.0, pong=20.0):
         self.head_ns = as_ns(head)
         self.content_ns = as_ns(content)
         self.idle_ns = as_ns(idle) if idle > 0 else 0
         self.write_ns = as_ns(write)
+        self.ping_ns = as_ns(ping)
+        self.pong_ns = as_ns(pong)
 
 
 cdef void enlist(DeadlineList *lists, Connection *connection, int reason, int64_t now_ns) noexcept nogil:

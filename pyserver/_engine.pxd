@@ -34,6 +34,7 @@ cdef class Engine(Reactor):
     cdef int64_t _said_exhausted_ns
     cdef int _paused_at                 # how many connections were open then
     cdef bint _is_stopped
+    cdef bint _has_streams              # requests run beside others, as tasks of an event loop
     cdef bint _accepts                  # whether the listeners are watched
     cdef int _most_connections          # that the descriptors were found to be enough for; 0: not found yet
     cdef int _last_descriptor           # connections beyond it wait until there are fewer

@@ -25,6 +25,7 @@ from pyserver._leadership cimport Leadership
 from pyserver._poller cimport BROKEN, EXCLUSIVE, READABLE, READY_LIMIT, WRITABLE, Poller, Ready
 from pyserver._reactor cimport Reactor
 from pyserver._scoreboard cimport Cell, Row, Slot
+from pyserver._streams cimport StreamLane
 from pyserver._system cimport (
     ENOBUFS, EPROTO, EWOULDBLOCK, POLLIN, poll, pollfd, pyserver_accept, pyserver_descriptor_limit, pyserver_now_ns,
     sockaddr_storage, socklen_t,
@@ -65,8 +66,9 @@ cdef class Engine(Reactor):
         date: whether responses get a Date field.
         threads: how many call serve(); 0 for a worker with one thread.
         capacity: how many requests run at the same time, each in a greenlet of its own; 0 for one, in place.
+        streams: whether they run as tasks of an event loop instead, and take their content as it comes.
 
-    With a capacity, the one who waits has to set these:
+    With a capacity, the one who waits has to set these, of which streams need the last only:
         on_request: called with a lane by run_ready(), when a request is complete; has `lane.serve()` run in a greenlet.
         on_full: called with a lane by its greenlet, which waits until on_room was called with it.
         on_room: called with a lane by run_ready(), when the socket has taken what on_full was called for.
@@ -76,7 +78,7 @@ cdef class Engine(Reactor):
     def __init__(
         self, list listeners, Gateway gateway not None, Limits limits not None, Durations durations not None,
         Buffers buffers not None, *, log, AccessLog access=None, size_t row=0, str poller="auto", bytes server=b"pyserver",
-        bint date=True, int threads=0, int capacity=0,
+        bint date=True, int threads=0, int capacity=0, bint streams=False,
     ):
         cdef int at
         self._bell.fd = self._bell_rope = -1
@@ -103,7 +105,11 @@ cdef class Engine(Reactor):
             self.leadership = Leadership(threads)
             self._hang_bell()
         self.capacity = capacity
-        self._lanes = [Lane(self, -1)] if capacity else [Lane(self, at) for at in range(max(threads, 1))]
+        self._has_streams = streams
+        if capacity:
+            self._lanes = [StreamLane(self, -1) if streams else Lane(self, -1)]
+        else:
+            self._lanes = [Lane(self, at) for at in range(max(threads, 1))]
 
     def __dealloc__(self):
         free(self._listeners)
@@ -121,7 +127,12 @@ cdef class Engine(Reactor):
     @property
     def is_done(self) -> bool:
         """Whether there is nothing left to serve: it was stopped, or retired and the last connection is closed."""
-        return self._is_stopped or (self.is_retiring and self.connections == 0)
+        return self._is_stopped or (self.is_retiring and self.connections == 0 and self.listed == 0)
+
+    @property
+    def calls(self) -> list:
+        """The streams under way, the oldest first."""
+        return (<StreamLane> self._lanes[0]).streams() if self._has_streams else []
 
     def run(self) -> None:
         """Serve until it is done."""
@@ -286,7 +297,12 @@ cdef class Engine(Reactor):
         """A request has run in a greenlet; between two rounds nobody would notice what follows from it."""
         if not self.is_waiting:
             return 0
-        self._tell_served()
+        if self._has_streams:
+            # Of many that are served between two rounds the lines of the log leave together.
+            if self.access is not None or (self.max_requests and self.requests >= self.max_requests):
+                self.nudge()
+        else:
+            self._tell_served()
         if not self._accepts or self.lists[AWAIT_TURN].first != NULL:
             self.nudge()
         return 0
@@ -596,7 +612,9 @@ cdef class Engine(Reactor):
         self.lock()
         try:
             # Those are cut off by the end of the process.
-            cut = self.running
+            cut = self.listed if self._has_streams else self.running
+            if self._has_streams:
+                (<StreamLane> self._lanes[0]).abandon()
             for reason in range(RUNNING):
                 while reason != AWAIT_ROOM and self.lists[reason].first != NULL:
                     cut += reason in (AWAIT_HEAD, AWAIT_CONTENT, AWAIT_WRITE, AWAIT_TURN)

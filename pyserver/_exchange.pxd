@@ -1,4 +1,5 @@
 # The contract of _exchange: one request in flight, seen by the gateway on one side and the engine on the other.
+from cpython.object cimport PyObject
 from libc.stdint cimport int64_t
 from libc.string cimport memcmp, memcpy
 
@@ -35,17 +36,29 @@ cdef class Transport:
     cdef int join_blocks(self, Connection *connection, bint wanted) except -1
     cdef bint leaves(self) noexcept
     cdef bint seize(self) noexcept nogil
+    cdef PyObject *under_way(self, PyObject *before) noexcept nogil
+    cdef bint has_begun(self, Exchange exchange) noexcept nogil
+    cdef Py_ssize_t gathered_before(self, Exchange exchange) noexcept nogil
 
 
 cdef class Gateway:
     # Turns a request into a call of the application, and what comes back into the methods of the exchange.
+    cdef object log
+    cdef object _before_leaving
+    cdef int _forks                     # of this process, when it was last known to be a worker
+    cdef int _pid
+
+    cdef int attend(self, log, before_leaving) except -1
+    cdef int leave_if_child(self, object error) except -1
 
     cdef object prepare(self, Exchange exchange)
     cdef int run(self, Exchange exchange, object request) except -1
+    cdef Stream open(self, Transport transport, Connection *connection, const Head *head, const unsigned char *base)
 
 
 cdef class Exchange:
     cdef Transport transport
+    cdef Row *row                       # where the arbiter reads of it
     cdef Connection *connection         # NULL once the request is over
     cdef const Head *head
     cdef const unsigned char *base      # the offsets of `head` begin here; valid until the engine receives again
@@ -78,6 +91,36 @@ cdef class Exchange:
     cdef str request_line(self)
     cdef int log_access(self, int64_t now_ns, int64_t duration_ns) except -1
     cdef void state_facts(self, Facts *facts) noexcept nogil
+
+
+cdef class Stream(Exchange):
+    # A request that runs beside others: its content is given as it comes, by whoever reads.
+    cdef PyObject *earlier              # in the lane's list of those that run; borrowed, the list owns each
+    cdef PyObject *later
+    cdef Head brief                     # what is known of its head once the reader has gone on
+    cdef unsigned char *text            # … and the bytes it points into; own
+    cdef int64_t began_ns
+    cdef int place                      # of its row; -1 when it has none any more
+    cdef bint is_raw                    # what the client sends is no content: it is a WebSocket
+    cdef bint has_heard_all             # the content is complete
+    cdef bint expects_continue          # … and waits until somebody asks for it
+    cdef bint is_counted                # among the requests that run at once
+    cdef bint is_refused                # the gateway has an answer of its own in place of the application's
+    cdef int refusal                    # … its status
+    cdef str refusal_words
+    cdef list refusal_fields
+    cdef bytes aside                    # the begun head of the response, while others are sent
+
+    cdef int launch(self) except -1
+    cdef bint wants_more(self) noexcept
+    cdef int take(self, const unsigned char *data, Py_ssize_t length) except -1
+    cdef int note_all(self) except -1
+    cdef int note_end(self) except -1
+    cdef int note_lost(self) except -1
+    cdef int note_room(self) except -1
+    cdef int note_heard(self) except -1
+    cdef int note_silence(self, int reason) except -1
+    cdef int note_leaving(self) except -1
 
 
 cdef inline void note_request(Row *row, Exchange exchange, int64_t now_ns) noexcept nogil:

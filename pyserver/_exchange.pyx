@@ -3,9 +3,11 @@
 No sockets here and no PEP 3333: a gateway says what the content is, this says what goes on the wire, the engine sends it.
 """
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from cpython.object cimport PyObject
 from libc.stdint cimport int64_t
+from libc.stdlib cimport free
 
-from pyserver._http cimport Fault, append
+from pyserver._http cimport Fault, append, free_head
 from pyserver._response cimport (
     BY_CHUNKS,
     BY_CLOSE,
@@ -19,6 +21,7 @@ from pyserver._response cimport (
 from pyserver._system cimport pyserver_now_ns
 
 import os as _os
+import sys as _sys
 
 from pyserver.refusals import REASONS as _REASONS
 
@@ -71,9 +74,47 @@ cdef class Transport:
         """From a signal handler, for good: whether no other thread sends anything from now on."""
         return True
 
+    cdef PyObject *under_way(self, PyObject *before) noexcept nogil:
+        """An exchange that runs: the first, or the one behind `before`; NULL when there is none. Borrowed."""
+        if before != NULL or self.row.busy_since_ns == 0:
+            return NULL
+        return <PyObject *> self.exchange
+
+    cdef bint has_begun(self, Exchange exchange) noexcept nogil:
+        """Whether the socket may have been given a part of the response."""
+        return self.has_given
+
+    cdef Py_ssize_t gathered_before(self, Exchange exchange) noexcept nogil:
+        """How much of `out` goes to the same client and is no part of this response."""
+        return exchange.response.head_at
+
 
 cdef class Gateway:
-    """What complete requests are handed to."""
+    """What requests are handed to."""
+
+    cdef int attend(self, log, before_leaving) except -1:
+        """Note which process serves.
+
+        Args:
+            log: has error() and exception().
+            before_leaving: called where a request comes to an end in a child that the application has forked, which
+                then ends; None for nothing.
+        """
+        self.log = log
+        self._before_leaving = before_leaving
+        self._forks = forks()
+        self._pid = _os.getpid()
+        return 0
+
+    cdef int leave_if_child(self, object error) except -1:
+        """After code of the application: end the process when it is one that the application has forked."""
+        if forks() != self._forks:
+            if _os.getpid() != self._pid:
+                if self._before_leaving is not None:
+                    self._before_leaving()
+                leave_child(self.log, error)
+            self._forks = forks()
+        return 0
 
     cdef object prepare(self, Exchange exchange):
         """What the application is called with; no other thread has its turn meanwhile."""
@@ -82,6 +123,26 @@ cdef class Gateway:
     cdef int run(self, Exchange exchange, object request) except -1:
         """Call the application and answer through `exchange`; every exchange is finished or failed."""
         raise TypeError("a Gateway is one of its subclasses")
+
+    cdef Stream open(self, Transport transport, Connection *connection, const Head *head, const unsigned char *base):
+        """A request whose head is complete, to run beside others; or, is_refused, how it is answered without running."""
+        raise TypeError("a Gateway is one of its subclasses")
+
+
+cdef object leave_child(object log, object error):
+    """The application has forked, and this is the child: the connections are the parent's, so it goes."""
+    code = 0
+    if isinstance(error, SystemExit):
+        code = error.code if isinstance(error.code, int) else int(error.code is not None)
+    elif error is not None:
+        log.exception("Error in a process that the application has forked")
+        code = 1
+    for stream in (_sys.stdout, _sys.stderr):
+        try:
+            stream.flush()
+        except (AttributeError, OSError, ValueError):
+            pass
+    _os._exit(code & 0xFF)
 
 
 cdef class Exchange:
@@ -127,7 +188,7 @@ cdef class Exchange:
         self._gather(self.wrote_ns != 0 and now_ns - self.wrote_ns < BURST_NS)
         self.wrote_ns = now_ns
         if self.transport.renews:
-            self.transport.row.alive_ns = now_ns
+            self.row.alive_ns = now_ns
         self._put(block, False)
         return self.transport.send(self.connection)
 
@@ -249,6 +310,58 @@ cdef class Exchange:
         facts.minor = <int> self.head.minor
         facts.status = self.response.status
         facts.sent = self.response.sent
+
+
+cdef class Stream(Exchange):
+    """A request that runs beside others; what its lane tells it."""
+
+    def __cinit__(self):
+        self.place = -1
+
+    def __dealloc__(self):
+        free_head(&self.brief)
+        free(self.text)
+
+    cdef int launch(self) except -1:
+        """Have the application run, soon."""
+        raise TypeError("a Stream is one of its subclasses")
+
+    cdef bint wants_more(self) noexcept:
+        """Whether more of what the client sends is to be read."""
+        return False
+
+    cdef int take(self, const unsigned char *data, Py_ssize_t length) except -1:
+        """Take content, or what a client sends that is no content."""
+        raise TypeError("a Stream is one of its subclasses")
+
+    cdef int note_all(self) except -1:
+        """The content is complete."""
+        self.has_heard_all = True
+        return 0
+
+    cdef int note_end(self) except -1:
+        """The client sends no more; it may still read."""
+        return 0
+
+    cdef int note_lost(self) except -1:
+        """There is no connection any more, or none of its."""
+        return 0
+
+    cdef int note_room(self) except -1:
+        """The socket has taken what was queued."""
+        return 0
+
+    cdef int note_heard(self) except -1:
+        """The client has said something."""
+        return 0
+
+    cdef int note_silence(self, int reason) except -1:
+        """The client has said nothing for as long as it may."""
+        return 0
+
+    cdef int note_leaving(self) except -1:
+        """The worker would like to leave."""
+        return 0
 
 
 cdef void state_refusal(Facts *facts, Connection *connection, const Reader *reader) noexcept nogil:

@@ -1,5 +1,6 @@
 # The contract of _http: request heads, chunked content, field checks. Bytes in, facts out.
 from libc.stdint cimport uint16_t, uint32_t, uint64_t
+from libc.string cimport memcpy
 
 
 cdef struct Span:
@@ -170,6 +171,25 @@ cdef struct Out:
 cdef int reserve(Out *out, Py_ssize_t more) except -1
 cdef int append(Out *out, const void *data, Py_ssize_t length) except -1
 cdef unsigned char *write_decimal(unsigned char *to, uint64_t number) noexcept nogil
+
+
+cdef Py_ssize_t percent_decode(unsigned char *to, const unsigned char *text, Py_ssize_t length) noexcept nogil
+
+
+cdef inline uint32_t text_hash(const unsigned char *text, Py_ssize_t length) noexcept nogil:
+    """A hash of the length and of the bytes at both ends: cheap, and good enough for a table that may miss."""
+    cdef uint64_t first = 0, last = 0
+    if length >= 8:
+        memcpy(&first, text, 8)
+        memcpy(&last, text + length - 8, 8)
+    elif length >= 4:
+        memcpy(&first, text, 4)
+        memcpy(&last, text + length - 4, 4)
+    elif length:
+        first = text[0] | (<uint64_t> text[length >> 1] << 8) | (<uint64_t> text[length - 1] << 16)
+    first = (first ^ (<uint64_t> length << 56)) * <uint64_t> 0x9E3779B97F4A7C15
+    last = (last + first) * <uint64_t> 0xC2B2AE3D27D4EB4F
+    return <uint32_t> (last >> 40)
 
 
 cdef inline bint equals(const unsigned char *text, const char *lower, Py_ssize_t length) noexcept nogil:

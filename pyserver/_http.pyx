@@ -1041,3 +1041,23 @@ cdef class RequestParser:
             reset_head(&self._head)
             return True
         return consumed > 0
+
+
+cdef inline int hexadecimal(unsigned char c) noexcept nogil:
+    if c"0" <= c <= c"9":
+        return c - c"0"
+    c |= 32
+    return c - c"a" + 10 if c"a" <= c <= c"f" else -1
+
+
+cdef Py_ssize_t percent_decode(unsigned char *to, const unsigned char *text, Py_ssize_t length) noexcept nogil:
+    """Decode once, RFC 3986 §2.1, and return how many octets that are; what is no percent-encoded octet stays as it is."""
+    cdef Py_ssize_t at = 0, used = 0
+    while at < length:
+        to[used] = text[at]
+        if text[at] == c"%" and at + 2 < length and hexadecimal(text[at + 1]) >= 0 and hexadecimal(text[at + 2]) >= 0:
+            to[used] = <unsigned char> (hexadecimal(text[at + 1]) * 16 + hexadecimal(text[at + 2]))
+            at += 2
+        at += 1
+        used += 1
+    return used

@@ -22,6 +22,7 @@ cdef class Lane(Transport):
 
     cdef int tick(self, int64_t now_ns) except -1
     cdef int tend(self, Connection *connection, int events) except -1
+    cdef int _tend_running(self, Connection *connection, int events) except -1
     cdef int _give_up(self, Connection *connection) except -1
     cdef int _go_on_reading(self, Connection *connection, bint is_broken) except -1
     cdef int _hold(self, Connection *connection) except -1
@@ -43,7 +44,7 @@ cdef class Lane(Transport):
     cdef int _call(self, Connection *connection, Exchange exchange) except -1
     cdef int let_go(self) except -1
     cdef int _refuse(self, Connection *connection, const Reader *reader, int fault, Py_ssize_t at=*) except -1
-    cdef int _answer(self, Connection *connection, const Reader *reader, int status, str words) except -1
+    cdef int _answer(self, Connection *connection, const Reader *reader, int status, str words, list fields=*) except -1
     cdef int join_blocks(self, Connection *connection, bint wanted) except -1
     cdef int send(self, Connection *connection) except -1
     cdef int send_block(self, Connection *connection, object block, const unsigned char *data, Py_ssize_t length, bint lent, bint in_chunk) except -1

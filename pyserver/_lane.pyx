@@ -114,8 +114,7 @@ cdef class Lane(Transport):
             if events & (READABLE | BROKEN):
                 connection.is_readable = True
             if connection.is_running:
-                if connection.output != NULL and events & (WRITABLE | BROKEN):
-                    self._make_room(connection)
+                self._tend_running(connection, events)
             elif connection.output != NULL:
                 if events & (WRITABLE | BROKEN):
                     self._go_on_writing(connection)
@@ -128,6 +127,12 @@ cdef class Lane(Transport):
                 self._lose(connection)
             else:
                 self._give_up(connection)
+        return 0
+
+    cdef int _tend_running(self, Connection *connection, int events) except -1:
+        """A turn of a connection whose request runs: what it sends has to wait."""
+        if connection.output != NULL and events & (WRITABLE | BROKEN):
+            self._make_room(connection)
         return 0
 
     cdef int _give_up(self, Connection *connection) except -1:
@@ -470,6 +475,7 @@ cdef class Lane(Transport):
             exchange = Exchange.__new__(Exchange)
             exchange.transport = self
             self.exchange = exchange
+        exchange.row = self.row
         exchange.connection = connection
         exchange.head = head
         exchange.base = reader.data + reader.begin
@@ -573,9 +579,12 @@ cdef class Lane(Transport):
         )
         return self._answer(connection, reader, status, words)
 
-    cdef int _answer(self, Connection *connection, const Reader *reader, int status, str words) except -1:
-        """Write a whole response of the server's own, after which the connection is closed."""
+    cdef int _answer(
+        self, Connection *connection, const Reader *reader, int status, str words, list fields=None
+    ) except -1:
+        """Write a whole response of the server's own, after which it is closed; `fields` are pairs of bytes."""
         cdef bytes content = f"{status} {_REASONS[status]}: {words}\n".encode()
+        cdef bytes line
         cdef Response response
         cdef Facts facts
         cdef bint persists = False
@@ -585,6 +594,9 @@ cdef class Lane(Transport):
         start_response_head(
             &response, out, f"{status} {_REASONS[status]}", [("Content-Type", "text/plain; charset=utf-8")]
         )
+        for name, value in fields or ():
+            line = b"%b: %b\r\n" % (name, value)
+            append(out, <const char *> line, len(line))
         finish_response_head(&response, out, &self.stamp, len(content), 1, &persists)
         if not response.to_head_request:
             append(out, <const char *> content, len(content))
@@ -999,6 +1011,10 @@ cdef class Lane(Transport):
                 return 0
             if got <= 0:
                 return self.reactor.close(connection)
+            if connection.linger_left:
+                connection.linger_left -= got
+                if connection.linger_left <= 0:
+                    return self.reactor.close(connection)
         if self.now_ns >= connection.linger_until_ns:
             return self.reactor.close(connection)
         return self.reactor.go_on_later(connection)

@@ -31,6 +31,7 @@ cdef class Reactor:
     cdef readonly int connections
     cdef readonly int64_t requests
     cdef readonly int running           # requests that the application has
+    cdef readonly int listed            # … and those that do not count as such, where they run beside others
     cdef readonly bint is_retiring
     cdef bint is_waiting                # between two rounds
     cdef int64_t waits_until_ns         # … no longer than this
@@ -57,5 +58,6 @@ cdef class Reactor:
     cdef int go_on_later(self, Connection *connection) except -1
     cdef Connection *next_again(self) noexcept
     cdef int close(self, Connection *connection) except -1
+    cdef int part(self, Connection *connection) except -1
     cdef void bury(self, Connection *connection) noexcept
     cdef int free_dead(self) noexcept

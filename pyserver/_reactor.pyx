@@ -2,21 +2,23 @@
 
 Nothing here is received, sent or parsed: that is what a lane does with one connection at a time.
 """
+from cpython.ref cimport Py_DECREF
 from libc.stdint cimport INT64_MAX, int64_t, uint8_t
 from libc.stdlib cimport free, realloc
 from posix.unistd cimport close as close_descriptor
 
 from pyserver._access cimport AccessLog
 from pyserver._connection cimport (
-    AWAIT_CLOSE, AWAIT_CONTENT, AWAIT_FIRST_BYTE, AWAIT_HEAD, AWAIT_NEXT_REQUEST, AWAIT_ROOM, AWAIT_TURN,
-    AWAIT_WRITE, NO_LIMIT_NS, RUNNING, Buffers, Connection, DeadlineList, Durations, delist, enlist, free_connection,
+    AWAIT_CLOSE, AWAIT_CLOSE_FRAME, AWAIT_CONTENT, AWAIT_FIRST_BYTE, AWAIT_HEAD, AWAIT_NEXT_REQUEST, AWAIT_PING,
+    AWAIT_PONG, AWAIT_ROOM, AWAIT_TURN, AWAIT_WRITE, NO_LIMIT_NS, RUNNING, Buffers, Connection, DeadlineList, Durations, delist, enlist, free_connection,
 )
-from pyserver._exchange cimport Gateway, forks
+from pyserver._exchange cimport Gateway, Stream, forks
 from pyserver._http cimport Limits
 from pyserver._poller cimport READABLE, WRITABLE, new_poller
 from pyserver._scoreboard cimport Cell
 from pyserver._system cimport SHUT_RDWR, SOL_SOCKET, SO_LINGER, linger, pyserver_now_ns, setsockopt, shutdown
 
+cdef int64_t CLOSE_FRAME_NS = 5000000000    # how long the answer to a close frame is waited for
 cdef int64_t LINGER_NS = 2000000000         # silence after which a closed connection is given up
 
 
@@ -43,6 +45,9 @@ cdef class Reactor:
         self.lists[AWAIT_NEXT_REQUEST].duration_ns = durations.idle_ns
         self.lists[AWAIT_WRITE].duration_ns = durations.write_ns
         self.lists[AWAIT_ROOM].duration_ns = durations.write_ns
+        self.lists[AWAIT_PING].duration_ns = durations.ping_ns
+        self.lists[AWAIT_PONG].duration_ns = durations.pong_ns
+        self.lists[AWAIT_CLOSE_FRAME].duration_ns = CLOSE_FRAME_NS
         self.lists[AWAIT_CLOSE].duration_ns = LINGER_NS
         self.lists[AWAIT_TURN].duration_ns = NO_LIMIT_NS
         self._forks = forks()
@@ -175,6 +180,7 @@ cdef class Reactor:
         close_descriptor(connection.source.fd)
         connection.source.fd = -1
         self.bury(connection)
+        self.part(connection)
         self.connections -= 1
         self.slot.cells[<int> Cell.CONNECTIONS] = self.connections
         # What it holds is freed by whoever waits; a pause of accepting, or all, may be over; and a poller without a
@@ -185,6 +191,18 @@ cdef class Reactor:
         ):
             self.nudge()
         return 0
+
+    cdef int part(self, Connection *connection) except -1:
+        """Separate the connection from the request that runs beside others for it, if there is one."""
+        cdef Stream stream
+        if connection.stream == NULL:
+            return 0
+        stream = <Stream> connection.stream
+        connection.stream = NULL
+        connection.is_running = False
+        stream.connection = NULL
+        Py_DECREF(stream)
+        return stream.note_lost()
 
     cdef void bury(self, Connection *connection) noexcept:
         """Free it at the end of the round: an event of it may be under way, or a turn."""

@@ -26,6 +26,7 @@ cdef struct Response:
     bint has_date
     bint has_server
     bint says_close
+    bint drops_hop_by_hop       # what is the server's to send is left out, where WSGI has it refused
     Py_ssize_t head_at          # where its head begins in Out
     int64_t length              # declared content bytes
     int64_t sent                # content bytes given to Out or to the socket
@@ -40,7 +41,10 @@ cdef struct Stamp:
 
 cdef void reset_response(Response *response, bint to_head_request) noexcept nogil
 cdef int start_response_head(Response *response, Out *out, object status, object fields) except -1
+cdef int start_message_head(Response *response, Out *out, object status, object fields) except -1
+cdef int append_fields(Response *response, Out *out, object fields) except -1
 cdef int finish_response_head(Response *response, Out *out, const Stamp *stamp, int64_t known, uint32_t minor, bint *persists) except -1
+cdef int append_stamp(Response *response, Out *out, const Stamp *stamp) except -1
 cdef int append_chunk_size(Out *out, Py_ssize_t size) except -1
 cdef int put_date(char *to, int64_t unix_time) noexcept nogil
 cdef int set_stamp(Stamp *stamp, int64_t unix_time, bytes server, bint with_date) except -1

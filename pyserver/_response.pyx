@@ -2,6 +2,7 @@
 
 What the application gives is checked by the rules that requests are checked by, so that nothing in it can end a line.
 """
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.unicode cimport PyUnicode_1BYTE_KIND, PyUnicode_DATA, PyUnicode_GET_LENGTH, PyUnicode_KIND
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.stdio cimport snprintf
@@ -25,6 +26,8 @@ cdef enum:
     LF = 10
     CR = 13
     SP = 32
+
+cdef dict status_lines = {}     # those that were asked for
 
 
 cdef void reset_response(Response *response, bint to_head_request) noexcept nogil:
@@ -61,11 +64,78 @@ cdef int start_response_head(Response *response, Out *out, object status, object
         for item in fields:
             if type(item) is not tuple or len(<tuple> item) != 2:
                 raise TypeError(f"the response field {item!r} is not a tuple of name and value")
-            append_response_field(response, out, (<tuple> item)[0], (<tuple> item)[1])
+            append_field_line(
+                response, out, latin_1((<tuple> item)[0], "the name of a response field,"),
+                latin_1((<tuple> item)[1], "the value of a response field,"), (<tuple> item)[0], (<tuple> item)[1],
+            )
     except BaseException:
         out.used = response.head_at
         raise
     response.is_started = True
+    return 0
+
+
+cdef inline Span octets(object value, str what) except *:
+    """The octets of a bytes object, which stay where they are."""
+    if not isinstance(value, bytes):
+        raise TypeError(f"{what} {value!r} is of type {type(value).__name__}, not bytes")
+    return Span(<const unsigned char *> PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value))
+
+
+cdef int start_message_head(Response *response, Out *out, object status, object fields) except -1:
+    """Write status line and field lines, as start_response_head() does, from what ASGI has for them.
+
+    Args:
+        status: an int from 200 to 599; the reason phrase is the server's to choose. Or 101, for a WebSocket.
+        fields: an iterable of pairs of bytes; fields that are the server's to send are left out.
+
+    Raises:
+        TypeError, ValueError: see start_response_head().
+    """
+    cdef bytes line
+    if not isinstance(status, int):
+        raise TypeError(f"the status {status!r} is of type {type(status).__name__}, not int")
+    if not (200 <= status <= 599 or status == 101):
+        raise ValueError(f"the status {status!r} is not that of a final response: 200 to 599")
+    line = status_lines.get(status)
+    if line is None:
+        line = status_lines[status] = status_line(int(status))
+    response.head_at = out.used
+    response.status = status
+    response.drops_hop_by_hop = True
+    try:
+        append(out, PyBytes_AS_STRING(line), PyBytes_GET_SIZE(line))
+        append_fields(response, out, fields)
+    except BaseException:
+        out.used = response.head_at
+        raise
+    response.is_started = True
+    return 0
+
+
+cdef bytes status_line(int status):
+    """RFC 9112 §4; a status without a phrase of its own has an empty one."""
+    # Only where the application does not say the phrase itself, and once for each status.
+    from http import HTTPStatus
+    try:
+        phrase = HTTPStatus(status).phrase
+    except ValueError:
+        phrase = ""
+    return f"HTTP/1.1 {status} {phrase}\r\n".encode("latin-1")
+
+
+cdef int append_fields(Response *response, Out *out, object fields) except -1:
+    """Field lines of a head or of a trailer section, from pairs of bytes."""
+    cdef object name, value
+    for item in fields:
+        try:
+            name, value = item
+        except (TypeError, ValueError):
+            raise TypeError(f"the response field {item!r} is not a pair of name and value") from None
+        append_field_line(
+            response, out, octets(name, "the name of a response field,"), octets(value, "the value of a response field,"),
+            name, value,
+        )
     return 0
 
 
@@ -98,10 +168,10 @@ cdef int append_status_line(Response *response, Out *out, object status) except 
     return 0
 
 
-cdef int append_response_field(Response *response, Out *out, object name, object value) except -1:
+cdef int append_field_line(
+    Response *response, Out *out, Span key, Span text, object name, object value
+) except -1:
     """One field line, unless its meaning is the server's to write; RFC 9110 §5, PEP 3333 "Other HTTP Features"."""
-    cdef Span key = latin_1(name, "the name of a response field,")
-    cdef Span text = latin_1(value, "the value of a response field,")
     cdef unsigned char *to
     if not is_field_name(key):
         raise ValueError(f"the name of a response field, {name!r}, is not a token")
@@ -143,6 +213,8 @@ cdef int is_plain_field(Response *response, Span key, Span text, object name, ob
         response.says_close = True
         return False
     elif is_hop_by_hop(key):
+        if response.drops_hop_by_hop:
+            return False
         raise ValueError(f"the response field {name!r} is hop-by-hop: the server's to send, not the application's")
     return True
 
@@ -176,14 +248,8 @@ cdef int finish_response_head(
 
     Source: RFC 9112 §6, RFC 9110 §8.6 and §15.
     """
-    cdef int date_length = stamp.date_length
     reserve(out, 256)
-    if not response.has_date and not response.has_server:
-        append(out, stamp.text, stamp.length)
-    elif not response.has_date:
-        append(out, stamp.text, date_length)
-    elif not response.has_server:
-        append(out, stamp.text + date_length, stamp.length - date_length)
+    append_stamp(response, out, stamp)
     if response.says_close:
         persists[0] = False
     decide_framing(response, known, minor)
@@ -201,6 +267,18 @@ cdef int finish_response_head(
         append(out, b"Connection: keep-alive\r\n", 24)
     append(out, b"\r\n", 2)
     response.is_head_done = True
+    return 0
+
+
+cdef inline int append_stamp(Response *response, Out *out, const Stamp *stamp) except -1:
+    """The Date and Server lines, unless the application has its own."""
+    cdef int date_length = stamp.date_length
+    if not response.has_date and not response.has_server:
+        append(out, stamp.text, stamp.length)
+    elif not response.has_date:
+        append(out, stamp.text, date_length)
+    elif not response.has_server:
+        append(out, stamp.text + date_length, stamp.length - date_length)
     return 0
 
 

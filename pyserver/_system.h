@@ -137,6 +137,16 @@ static inline int pyserver_mkstemp(char *path) {
 }
 
 /* Bytes that have been given to the socket and not been acknowledged; -1 where the system does not tell. */
+/* Whether the peer has sent its last byte, though bytes before it are unread. */
+static inline int pyserver_has_peer_ended(int fd) {
+#ifdef POLLRDHUP
+    struct pollfd looked = {fd, POLLRDHUP, 0};
+#else
+    struct pollfd looked = {fd, 0, 0};
+#endif
+    return poll(&looked, 1, 0) > 0;
+}
+
 static inline int pyserver_unsent(int fd) {
 #if defined(__linux__)
     int bytes;

@@ -4,7 +4,7 @@ from libc.stdint cimport int64_t, uint16_t
 
 cdef extern from "_system.h":
     int ENOBUFS, EPROTO, EWOULDBLOCK
-    int AF_INET, AF_INET6, IPPROTO_TCP, MSG_MORE, MSG_NOSIGNAL, SHUT_RDWR, SHUT_WR, SOL_SOCKET, SO_LINGER, TCP_NODELAY
+    int AF_INET, AF_INET6, IPPROTO_TCP, MSG_MORE, MSG_NOSIGNAL, MSG_PEEK, SHUT_RDWR, SHUT_WR, SOL_SOCKET, SO_LINGER, TCP_NODELAY
     short POLLIN, POLLOUT
     ctypedef unsigned int socklen_t
     ctypedef long off_t
@@ -55,6 +55,7 @@ cdef extern from "_system.h":
     int64_t pyserver_unix_time_ns() nogil
     const char *inet_ntop(int family, const void *address, char *text, socklen_t size) nogil
     int pyserver_mkstemp(char *path)
+    bint pyserver_has_peer_ended(int fd) nogil
     int pyserver_unsent(int fd) nogil
     int pyserver_unread(int fd) nogil
     int pyserver_descriptor_limit() nogil

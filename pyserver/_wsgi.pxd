@@ -34,7 +34,6 @@ cdef class StartResponse:
 
 cdef class WSGIGateway(Gateway):
     cdef object _application
-    cdef object _log
     cdef list _templates        # environ of each listener, before a request fills it
     cdef str _root_path
     cdef bint _drops_underscored
@@ -43,9 +42,6 @@ cdef class WSGIGateway(Gateway):
     cdef object _trusts         # callable: peer address -> bool
     cdef object _judged         # the last address it was asked about
     cdef bint _is_trusted       # … and its answer
-    cdef object _before_leaving
-    cdef int _forks             # of this process, when it was last known to be a worker
-    cdef int _pid
     cdef Name _names[NAMES + 1]  # … the last for one that is too long to remember
     cdef PyObject *_texts[TEXTS]
     cdef PyObject *_ports[PORTS]
@@ -61,7 +57,6 @@ cdef class WSGIGateway(Gateway):
     cdef Name *_name(self, const unsigned char *text, Py_ssize_t length) except NULL
     cdef Name *_remember(self, Name *name, const unsigned char *text, Py_ssize_t length) except NULL
     cdef StartResponse _start_of(self, Exchange exchange)
-    cdef int _leave_if_child(self, object error) except -1
     cdef dict _environ(self, Exchange exchange)
     cdef int _put_target(self, dict environ, const Head *head, const unsigned char *base) except -1
     cdef int _put_fields(self, dict environ, Exchange exchange) except -1

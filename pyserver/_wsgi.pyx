@@ -14,8 +14,8 @@ from libc.string cimport memcmp, memcpy
 from pyserver._connection cimport Content, peer_host, take_memory
 from pyserver._http cimport (
     CONTENT_LENGTH_FIELD, CONTENT_TYPE_FIELD, PROXY_FIELD, TARGET_PERCENT, TRANSFER_ENCODING_FIELD, UNDERSCORED,
+    percent_decode, text_hash,
 )
-from pyserver._exchange cimport forks
 from pyserver._response cimport NO_CONTENT
 
 import io
@@ -198,22 +198,6 @@ cdef class StartResponse:
 
 # ---- texts ----
 
-cdef inline uint32_t mix(const unsigned char *text, Py_ssize_t length) noexcept nogil:
-    """A hash of the length and of the bytes at both ends: cheap, and good enough for a table that may miss."""
-    cdef uint64_t first = 0, last = 0
-    if length >= 8:
-        memcpy(&first, text, 8)
-        memcpy(&last, text + length - 8, 8)
-    elif length >= 4:
-        memcpy(&first, text, 4)
-        memcpy(&last, text + length - 4, 4)
-    elif length:
-        first = text[0] | (<uint64_t> text[length >> 1] << 8) | (<uint64_t> text[length - 1] << 16)
-    first = (first ^ (<uint64_t> length << 56)) * <uint64_t> 0x9E3779B97F4A7C15
-    last = (last + first) * <uint64_t> 0xC2B2AE3D27D4EB4F
-    return <uint32_t> (last >> 40)
-
-
 cdef inline unsigned char as_key(unsigned char c) noexcept nogil:
     """A character of a field name as it is in an environ key."""
     if c"a" <= c <= c"z":
@@ -221,28 +205,13 @@ cdef inline unsigned char as_key(unsigned char c) noexcept nogil:
     return c"_" if c == c"-" else c
 
 
-cdef inline int hexadecimal(unsigned char c) noexcept nogil:
-    if c"0" <= c <= c"9":
-        return c - c"0"
-    c |= 32
-    return c - c"a" + 10 if c"a" <= c <= c"f" else -1
-
-
 cdef object percent_decoded(const unsigned char *text, Py_ssize_t length):
-    """RFC 3986 §2.1, once; what is no percent-encoded octet stays as it is. Octets become latin-1, as PEP 3333 has it."""
+    """RFC 3986 §2.1, once. Octets become latin-1, as PEP 3333 has it."""
     cdef unsigned char *decoded = <unsigned char *> malloc(<size_t> length)
-    cdef Py_ssize_t at = 0, used = 0
     if decoded == NULL:
         raise MemoryError()
-    while at < length:
-        decoded[used] = text[at]
-        if text[at] == c"%" and at + 2 < length and hexadecimal(text[at + 1]) >= 0 and hexadecimal(text[at + 2]) >= 0:
-            decoded[used] = <unsigned char> (hexadecimal(text[at + 1]) * 16 + hexadecimal(text[at + 2]))
-            at += 2
-        at += 1
-        used += 1
     try:
-        return PyUnicode_DecodeLatin1(<char *> decoded, used, NULL)
+        return PyUnicode_DecodeLatin1(<char *> decoded, percent_decode(decoded, text, length), NULL)
     finally:
         free(decoded)
 
@@ -273,9 +242,8 @@ cdef class WSGIGateway(Gateway):
         bint multiprocess=False, bint keeps_underscores=False, bint sends_files=True, secure_scheme_headers=None,
         trusts=None, variables=None, before_leaving=None,
     ):
-        self._before_leaving = before_leaving
+        self.attend(log, before_leaving)
         self._application = application
-        self._log = log
         self._root_path = root_path.rstrip("/")
         self._drops_underscored = not keeps_underscores
         self._sends_files = sends_files
@@ -283,8 +251,6 @@ cdef class WSGIGateway(Gateway):
             "HTTP_" + name.upper().replace("-", "_"): value for name, value in (secure_scheme_headers or {}).items()
         }
         self._trusts = trusts or (lambda address: False)
-        self._forks = forks()
-        self._pid = os.getpid()
         self._templates = [
             template(name, port, self._root_path, software, ErrorStream(log), multithread, multiprocess, variables or {})
             for name, port in servers
@@ -317,11 +283,11 @@ cdef class WSGIGateway(Gateway):
             arguments[1] = <PyObject *> request
             arguments[2] = <PyObject *> start.begin_callable
             result = PyObject_Vectorcall(self._application, &arguments[1], 2 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL)
-            self._leave_if_child(None)
+            self.leave_if_child(None)
             self._answer(exchange, result)
-            self._leave_if_child(None)
+            self.leave_if_child(None)
         except BaseException as error:
-            self._leave_if_child(error)
+            self.leave_if_child(error)
             # SystemExit and KeyboardInterrupt too: an application that calls sys.exit() harms only its own request.
             self._fail(exchange)
         start.exchange = None
@@ -343,16 +309,6 @@ cdef class WSGIGateway(Gateway):
             exchange.kept = start
         return start
 
-    cdef int _leave_if_child(self, object error) except -1:
-        """After code of the application: end the process when it is one that the application has forked."""
-        if forks() != self._forks:
-            if os.getpid() != self._pid:
-                if self._before_leaving is not None:
-                    self._before_leaving()
-                leave_child(self._log, error)
-            self._forks = forks()
-        return 0
-
     # ---- environ ----
 
     cdef object _text(self, const unsigned char *text, Py_ssize_t length):
@@ -363,7 +319,7 @@ cdef class WSGIGateway(Gateway):
         cdef int step
         if length > TEXT_LENGTH:
             return PyUnicode_DecodeLatin1(<const char *> text, length, NULL)
-        first = mix(text, length)
+        first = text_hash(text, length)
         for step in range(2):
             place = &self._texts[(first + step) % TEXTS]
             if place[0] == NULL:
@@ -403,7 +359,7 @@ cdef class WSGIGateway(Gateway):
 
     cdef Name *_name(self, const unsigned char *text, Py_ssize_t length) except NULL:
         """The environ key of a field name; one that is too long to remember takes the last place for the moment."""
-        cdef uint32_t first = mix(text, length)
+        cdef uint32_t first = text_hash(text, length)
         cdef Name *name
         cdef int step
         if length > NAME_LENGTH:
@@ -570,7 +526,7 @@ cdef class WSGIGateway(Gateway):
             if kind is FileWrapper and self._sends_files and self._answer_file(exchange, <FileWrapper> result):
                 return 0
             for block in result:
-                self._leave_if_child(None)
+                self.leave_if_child(None)
                 if not isinstance(block, bytes):
                     raise LocalProtocolError(f"the application yielded {type(block).__name__}, not bytes")
                 if not block:
@@ -579,7 +535,7 @@ cdef class WSGIGateway(Gateway):
                     raise LocalProtocolError("the application yielded content before it called start_response()")
                 if exchange.write(block) or exchange.has_excess or exchange.response.framing == NO_CONTENT:
                     break
-            self._leave_if_child(None)
+            self.leave_if_child(None)
             if not exchange.response.is_started:
                 raise LocalProtocolError("the application returned without calling start_response()")
             exchange.finish()
@@ -638,9 +594,9 @@ cdef class WSGIGateway(Gateway):
         if isinstance(error, RequestEnded):
             return 0 if exchange.is_finished else exchange.fail(error.status, error.why)
         if exchange.is_finished:
-            self._log.exception("Error after the response to %s", exchange.request_line())
+            self.log.exception("Error after the response to %s", exchange.request_line())
             return 0
-        self._log.exception("Error handling request %s", exchange.request_line())
+        self.log.exception("Error handling request %s", exchange.request_line())
         return exchange.fail()
 
 
@@ -654,7 +610,7 @@ cdef class WatchedGateway(WSGIGateway):
         """Serve the request, and tell."""
         WSGIGateway.run(self, exchange, request)
         self._application.note_end(request, exchange.response.status, exchange.response.sent)
-        return self._leave_if_child(None)
+        return self.leave_if_child(None)
 
 
 cdef bint is_plain_file(object file) except -1:
@@ -666,22 +622,6 @@ cdef bint is_plain_file(object file) except -1:
     return type(getattr(file, "raw", file)) is io.FileIO
 
 
-cdef object leave_child(object log, object error):
-    """The application has forked, and this is the child: the connections are the parent's, so it goes."""
-    code = 0
-    if isinstance(error, SystemExit):
-        code = error.code if isinstance(error.code, int) else int(error.code is not None)
-    elif error is not None:
-        log.exception("Error in a process that the application has forked")
-        code = 1
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except (AttributeError, OSError, ValueError):
-            pass
-    os._exit(code & 0xFF)
-
-
 cdef object close_result(WSGIGateway gateway, Exchange exchange, object result):
     """Call close() if there is one; an error in it comes too late for the client."""
     close = getattr(result, "close", None)
@@ -690,7 +630,7 @@ cdef object close_result(WSGIGateway gateway, Exchange exchange, object result):
     try:
         close()
     except BaseException:
-        gateway._log.exception("Error in close() of the response to %s", exchange.request_line())
+        gateway.log.exception("Error in close() of the response to %s", exchange.request_line())
 
 
 cdef dict template(

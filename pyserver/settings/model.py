@@ -30,6 +30,7 @@ _LIMITS = "Limits of a request"
 _DEADLINES = "Deadlines"
 _BUFFERS = "Buffers and temporary files"
 _HTTP = "Request and response fields"
+_ASGI = "ASGI and WebSockets"
 _LOGGING = "Logging"
 _DEBUGGING = "Debugging"
 
@@ -126,9 +127,10 @@ class Settings(Hooks):
         "An application that computes wants about one for each processor; one that waits for databases wants more.",
     )
     worker_class: str = setting(
-        "sync", section=_WORKERS, flags=("-k",), metavar="NAME", reload="worker", source="gunicorn", required=True,
+        "auto", section=_WORKERS, flags=("-k",), metavar="NAME", reload="worker", source="gunicorn", required=True,
         help="The kind of worker: sync runs one request at a time, threaded (or gthread) one in each of its threads, "
-        "and gevent one in each of many greenlets; uvicorn serves ASGI applications; or package.module:Class.",
+        "gevent one in each of many greenlets, and asgi many in an event loop; uvicorn serves ASGI applications, too; "
+        "or package.module:Class. auto is asgi for an ASGI application, and sync or threaded for a WSGI one.",
     )
     threads: int = setting(
         1, section=_WORKERS, minimum=1, maximum=65_535, reload="worker", source="gunicorn",
@@ -137,9 +139,9 @@ class Settings(Hooks):
     )
     worker_connections: int = setting(
         1000, section=_WORKERS, minimum=1, maximum=1_000_000, reload="worker", source="gunicorn",
-        help="How many requests a gevent worker runs at the same time; while it has so many it accepts no connection, "
-        "and requests on those that it has wait. It does not bound idle connections, which cost little, and has no "
-        "effect with sync and threaded workers.",
+        help="How many requests a gevent or asgi worker runs at the same time; while it has so many it accepts no "
+        "connection, and requests on those that it has wait. It bounds neither idle connections nor open WebSockets, "
+        "which cost little, and has no effect with sync and threaded workers.",
     )
     worker_options: Mapping[str, object] = setting(
         MappingProxyType({}), section=_WORKERS, flags=("--worker-option",), metavar="NAME=VALUE", repeatable=True,
@@ -300,6 +302,45 @@ class Settings(Hooks):
         True, section=_HTTP, environment=("SENDFILE", "{}"), source="gunicorn",
         help="Let the kernel send files that the application returns in wsgi.file_wrapper. "
         "Turn it off on file systems that cannot.",
+    )
+
+    asgi_loop: str = setting(
+        "auto", section=_ASGI, flags=("--loop",), choices=("auto", "asyncio", "uvloop"), reload="worker",
+        source="gunicorn",
+        help="The event loop of asgi workers; auto takes uvloop where it is installed.",
+    )
+    asgi_lifespan: str = setting(
+        "auto", section=_ASGI, flags=("--lifespan",), choices=("auto", "on", "off"), reload="worker", source="gunicorn",
+        help="Whether the application is told of the start and the end of its worker. With auto, one that raises at "
+        "the start without having said that it failed is taken for one that does not want to be told; "
+        "with on, that is a failed boot.",
+    )
+    lifespan_timeout: float = setting(
+        10.0, section=_ASGI, unit="s", minimum=0, maximum=_LONGEST,
+        help="How long an application may take for its end, after its last request; 0 means for as long as "
+        "graceful_timeout allows. For its start it has boot_timeout.",
+    )
+    ws_ping_interval: float = setting(
+        20.0, section=_ASGI, unit="s", minimum=0, maximum=_LONGEST, source="RFC 6455 §5.5.2",
+        help="After how long a silent WebSocket is asked whether its client is still there; 0 means never.",
+    )
+    ws_ping_timeout: float = setting(
+        20.0, section=_ASGI, unit="s", minimum=0, maximum=_LONGEST, source="RFC 6455 §5.5.3",
+        help="How long it then may be silent before it is closed; 0 means for ever.",
+    )
+    websocket_max_message_size: int = setting(
+        16_777_216, section=_ASGI, flags=("--ws-max-size",), unit="bytes", minimum=0, maximum=_MOST, source="gunicorn",
+        help="The longest message that a WebSocket may receive, decompressed; 0 means any. "
+        "A longer one closes it with 1009.",
+    )
+    ws_max_queue: int = setting(
+        32, section=_ASGI, minimum=1, maximum=_MOST,
+        help="How many messages of a WebSocket may wait for the application; while there are so many, no more are read.",
+    )
+    ws_per_message_deflate: bool = setting(
+        True, section=_ASGI, source="RFC 7692",
+        help="Compress the messages of WebSockets whose clients can; for each of them that takes some 50 kB while "
+        "messages are sent.",
     )
 
     pidfile: str | None = setting(

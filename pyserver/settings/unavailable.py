@@ -63,9 +63,6 @@ UNAVAILABLE: dict[str, tuple[str, ...]] = {
     "permit_unconventional_http_version": ("--permit-unconventional-http-version",),
     "casefold_http_method": ("--casefold-http-method",),
     "forwarder_headers": ("--forwarder-headers",),
-    "asgi_loop": ("--asgi-loop",),
-    "asgi_lifespan": ("--asgi-lifespan",),
     "asgi_disconnect_grace_period": ("--asgi-disconnect-grace-period",),
-    "websocket_max_message_size": ("--websocket-max-message-size",),
     "http_parser": ("--http-parser",),
 }

@@ -40,6 +40,7 @@ _NOT_UVICORNS = (
 )  # fmt: skip
 
 WORKERS = {
+    "auto": Kind("pyserver.workers.auto:AutoWorker", unheeded=("worker_options",), interfaces=("wsgi", "asgi")),
     "sync": Kind("pyserver.workers.sync:SyncWorker", unheeded=("worker_connections", "worker_options")),
     "threaded": Kind(
         "pyserver.workers.threaded:ThreadedWorker",
@@ -51,6 +52,11 @@ WORKERS = {
         unheeded=("threads", "worker_options"),
         aliases=("gevent_wsgi", "gevent_pywsgi"),
     ),
+    "asgi": Kind(
+        "pyserver.workers.asgi:ASGIWorker",
+        unheeded=("threads", "worker_options", "request_buffer", "response_spool", "pre_request", "post_request"),
+        interfaces=("asgi",),
+    ),
     "uvicorn": Kind("pyserver.workers.uvicorn:UvicornWorker", unheeded=_NOT_UVICORNS, interfaces=("asgi",)),
 }
 
@@ -60,7 +66,7 @@ _ALIASES = {alias: name for name, kind in WORKERS.items() for alias in kind.alia
 
 def worker_name(worker_class: str, threads: int) -> str:
     """The name of the class that the settings `worker_class` and `threads` choose; of an alias, what it stands for."""
-    if worker_class == "sync" and threads > 1:
+    if worker_class in ("auto", "sync") and threads > 1:
         return "threaded"
     return _ALIASES.get(worker_class, worker_class)
 

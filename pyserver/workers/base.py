@@ -97,9 +97,7 @@ class Worker:
         Raises:
             BootError, ConfigError: what failed, in one line, and the exit code.
         """
-        load = self._load_or_explain if self.settings.reload else self.load
-        preloaded = self._preloaded
-        self.application = load(str(self.settings.wsgi_app)) if preloaded is None else preloaded
+        self.application = self.find_application()
 
     def run(self) -> int | None:
         """Serve until `is_quitting`, or until `is_retiring` and no request is left; what comes back is the exit code.
@@ -195,6 +193,17 @@ class Worker:
         from pyserver.workers.broken import wsgi_application
 
         return wsgi_application(page)
+
+    def find_application(self) -> Application:
+        """The application that the settings name; it may have been loaded before the worker was forked.
+
+        Raises:
+            BootError: it cannot be loaded.
+        """
+        if self._preloaded is not None:
+            return self._preloaded
+        load = self._load_or_explain if self.settings.reload else self.load
+        return load(str(self.settings.wsgi_app))
 
     def retire(self) -> None:
         """Verb: accept no more connections and leave when nothing is left."""

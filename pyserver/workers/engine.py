@@ -17,6 +17,7 @@ from pyserver.workers.peers import TrustedPeers
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from pyserver._exchange import Gateway
     from pyserver.log import ErrorLog
     from pyserver.settings.model import Settings
 
@@ -64,42 +65,43 @@ class EngineWorker(Worker):
 
     def _new_engine(self) -> Engine:
         """The engine; a subclass in which several requests run at once says so."""
-        return build_engine(self, self._access)
+        return build_engine(self, self._access, wsgi_gateway(self))
 
 
 def build_engine(
     worker: Worker,
     access: AccessLog | None,
+    gateway: Gateway,
     *,
-    multithread: bool = False,
     threads: int = 0,
     capacity: int = 0,
-    before_leaving: Callable[[], object] | None = None,
+    streams: bool = False,
 ) -> Engine:
-    """An engine that serves the worker's application on its listeners.
+    """An engine that serves on the listeners of a worker.
 
     Args:
-        worker: booted, so that its application is there.
+        worker: whose settings, log and slot it has.
         access: where each response is recorded.
-        multithread: whether the application can be called by two threads of this process at once.
-        threads, capacity: how many requests run at once, and in what; see `Engine`.
-        before_leaving: see `WSGIGateway`.
+        gateway: to the worker's application.
+        threads, capacity, streams: how many requests run at once, and in what; see `Engine`.
     """
     settings = worker.settings
     return Engine(
         worker.listeners,
-        _gateway(worker, multithread, before_leaving),
+        gateway,
         _limits(settings),
         Durations(
             head=settings.request_head_timeout,
             content=settings.request_body_timeout,
             idle=settings.keepalive,
             write=settings.write_timeout,
+            ping=settings.ws_ping_interval,
+            pong=settings.ws_ping_timeout,
         ),
         Buffers(
             request=settings.request_buffer,
             response=settings.response_buffer,
-            # A greenlet can wait for its client.
+            # A greenlet can wait for its client, and so can a task.
             spool=0 if capacity else settings.response_spool,
             # Absolute, because the application may change its directory.
             directory=os.path.abspath(settings.tmp_upload_dir or os.environ.get("TMPDIR") or "/tmp"),
@@ -112,6 +114,7 @@ def build_engine(
         date=settings.date_header,
         threads=threads,
         capacity=capacity,
+        streams=streams,
     )
 
 
@@ -134,7 +137,16 @@ def _limits(settings: Settings) -> Limits:
     )
 
 
-def _gateway(worker: Worker, multithread: bool, before_leaving: Callable[[], object] | None) -> WSGIGateway:
+def wsgi_gateway(
+    worker: Worker, *, multithread: bool = False, before_leaving: Callable[[], object] | None = None
+) -> WSGIGateway:
+    """The gateway to the WSGI application of a worker.
+
+    Args:
+        worker: booted, so that its application is there.
+        multithread: whether the application can be called by two threads of this process at once.
+        before_leaving: see `WSGIGateway`.
+    """
     settings = worker.settings
     watched = worker.hooks.watch_requests(worker.application) if worker.hooks is not None else None
     make = WSGIGateway if watched is None else WatchedGateway

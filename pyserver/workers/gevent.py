@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from pyserver._scoreboard import Cell
 from pyserver.errors import ConfigError, RequestTimeout
 from pyserver.signals import STACKS_SIGNAL
-from pyserver.workers.engine import EngineWorker, build_engine
+from pyserver.workers.engine import EngineWorker, build_engine, wsgi_gateway
 from pyserver.workers.patching import patch, warn_of_early_imports
 
 if TYPE_CHECKING:
@@ -153,6 +153,5 @@ class GeventWorker(EngineWorker):
     def _new_engine(self) -> Engine:
         from pyserver.workers.hub import stay_out
 
-        return build_engine(
-            self, self._access, multithread=True, capacity=self.settings.worker_connections, before_leaving=stay_out
-        )
+        gateway = wsgi_gateway(self, multithread=True, before_leaving=stay_out)
+        return build_engine(self, self._access, gateway, capacity=self.settings.worker_connections)

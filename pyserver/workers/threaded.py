@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from pyserver._process import name_thread
 from pyserver.errors import BootError
-from pyserver.workers.engine import EngineWorker, build_engine
+from pyserver.workers.engine import EngineWorker, build_engine, wsgi_gateway
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -78,7 +78,7 @@ class ThreadedWorker(EngineWorker):
 
     def _new_engine(self) -> Engine:
         threads = self.settings.threads
-        return build_engine(self, self._access, multithread=threads > 1, threads=threads)
+        return build_engine(self, self._access, wsgi_gateway(self, multithread=threads > 1), threads=threads)
 
     def _serve(self, row: int) -> None:
         """The life of a thread."""

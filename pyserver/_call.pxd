@@ -1,0 +1,48 @@
+# The contract of _call: one call of an ASGI application.
+from pyserver._exchange cimport Gateway, Stream
+from pyserver._streams cimport StreamLane
+
+
+cdef class Call(Stream):
+    cdef StreamLane lane
+    cdef Gateway gateway
+    cdef object loop
+    cdef object application
+    cdef object scope                   # until the application has it
+    cdef readonly object task
+    cdef object _coroutine              # the application's
+    cdef list _receivers                # futures of those that wait for an event, or None
+    cdef list _senders                  # … for room
+    cdef object _end                    # the exception that the server has ended it with
+    cdef bint is_lost                   # there is no client
+    cdef bint _is_in_step
+
+    cdef object next_event(self)
+    cdef object answer(self, object message)
+    cdef int conclude(self, object error) except -1
+    cdef int begin_waiting(self) except -1
+
+    cdef int tell_receivers(self) except -1
+    cdef int tell_senders(self) except -1
+    cdef object room(self)
+    cdef object _step(self)
+    cdef object _start(self)
+    cdef int _end_call(self, object error) except -1
+
+
+cdef class Receiving:
+    cdef Call _call
+    cdef object _future
+
+    cdef object _go_on(self)
+
+
+cdef class Sending:
+    cdef Call _call
+    cdef object _future
+
+    cdef object _go_on(self)
+
+
+cdef object DONE
+cdef int await_future(object future) except -1

@@ -1,0 +1,363 @@
+"""One call of an ASGI application: the coroutine that its task runs, and what receive() and send() wait for.
+
+No sockets here and no events: which those are is up to HTTP and WebSockets, in subclasses.
+"""
+from cpython.object cimport PyObject
+
+from pyserver._connection cimport AWAIT_WRITE, Connection
+from pyserver._exchange cimport Gateway, Stream
+from pyserver._streams cimport StreamLane
+from pyserver._system cimport pyserver_now_ns
+
+from asyncio import Task as _Task
+
+from pyserver.errors import Disconnected as _Disconnected
+
+cdef extern from "Python.h":
+    ctypedef enum PySendResult:
+        PYGEN_RETURN, PYGEN_ERROR, PYGEN_NEXT
+    PySendResult PyIter_Send(object iterator, object value, PyObject **result) except? PYGEN_ERROR
+    bint PyCoro_CheckExact(object value)
+    void Py_DECREF(PyObject *value)
+
+# A future that is awaited says so to the task that it is handed to: `Future.__iter__` does the same.
+cdef str BLOCKING = "_asyncio_future_blocking"
+cdef str TASK_NAME = "request"
+
+
+# ---- what receive() and send() return ----
+
+cdef class Done:
+    """An awaitable that waits for nothing, and is None."""
+
+    def __await__(self):
+        return self
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        raise StopIteration
+
+    def send(self, value):
+        """As that of a coroutine, which it can stand for."""
+        raise StopIteration
+
+    def throw(self, kind, value=None, traceback=None):
+        """As that of a coroutine."""
+        raise_thrown(kind, value, traceback)
+
+    def close(self):
+        """As that of a coroutine."""
+
+
+cdef object DONE = Done()
+
+
+cdef class Receiving:
+    """The next event, awaited."""
+
+    def __await__(self):
+        return self
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        return self._go_on()
+
+    def send(self, value):
+        """As that of a coroutine, which it can stand for."""
+        return self._go_on()
+
+    def throw(self, kind, value=None, traceback=None):
+        """As that of a coroutine: whoever awaited it has been cancelled, and no event is lost."""
+        self.close()
+        raise_thrown(kind, value, traceback)
+
+    def close(self):
+        """As that of a coroutine."""
+        if self._future is not None:
+            self._call._receivers.remove(self._future)
+            self._future = None
+
+    cdef object _go_on(self):
+        cdef Call call = self._call
+        cdef object event = call.next_event()
+        if event is not None:
+            self.close()
+            raise StopIteration(event)
+        if self._future is not None:
+            call._receivers.remove(self._future)
+        elif call._receivers is None:
+            call._receivers = []
+        call.begin_waiting()
+        self._future = call.loop.create_future()
+        call._receivers.append(self._future)
+        await_future(self._future)
+        return self._future
+
+
+cdef class Sending:
+    """Room for more, awaited."""
+
+    def __await__(self):
+        return self
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        return self._go_on()
+
+    def send(self, value):
+        """As that of a coroutine, which it can stand for."""
+        return self._go_on()
+
+    def throw(self, kind, value=None, traceback=None):
+        """As that of a coroutine."""
+        self.close()
+        raise_thrown(kind, value, traceback)
+
+    def close(self):
+        """As that of a coroutine."""
+        if self._future is not None:
+            self._call._senders.remove(self._future)
+            self._future = None
+
+    cdef object _go_on(self):
+        cdef Call call = self._call
+        cdef Connection *connection = call.connection
+        if self._future is not None:
+            call._senders.remove(self._future)
+            self._future = None
+        if call.is_lost:
+            raise _Disconnected("the client has gone")
+        if connection == NULL or connection.output == NULL:
+            call.row.alive_ns = pyserver_now_ns()
+            raise StopIteration
+        if call._senders is None:
+            call._senders = []
+        self._future = call.loop.create_future()
+        call._senders.append(self._future)
+        await_future(self._future)
+        return self._future
+
+
+cdef int await_future(object future) except -1:
+    """Have the task that is given `future` wait for it."""
+    setattr(future, BLOCKING, True)
+    return 0
+
+
+cdef int raise_thrown(object kind, object value, object traceback) except -1:
+    """What throw() is asked to raise, in either of its forms."""
+    if value is None:
+        value = kind() if isinstance(kind, type) else kind
+    raise value.with_traceback(traceback) if traceback is not None else value
+
+
+# ---- the call ----
+
+cdef class Call(Stream):
+    """A request that an application has, and the coroutine that its task runs."""
+
+    @property
+    def cr_frame(self):
+        """Where the application is, for who prints the stack of the task."""
+        return getattr(self._coroutine, "cr_frame", None)
+
+    @property
+    def cr_await(self):
+        """What the application waits for."""
+        return getattr(self._coroutine, "cr_await", None)
+
+    @property
+    def cr_code(self):
+        """The code of the application."""
+        return getattr(self._coroutine, "cr_code", None)
+
+    @property
+    def cr_running(self) -> bool:
+        """Whether it has its turn."""
+        return self._is_in_step
+
+    @property
+    def number(self) -> int:
+        """Of its row in the worker's slot on the scoreboard; -1 when it has none."""
+        return self.place
+
+    @property
+    def is_websocket(self) -> bool:
+        """Whether it is a WebSocket, or would be one."""
+        return self.is_raw
+
+    @property
+    def busy_since_ns(self) -> int:
+        """When it began, monotonic; 0 when it is no request under way any more."""
+        return self.row.busy_since_ns if self.place >= 0 else 0
+
+    @property
+    def alive_ns(self) -> int:
+        """When it began, or gave its client something last."""
+        return self.row.alive_ns
+
+    def end(self, reason) -> None:
+        """Cancel the application, and answer with `reason`, a RequestEnded, when nothing was answered yet."""
+        self._end = reason
+        if self.task is not None:
+            self.task.cancel()
+
+    def leave(self) -> None:
+        """Tell it that the worker would like to leave."""
+        self.note_leaving()
+
+    def __await__(self):
+        return self
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        return self._step()
+
+    def send(self, value):
+        """Have the application go on until it waits for something."""
+        return self._step()
+
+    def throw(self, kind, value=None, traceback=None):
+        """Raise an exception in the application, where it waits."""
+        try:
+            if self._coroutine is None:
+                raise_thrown(kind, value, traceback)
+            self._is_in_step = True
+            try:
+                if value is None and traceback is None:
+                    found = self._coroutine.throw(kind)
+                else:
+                    found = self._coroutine.throw(kind, value, traceback)
+            finally:
+                self._is_in_step = False
+        except StopIteration:
+            self._end_call(None)
+        except BaseException as error:
+            self._end_call(error)
+        else:
+            self.lane.end_step(self)
+            return found
+        raise StopIteration
+
+    def close(self):
+        """End the application without another turn of its own."""
+        if self._coroutine is not None:
+            self._coroutine.close()
+            self._end_call(None)
+
+    cdef int launch(self) except -1:
+        self.task = _Task(self, loop=self.loop, name=TASK_NAME)
+        return 0
+
+    cdef object _step(self):
+        cdef PyObject *found = NULL
+        cdef PySendResult result
+        cdef object awaited
+        try:
+            if self._coroutine is None:
+                self._coroutine = self._start()
+            self._is_in_step = True
+            result = PyIter_Send(self._coroutine, None, &found)
+            self._is_in_step = False
+        except BaseException as error:
+            # SystemExit and KeyboardInterrupt too: an application that calls sys.exit() harms only its own request.
+            self._is_in_step = False
+            self._end_call(error)
+            raise StopIteration
+        awaited = <object> found
+        Py_DECREF(found)
+        if result == PYGEN_NEXT:
+            self.lane.end_step(self)
+            return awaited
+        self._end_call(None)
+        raise StopIteration
+
+    cdef object _start(self):
+        """Call the application; its coroutine, or the iterator of what else can be awaited."""
+        cdef object scope = self.scope
+        self.scope = None
+        returned = self.application(scope, self.receive, self.answer_with)
+        if PyCoro_CheckExact(returned):
+            return returned
+        awaits = getattr(type(returned), "__await__", None)
+        if awaits is None:
+            raise TypeError(f"the application returned {type(returned).__name__}, which cannot be awaited")
+        return returned if hasattr(returned, "send") and hasattr(returned, "throw") else awaits(returned)
+
+    def receive(self):
+        """The receive of ASGI."""
+        cdef Receiving receiving = Receiving.__new__(Receiving)
+        receiving._call = self
+        return receiving
+
+    def answer_with(self, message):
+        """The send of ASGI."""
+        return self.answer(message)
+
+    cdef int _end_call(self, object error) except -1:
+        """The application has returned, or raised."""
+        self._coroutine = None
+        self.task = None
+        self.gateway.leave_if_child(error)
+        try:
+            self.conclude(error)
+        finally:
+            self.lane.leave_list(self)
+        return 0
+
+    # ---- what its subclasses say ----
+
+    cdef object next_event(self):
+        """The next event for receive(), or None while there is none."""
+        return None
+
+    cdef object answer(self, object message):
+        """Take an event of send(), and return what is to be awaited."""
+        return DONE
+
+    cdef int conclude(self, object error) except -1:
+        """Whatever is missing of the response, when the application has returned or raised."""
+        return 0
+
+    cdef int begin_waiting(self) except -1:
+        """receive() has to wait."""
+        return 0
+
+    # ---- waking ----
+
+    cdef int tell_receivers(self) except -1:
+        """There is an event for receive(), or more of it."""
+        if self._receivers:
+            for future in self._receivers:
+                if not future.done():
+                    future.set_result(None)
+        return 0
+
+    cdef int tell_senders(self) except -1:
+        if self._senders:
+            for future in self._senders:
+                if not future.done():
+                    future.set_result(None)
+        return 0
+
+    cdef int note_room(self) except -1:
+        return self.tell_senders()
+
+    cdef object room(self):
+        """What send() returns: something to be awaited until the client has taken what it was given."""
+        cdef Sending sending
+        if self.connection == NULL or self.connection.output == NULL:
+            return DONE
+        # It is the client that takes its time, which is judged by write_timeout.
+        self.row.alive_ns = pyserver_now_ns() + self.lane.reactor.lists[AWAIT_WRITE].duration_ns
+        sending = Sending.__new__(Sending)
+        sending._call = self
+        return sending

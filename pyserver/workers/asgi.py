@@ -1,0 +1,215 @@
+"""The asgi worker: an event loop waits on the engine, and each request runs as a task of it.
+
+Neither asyncio nor uvloop is imported with this module, which the arbiter imports, too.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import importlib.util
+import os
+import signal
+import socket
+import sys
+import time
+from typing import TYPE_CHECKING
+
+from pyserver._scoreboard import Cell
+from pyserver.errors import ConfigError, RequestTimeout
+from pyserver.signals import STACKS_SIGNAL
+from pyserver.workers.engine import EngineWorker, build_engine
+from pyserver.workers.peers import TrustedPeers
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable
+    from types import FrameType
+
+    from pyserver._asgi import ASGIGateway
+    from pyserver._call import Call
+    from pyserver._engine import Engine
+    from pyserver.settings.model import Settings
+    from pyserver.workers.app import Application
+    from pyserver.workers.broken import Page
+
+_LAST_SECONDS = 0.1  # that requests have to end when the worker quits, and then the application
+_MOST_TOLD = 5  # slow requests at once
+_BETWEEN_CLOSES = 0.01  # seconds between two WebSockets that are told to come back …
+_CLOSING_SHARE = 0.5  # … unless there are so many that this part of the graceful timeout would not be enough
+_STREAMING_SHARE = 0.75  # of the graceful timeout, after which streams are told that it ends
+
+
+class ASGIWorker(EngineWorker):
+    """Serves up to `worker_connections` requests at the same time, and any number of WebSockets."""
+
+    interfaces = ("asgi",)
+    ends_requests = True
+
+    @classmethod
+    def check(cls, settings: Settings) -> None:
+        """Raise ConfigError where the loop is missing or could not wait on the engine."""
+        super().check(settings)
+        if settings.asgi_loop == "uvloop" and importlib.util.find_spec("uvloop") is None:
+            raise ConfigError("asgi_loop is uvloop, which is missing: pip install uvloop, or take --loop asyncio")
+        if settings.poller == "poll" or sys.platform != "linux":
+            raise ConfigError(
+                "worker_class asgi needs poller epoll, which Linux has; elsewhere ASGI is served with -k uvicorn"
+            )
+
+    @classmethod
+    def rows(cls, settings: Settings) -> int:
+        """One for each request that runs."""
+        return settings.worker_connections
+
+    @classmethod
+    def stand_in(cls, page: Page) -> Application:
+        """What answers every request with the page, by ASGI."""
+        from pyserver.workers.broken import asgi_application
+
+        return asgi_application(page)
+
+    def boot(self) -> None:
+        """Load the application, have the loop wait on the engine, and complete the application's startup."""
+        from pyserver.lifespan import Lifespan
+        from pyserver.workers.turns import EngineTurns
+
+        self._loop = _new_loop(self.settings.asgi_loop)
+        self._failure: BaseException | None = None
+        super().boot()
+        # While a task computes, nobody else obeys.
+        self.react("retire", self._engine.guard_listeners())
+        self._lifespan = Lifespan(self.application, self.log, self.settings.asgi_lifespan)
+        self._loop.run_until_complete(self._lifespan.start())
+        self._gateway.state = self._lifespan.state
+        self._turns = EngineTurns(self._engine, self._loop, self._end, self.log)
+        self._catch_stacks_signal()
+
+    def watch(self, fd: int, callback: Callable[[], None]) -> None:
+        """Have the event loop call back."""
+        self._loop.add_reader(fd, callback)
+
+    def unwatch(self, fd: int) -> None:
+        """Have it call back no more."""
+        self._loop.remove_reader(fd)
+
+    def run(self) -> None:
+        """Let the loop serve until told to go, and tell the application."""
+        self._turns.start()
+        self._loop.run_forever()
+        if self._failure is not None:
+            raise self._failure
+        seconds: float | None = self.settings.lifespan_timeout or None
+        if self.is_quitting:
+            seconds = _LAST_SECONDS
+            self._cancel_requests()
+        self._loop.run_until_complete(self._lifespan.end(seconds))
+        self._loop.run_until_complete(self._loop.shutdown_asyncgens())
+
+    def drain(self) -> None:
+        """Have the engine accept no more, and tell who stays for long."""
+        super().drain()
+        sockets = [call for call in self._engine.calls if call.is_websocket]
+        window = self.settings.graceful_timeout * _CLOSING_SHARE
+        gap = min(_BETWEEN_CLOSES, window / max(len(sockets), 1))
+        for at, call in enumerate(sockets):
+            # One after the other, so that clients do not all come back at once.
+            self._loop.call_later(at * gap, call.leave)
+        self._loop.call_later(self.settings.graceful_timeout * _STREAMING_SHARE, self._tell_streams)
+        self._turns.wake()
+
+    def quit(self) -> None:
+        """Cut off what is open; requests that this cuts off are told as well."""
+        super().quit()
+        self._loop.stop()
+
+    def relieve(self) -> None:
+        """End the requests that are over their time, each by cancelling its task."""
+        latest_ns = time.monotonic_ns() - self.scoreboard.read(self.slot, Cell.TIMEOUT_NS)
+        for call in self._engine.calls:
+            if call.busy_since_ns and call.alive_ns <= latest_ns:
+                self.log.error("Request %s", self._described(call, "is ended, where it waits"))
+                call.end(RequestTimeout())
+
+    def _new_engine(self) -> Engine:
+        self._gateway = self._new_gateway()
+        return build_engine(
+            self, self._access, self._gateway, capacity=self.settings.worker_connections, streams=True
+        )
+
+    def _new_gateway(self) -> ASGIGateway:
+        from pyserver._asgi import ASGIGateway
+        from pyserver._websocket import Deflate
+
+        settings = self.settings
+        gateway = ASGIGateway(
+            self.application,
+            [_server(listener) for listener in self.listeners],
+            log=self.log,
+            root_path=settings.root_path,
+            keeps_underscores=settings.header_map == "dangerous",
+            secure_scheme_headers=settings.secure_scheme_headers,
+            trusts=TrustedPeers(settings.forwarded_allow_ips),
+            sends_files=settings.sendfile,
+            deflate=Deflate() if settings.ws_per_message_deflate else None,
+            max_message=settings.websocket_max_message_size,
+            max_queue=settings.ws_max_queue,
+        )
+        gateway.loop = self._loop
+        return gateway
+
+    def _end(self, failure: BaseException | None) -> None:
+        self._failure = failure
+        self._loop.stop()
+
+    def _tell_streams(self) -> None:
+        for call in self._engine.calls:
+            call.leave()
+
+    def _cancel_requests(self) -> None:
+        import asyncio
+
+        tasks = [call.task for call in self._engine.calls if call.task is not None]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            self._loop.run_until_complete(asyncio.wait(tasks, timeout=_LAST_SECONDS))
+
+    def _catch_stacks_signal(self) -> None:
+        """Have the signal tell of tasks, too, after faulthandler has told of what runs."""
+        faulthandler.unregister(STACKS_SIGNAL)
+        signal.signal(STACKS_SIGNAL, self._tell_of_slow)
+        faulthandler.register(STACKS_SIGNAL, self.log.fileno(), all_threads=True, chain=True)
+
+    def _tell_of_slow(self, _number: int, _frame: FrameType | None) -> None:
+        latest_ns = time.monotonic_ns() - int(self.settings.slow_request * 1e9)
+        slow = [call for call in self._engine.calls if 0 < call.busy_since_ns <= latest_ns and not call.cr_running]
+        for call in slow[:_MOST_TOLD]:
+            self.log.warning("Request %s", self._described(call, "waits"))
+
+    def _described(self, call: Call, what: str) -> str:
+        from pyserver.workers.turns import stack_of
+
+        line, peer = (read(self.slot, call.number) for read in (self.scoreboard.request_line, self.scoreboard.peer))
+        return f"{line} from {peer} {what} (most recent call last):\n{stack_of(call)}"
+
+
+def _new_loop(kind: str) -> asyncio.AbstractEventLoop:
+    """An event loop, which the application finds as that of this thread."""
+    import asyncio
+
+    if kind == "uvloop" or (kind == "auto" and importlib.util.find_spec("uvloop") is not None):
+        import uvloop
+
+        loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
+    else:
+        loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    return loop
+
+
+def _server(listener: socket.socket) -> tuple[str, int | None]:
+    """The server of a scope."""
+    if listener.family == socket.AF_UNIX:
+        return os.fsdecode(listener.getsockname()), None
+    host, port, *_ = listener.getsockname()
+    return host, port
