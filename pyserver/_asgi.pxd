@@ -37,8 +37,8 @@ cdef struct Name:
 
 cdef class ASGIGateway(Gateway):
     cdef object _application
-    cdef public object loop
-    cdef public object state            # of the lifespan; None where there is none
+    cdef object _loop
+    cdef public dict state              # of the lifespan; None where there is none
     cdef list _templates                # scope of a request at each listener, before it is filled in
     cdef list _socket_templates         # … and of a WebSocket
     cdef dict _extensions

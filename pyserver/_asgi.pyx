@@ -28,6 +28,7 @@ cdef class ASGIGateway(Gateway):
 
     Args:
         application: the callable of ASGI 3.
+        loop: the event loop that its tasks run in.
         servers: (host, port) of each listener of the engine, in its order; (path, None) for a Unix socket.
         log: has error() and exception().
         root_path: where the application is mounted.
@@ -40,16 +41,16 @@ cdef class ASGIGateway(Gateway):
         max_queue: messages of a WebSocket that may wait for the application.
 
     Attributes:
-        loop: the event loop; set before the first request.
         state: of the lifespan, copied for each request; None where there is none.
     """
 
     def __init__(
-        self, application, servers, *, log, str root_path="", bint keeps_underscores=False, secure_scheme_headers=None,
+        self, application, loop, servers, *, log, str root_path="", bint keeps_underscores=False, secure_scheme_headers=None,
         trusts=None, bint sends_files=True, deflate=None, Py_ssize_t max_message=16777216, int max_queue=32,
     ):
         self.attend(log, None)
         self._application = application
+        self._loop = loop
         self._drops_underscored = not keeps_underscores
         self._scheme_fields = {
             name.lower().encode("latin-1"): value.encode("latin-1")
@@ -125,7 +126,7 @@ cdef class ASGIGateway(Gateway):
             scope["client"] = self._client(connection)
         if tells_scheme and self._says_https(connection, fields):
             scope["scheme"] = "https" if handshake is None else "wss"
-        scope["state"] = {} if self.state is None else self.state.copy()
+        scope["state"] = {} if self.state is None else PyDict_Copy(self.state)
         if handshake is None:
             call = HTTPCall.__new__(HTTPCall)
             (<HTTPCall> call).takes_trailers = takes_trailers
@@ -137,7 +138,7 @@ cdef class ASGIGateway(Gateway):
     cdef int _prepare(self, Call call, StreamLane lane, dict scope) except -1:
         call.lane = lane
         call.gateway = self
-        call.loop = self.loop
+        call.loop = self._loop
         call.application = self._application
         call.scope = scope
         return 0

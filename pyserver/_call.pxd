@@ -16,6 +16,10 @@ cdef class Call(Stream):
     cdef object _end                    # the exception that the server has ended it with
     cdef bint is_lost                   # there is no client
     cdef bint _is_in_step
+    cdef bint _is_over
+    cdef bint _has_awaited              # its first step has been taken, and its task has to learn of it
+    cdef object _awaited                # … what that awaits
+    cdef object _context                # that it runs in, until it has a task
 
     cdef object next_event(self)
     cdef object answer(self, object message)
@@ -27,6 +31,7 @@ cdef class Call(Stream):
     cdef object room(self)
     cdef object _step(self)
     cdef object _start(self)
+    cdef object _take_awaited(self)
     cdef int _end_call(self, object error) except -1
 
 
@@ -45,4 +50,5 @@ cdef class Sending:
 
 
 cdef object DONE
+cdef object field(object message, str name, object default)
 cdef int await_future(object future) except -1

@@ -2,6 +2,7 @@
 
 No sockets here and no events: which those are is up to HTTP and WebSockets, in subclasses.
 """
+from cpython.dict cimport PyDict_GetItemWithError
 from cpython.object cimport PyObject
 
 from pyserver._connection cimport AWAIT_WRITE, Connection
@@ -9,7 +10,9 @@ from pyserver._exchange cimport Gateway, Stream
 from pyserver._streams cimport StreamLane
 from pyserver._system cimport pyserver_now_ns
 
-from asyncio import Task as _Task
+import sys as _sys
+from asyncio import CancelledError as _CancelledError, Task as _Task
+from asyncio.tasks import _enter_task, _leave_task
 
 from pyserver.errors import Disconnected as _Disconnected
 
@@ -18,11 +21,19 @@ cdef extern from "Python.h":
         PYGEN_RETURN, PYGEN_ERROR, PYGEN_NEXT
     PySendResult PyIter_Send(object iterator, object value, PyObject **result) except? PYGEN_ERROR
     bint PyCoro_CheckExact(object value)
+    object PyContext_CopyCurrent()
+    int PyContext_Enter(object context) except -1
+    int PyContext_Exit(object context) except -1
+    Py_ssize_t Py_REFCNT(PyObject *object)
     void Py_DECREF(PyObject *value)
 
 # A future that is awaited says so to the task that it is handed to: `Future.__iter__` does the same.
 cdef str BLOCKING = "_asyncio_future_blocking"
 cdef str TASK_NAME = "request"
+cdef bint HAS_CONTEXT = _sys.version_info >= (3, 11)
+cdef object set_class = object.__dict__["__class__"].__set__
+cdef object enter_task = _enter_task
+cdef object leave_task = _leave_task
 
 
 # ---- what receive() and send() return ----
@@ -144,6 +155,15 @@ cdef class Sending:
         return self._future
 
 
+cdef object field(object message, str name, object default):
+    """A field of an event, which need not be a dict."""
+    cdef PyObject *found
+    if type(message) is not dict:
+        return message.get(name, default)
+    found = PyDict_GetItemWithError(message, name)
+    return default if found == NULL else <object> found
+
+
 cdef int await_future(object future) except -1:
     """Have the task that is given `future` wait for it."""
     setattr(future, BLOCKING, True)
@@ -155,6 +175,59 @@ cdef int raise_thrown(object kind, object value, object traceback) except -1:
     if value is None:
         value = kind() if isinstance(kind, type) else kind
     raise value.with_traceback(traceback) if traceback is not None else value
+
+
+# ---- the task ----
+
+class RequestTask(_Task):
+    """The task of a request."""
+
+    __slots__ = ("_call",)
+
+
+call_of = RequestTask.__dict__["_call"]
+
+
+class UnbegunTask(RequestTask):
+    """The task of a request in its first step, before anybody has used it for anything but its identity.
+
+    To make a task and to have a loop run it takes longer than all else that a server does for a small request, and many
+    are answered in their first step. So that is taken in place: what the task needs to be one is done when the step was
+    not the last, or when somebody takes a closer look.
+    """
+
+    __slots__ = ()
+
+    def __getattribute__(self, name):
+        begin_task(self)
+        return getattr(self, name)
+
+    def __setattr__(self, name, value):
+        begin_task(self)
+        setattr(self, name, value)
+
+    def __repr__(self):
+        begin_task(self)
+        return repr(self)
+
+    def __await__(self):
+        begin_task(self)
+        return self.__await__()
+
+    __iter__ = __await__
+
+
+def begin_task(task) -> None:
+    """Make it a task like any other: the loop runs what is left of its request."""
+    cdef Call call = call_of.__get__(task)
+    cdef object context = call._context
+    set_class(task, RequestTask)
+    call_of.__set__(task, None)
+    if HAS_CONTEXT:
+        _Task.__init__(task, call, loop=call.loop, name=TASK_NAME, context=context)
+    else:
+        # It copies the one that it is made in.
+        context.run(_Task.__init__, task, call, loop=call.loop, name=TASK_NAME)
 
 
 # ---- the call ----
@@ -219,14 +292,26 @@ cdef class Call(Stream):
         return self
 
     def __next__(self):
-        return self._step()
+        cdef object awaited = self._step()
+        # Here, where Cython does not make an exception of it.
+        if awaited is DONE:
+            raise StopIteration
+        return awaited
 
     def send(self, value):
         """Have the application go on until it waits for something."""
-        return self._step()
+        return self.__next__()
 
     def throw(self, kind, value=None, traceback=None):
         """Raise an exception in the application, where it waits."""
+        if self._has_awaited:
+            awaited = self._take_awaited()
+            error = kind() if isinstance(kind, type) else kind
+            if isinstance(error, _CancelledError) and awaited is not None and awaited.cancel():
+                # What is awaited is cancelled first, as if the task had waited for it.
+                return awaited
+        if self._is_over:
+            raise StopIteration
         try:
             if self._coroutine is None:
                 raise_thrown(kind, value, traceback)
@@ -254,13 +339,43 @@ cdef class Call(Stream):
             self._end_call(None)
 
     cdef int launch(self) except -1:
-        self.task = _Task(self, loop=self.loop, name=TASK_NAME)
+        """Have the application take its first step at once; many need no other."""
+        cdef object context = PyContext_CopyCurrent()
+        cdef object task = UnbegunTask.__new__(UnbegunTask)
+        cdef object awaited
+        call_of.__set__(task, self)
+        self.task = task
+        self._context = context
+        PyContext_Enter(context)
+        try:
+            enter_task(self.loop, task)
+            try:
+                awaited = self._step()
+            finally:
+                leave_task(self.loop, task)
+        finally:
+            PyContext_Exit(context)
+        if awaited is not DONE:
+            self._has_awaited = True
+            self._awaited = awaited
+        elif Py_REFCNT(<PyObject *> task) == 1:
+            # Nobody knows it.
+            call_of.__set__(task, None)
+            return 0
+        if type(task) is UnbegunTask:
+            begin_task(task)
         return 0
 
     cdef object _step(self):
+        """Have the application go on; what it awaits, or DONE when it has returned or raised."""
         cdef PyObject *found = NULL
         cdef PySendResult result
         cdef object awaited
+        if self._has_awaited:
+            # In its first step, which it took before its task could wait for anything.
+            return self._take_awaited()
+        if self._is_over:
+            return DONE
         try:
             if self._coroutine is None:
                 self._coroutine = self._start()
@@ -271,14 +386,20 @@ cdef class Call(Stream):
             # SystemExit and KeyboardInterrupt too: an application that calls sys.exit() harms only its own request.
             self._is_in_step = False
             self._end_call(error)
-            raise StopIteration
+            return DONE
         awaited = <object> found
         Py_DECREF(found)
         if result == PYGEN_NEXT:
             self.lane.end_step(self)
             return awaited
         self._end_call(None)
-        raise StopIteration
+        return DONE
+
+    cdef object _take_awaited(self):
+        cdef object awaited = self._awaited
+        self._awaited = None
+        self._has_awaited = False
+        return awaited
 
     cdef object _start(self):
         """Call the application; its coroutine, or the iterator of what else can be awaited."""
@@ -305,7 +426,9 @@ cdef class Call(Stream):
     cdef int _end_call(self, object error) except -1:
         """The application has returned, or raised."""
         self._coroutine = None
+        self._context = None
         self.task = None
+        self._is_over = True
         self.gateway.leave_if_child(error)
         try:
             self.conclude(error)

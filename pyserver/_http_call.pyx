@@ -6,7 +6,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes
 from libc.stdint cimport int64_t
 from libc.string cimport memcpy
 
-from pyserver._call cimport DONE, Call
+from pyserver._call cimport DONE, Call, field
 from pyserver._connection cimport AWAIT_CONTENT
 from pyserver._exchange cimport OUT_LIMIT
 from pyserver._http cimport append
@@ -114,7 +114,7 @@ cdef class HTTPCall(Call):
     # ---- what the application answers ----
 
     cdef object answer(self, object message):
-        cdef object kind = message["type"]
+        cdef object kind = field(message, "type", None)
         if self.is_lost:
             raise _Disconnected("the client has gone")
         if self._phase == COMPLETED:
@@ -135,25 +135,26 @@ cdef class HTTPCall(Call):
         raise _LocalProtocolError(f"send() was given {kind!r} where {NAMES[self._phase]!r} was expected")
 
     cdef object _start_response(self, object message):
-        if "status" not in message:
+        cdef object status = field(message, "status", None)
+        if status is None:
             raise _LocalProtocolError("'http.response.start' has no status")
         self.lane.hold_out(self)
         try:
-            start_message_head(&self.response, &self.lane.out, message["status"], message.get("headers", ()))
+            start_message_head(&self.response, &self.lane.out, status, field(message, "headers", ()))
         except (TypeError, ValueError) as error:
             reset_response(&self.response, self.response.to_head_request)
             raise _LocalProtocolError(str(error)) from None
-        self._has_trailers = bool(message.get("trailers", False))
+        self._has_trailers = bool(field(message, "trailers", False))
         self._phase = AWAIT_BODY
         return DONE
 
     cdef object _respond(self, object message):
-        cdef object body = message.get("body", b"")
+        cdef object body = field(message, "body", b"")
         if type(body) is not bytes:
             if not isinstance(body, (bytes, bytearray, memoryview)):
                 raise _LocalProtocolError(f"the body of 'http.response.body' is of type {type(body).__name__}, not bytes")
             body = bytes(body)
-        return self._respond_with(body, bool(message.get("more_body", False)))
+        return self._respond_with(body, bool(field(message, "more_body", False)))
 
     cdef object _respond_with(self, bytes block, bint more):
         cdef int64_t now_ns
@@ -195,12 +196,12 @@ cdef class HTTPCall(Call):
 
     cdef object _trail(self, object message):
         """RFC 9110 §6.5.1: trailers are for clients that have said they want them, and for chunks only."""
-        cdef bint more = bool(message.get("more_trailers", False))
+        cdef bint more = bool(field(message, "more_trailers", False))
         cdef bint is_chunked = self.response.framing == BY_CHUNKS
         self.lane.hold_out(self)
         if is_chunked and self.takes_trailers:
             try:
-                append_fields(&self.response, &self.lane.out, message.get("headers", ()))
+                append_fields(&self.response, &self.lane.out, field(message, "headers", ()))
             except (TypeError, ValueError) as error:
                 raise _LocalProtocolError(str(error)) from None
         if more:
@@ -221,7 +222,7 @@ cdef class HTTPCall(Call):
         if self.head.minor == 0:
             return DONE
         head = b"HTTP/1.1 103 Early Hints\r\n"
-        for link in message.get("links", ()):
+        for link in field(message, "links", ()):
             if not isinstance(link, bytes):
                 raise _LocalProtocolError(f"a link of 'http.response.early_hint' is of type {type(link).__name__}, not bytes")
             if any(c < 32 and c != 9 or c == 127 for c in <bytes> link):
@@ -254,14 +255,14 @@ cdef class HTTPCall(Call):
 
     cdef object _send_file(self, object message):
         """A range of a file that is open."""
-        cdef bint more = bool(message.get("more_body", False))
+        cdef bint more = bool(field(message, "more_body", False))
         file = message["file"]
         number = file if isinstance(file, int) else file.fileno()
-        offset = message.get("offset")
+        offset = field(message, "offset", None)
         if offset is None:
             offset = _os.lseek(number, 0, _os.SEEK_CUR)
         length = _os.fstat(number).st_size - offset
-        if message.get("count") is not None:
+        if field(message, "count", None) is not None:
             length = min(length, message["count"])
         if offset < 0 or length < 0:
             raise _LocalProtocolError("'http.response.zerocopysend' has a range that is not in the file")

@@ -126,17 +126,26 @@ cdef bytes status_line(int status):
 
 cdef int append_fields(Response *response, Out *out, object fields) except -1:
     """Field lines of a head or of a trailer section, from pairs of bytes."""
-    cdef object name, value
+    cdef object item, name, value
     for item in fields:
-        try:
-            name, value = item
-        except (TypeError, ValueError):
-            raise TypeError(f"the response field {item!r} is not a pair of name and value") from None
+        if type(item) is tuple and len(<tuple> item) == 2:
+            name, value = (<tuple> item)[0], (<tuple> item)[1]
+        else:
+            name, value = pair_of(item)
         append_field_line(
             response, out, octets(name, "the name of a response field,"), octets(value, "the value of a response field,"),
             name, value,
         )
     return 0
+
+
+cdef tuple pair_of(object item):
+    """A field that is no tuple of two."""
+    try:
+        name, value = item
+    except (TypeError, ValueError):
+        raise TypeError(f"the response field {item!r} is not a pair of name and value") from None
+    return name, value
 
 
 cdef int append_status_line(Response *response, Out *out, object status) except -1:

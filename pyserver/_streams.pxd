@@ -35,7 +35,7 @@ cdef class StreamLane(Lane):
     cdef list streams(self)
 
     cdef int _put_aside(self) except -1
-    cdef int _begin(self, Connection *connection, Reader *reader) except -1
+    cdef Stream _begin(self, Connection *connection, Reader *reader)
     cdef int _keep_head(self, Stream stream, const Head *head, const unsigned char *base) except -1
     cdef bint _begin_with_content(self, Connection *connection, Reader *reader, Stream stream, Py_ssize_t *used) except -1
     cdef int _end_content(self, Connection *connection, Stream stream) except -1

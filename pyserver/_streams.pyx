@@ -74,6 +74,7 @@ cdef class StreamLane(Lane):
 
     cdef int _advance(self, Connection *connection, Reader *reader) except -1:
         """Begin the request whose head is complete in `reader`; what is behind it waits until it has been answered."""
+        cdef Stream stream = None
         cdef int outcome
         connection.is_held = False
         if self.reactor.is_full():
@@ -84,14 +85,17 @@ cdef class StreamLane(Lane):
                 &reader.head, reader.data + reader.begin, reader.length - reader.begin, &self.reactor.bounds
             )
             if outcome == COMPLETE:
-                self._begin(connection, reader)
+                stream = self._begin(connection, reader)
             elif outcome == REFUSED:
                 self._refuse(connection, reader, reader.head.fault, reader.head.position)
-        return self._leave(connection, reader)
+        self._leave(connection, reader)
+        # Last, for it may be answered and over when this returns.
+        return 0 if stream is None else stream.launch()
 
     # ---- a request begins ----
 
-    cdef int _begin(self, Connection *connection, Reader *reader) except -1:
+    cdef Stream _begin(self, Connection *connection, Reader *reader):
+        """Make it a request under way; None when it is refused."""
         cdef Head *head = &reader.head
         cdef const unsigned char *base = reader.data + reader.begin
         cdef Py_ssize_t used = 0
@@ -100,9 +104,11 @@ cdef class StreamLane(Lane):
             stream = self.reactor.gateway.open(self, connection, head, base)
         except Exception:
             self.log.exception("A request from %s could not be begun", peer_of(connection))
-            return self._answer(connection, reader, 500, "the request could not be begun")
+            self._answer(connection, reader, 500, "the request could not be begun")
+            return None
         if stream.is_refused:
-            return self._answer_for(connection, reader, stream)
+            self._answer_for(connection, reader, stream)
+            return None
         stream.transport = self
         stream.connection = connection
         stream.persists = head_persists(head) and self.reactor.lists[AWAIT_NEXT_REQUEST].duration_ns > 0
@@ -120,7 +126,7 @@ cdef class StreamLane(Lane):
         if not self._begin_with_content(connection, reader, stream, &used):
             self.leave_list(stream)
             reader.begin = reader.length
-            return 0
+            return None
         if stream.is_raw and reader.length > reader.begin + head.position:
             # Sent along with the handshake, which is not forbidden.
             used = reader.length - reader.begin - head.position
@@ -130,7 +136,7 @@ cdef class StreamLane(Lane):
         reader.begin += head.position + used
         reset_head(head)
         self._watch_stream(connection, stream)
-        return stream.launch()
+        return stream
 
     cdef int _keep_head(self, Stream stream, const Head *head, const unsigned char *base) except -1:
         """Keep what the log will tell of the request: all of its head, or the request line."""

@@ -5,7 +5,7 @@ Source: the ASGI WebSocket message format 2.5, RFC 6455.
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.stdint cimport int64_t
 
-from pyserver._call cimport DONE, Call
+from pyserver._call cimport DONE, Call, field
 from pyserver._connection cimport AWAIT_CLOSE_FRAME, AWAIT_PING, AWAIT_PONG
 from pyserver._exchange cimport OUT_LIMIT
 from pyserver._http cimport append
@@ -159,7 +159,7 @@ cdef class WebSocketCall(Call):
     # ---- what the application answers ----
 
     cdef object answer(self, object message):
-        cdef object kind = message["type"]
+        cdef object kind = field(message, "type", None)
         if kind == "websocket.send" and self._phase == OPEN:
             return self._send(message)
         if self._phase == CLOSED:
@@ -181,7 +181,7 @@ cdef class WebSocketCall(Call):
 
     cdef object _accept(self, object message):
         """RFC 6455 §4.2.2"""
-        cdef object subprotocol = message.get("subprotocol")
+        cdef object subprotocol = field(message, "subprotocol", None)
         cdef Deflate agreed = None
         cdef bytes early = self._early
         if subprotocol is not None and not isinstance(subprotocol, str):
@@ -204,7 +204,7 @@ cdef class WebSocketCall(Call):
             for name, value in fields:
                 line = b"%b: %b\r\n" % (name, value)
                 append(&self.lane.out, PyBytes_AS_STRING(line), PyBytes_GET_SIZE(line))
-            append_fields(&self.response, &self.lane.out, message.get("headers") or ())
+            append_fields(&self.response, &self.lane.out, field(message, "headers", None) or ())
         except (TypeError, ValueError) as error:
             self.lane.out.used = self.response.head_at
             reset_response(&self.response, False)
@@ -243,13 +243,14 @@ cdef class WebSocketCall(Call):
 
     cdef object _deny(self, object message):
         """The extension websocket.http.response: an answer of the application's in place of a WebSocket."""
+        cdef object status = field(message, "status", None)
         self.lane.hold_out(self)
-        if "status" not in message:
+        if status is None:
             raise _LocalProtocolError("'websocket.http.response.start' has no status")
-        if message["status"] == 101:
+        if status == 101:
             raise _LocalProtocolError("the status of 'websocket.http.response.start' is 101: that is 'websocket.accept'")
         try:
-            start_message_head(&self.response, &self.lane.out, message["status"], message.get("headers", ()))
+            start_message_head(&self.response, &self.lane.out, status, field(message, "headers", ()))
         except (TypeError, ValueError) as error:
             reset_response(&self.response, self.response.to_head_request)
             raise _LocalProtocolError(str(error)) from None
@@ -259,8 +260,8 @@ cdef class WebSocketCall(Call):
 
     cdef object _deny_with(self, object message):
         """A block of that answer."""
-        cdef object body = message.get("body", b"")
-        cdef bint more = bool(message.get("more_body", False))
+        cdef object body = field(message, "body", b"")
+        cdef bint more = bool(field(message, "more_body", False))
         if not isinstance(body, bytes):
             raise _LocalProtocolError(f"the body of 'websocket.http.response.body' is of type {type(body).__name__}, not bytes")
         self.lane.hold_out(self)
@@ -277,8 +278,8 @@ cdef class WebSocketCall(Call):
         return DONE
 
     cdef object _send(self, object message):
-        cdef object data = message.get("bytes")
-        cdef object text = message.get("text")
+        cdef object data = field(message, "bytes", None)
+        cdef object text = field(message, "text", None)
         cdef object owner
         cdef Frame frame
         cdef int64_t now_ns
@@ -308,8 +309,8 @@ cdef class WebSocketCall(Call):
         return self.room()
 
     cdef object _close(self, object message):
-        cdef object code = message.get("code", NORMAL_CLOSURE)
-        cdef object reason = message.get("reason") or ""
+        cdef object code = field(message, "code", NORMAL_CLOSURE)
+        cdef object reason = field(message, "reason", None) or ""
         if not isinstance(code, int) or not isinstance(reason, str):
             raise _LocalProtocolError("'websocket.close' has an int as its code, and a str as its reason")
         try:

@@ -141,8 +141,9 @@ class ASGIWorker(EngineWorker):
         from pyserver._websocket import Deflate
 
         settings = self.settings
-        gateway = ASGIGateway(
+        return ASGIGateway(
             self.application,
+            self._loop,
             [_server(listener) for listener in self.listeners],
             log=self.log,
             root_path=settings.root_path,
@@ -154,8 +155,6 @@ class ASGIWorker(EngineWorker):
             max_message=settings.websocket_max_message_size,
             max_queue=settings.ws_max_queue,
         )
-        gateway.loop = self._loop
-        return gateway
 
     def _end(self, failure: BaseException | None) -> None:
         self._failure = failure
