@@ -130,6 +130,11 @@ cdef class ASGIGateway(Gateway):
         if handshake is None:
             call = HTTPCall.__new__(HTTPCall)
             (<HTTPCall> call).takes_trailers = takes_trailers
+            if has_lower_case(base + head.method, head.method_length):
+                # "Uppercased", says ASGI. But methods are case-sensitive (RFC 9110 §9.1): a proxy may have let this one
+                # pass because it is another than the application would be told.
+                call.is_refused, call.refusal = True, 501
+                call.refusal_words = "the method is not in upper case, as all are that ASGI knows"
         else:
             call = self._websocket_call(head, handshake)
         self._prepare(<Call> call, <StreamLane> transport, scope)
@@ -274,6 +279,14 @@ cdef class ASGIGateway(Gateway):
         elif lower == b"te":
             name.meaning = TE_NAME
         return name
+
+
+cdef bint has_lower_case(const unsigned char *text, Py_ssize_t length) noexcept nogil:
+    cdef Py_ssize_t at
+    for at in range(length):
+        if c"a" <= text[at] <= c"z":
+            return True
+    return False
 
 
 cdef bint says_trailers(const unsigned char *text, Py_ssize_t length) except -1:

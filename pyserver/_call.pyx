@@ -185,7 +185,7 @@ class RequestTask(_Task):
     __slots__ = ("_call",)
 
 
-call_of = RequestTask.__dict__["_call"]
+_call_of = RequestTask.__dict__["_call"]
 
 
 class UnbegunTask(RequestTask):
@@ -219,10 +219,10 @@ class UnbegunTask(RequestTask):
 
 def begin_task(task) -> None:
     """Make it a task like any other: the loop runs what is left of its request."""
-    cdef Call call = call_of.__get__(task)
+    cdef Call call = _call_of.__get__(task)
     cdef object context = call._context
     set_class(task, RequestTask)
-    call_of.__set__(task, None)
+    _call_of.__set__(task, None)
     if HAS_CONTEXT:
         _Task.__init__(task, call, loop=call.loop, name=TASK_NAME, context=context)
     else:
@@ -343,7 +343,7 @@ cdef class Call(Stream):
         cdef object context = PyContext_CopyCurrent()
         cdef object task = UnbegunTask.__new__(UnbegunTask)
         cdef object awaited
-        call_of.__set__(task, self)
+        _call_of.__set__(task, self)
         self.task = task
         self._context = context
         PyContext_Enter(context)
@@ -360,7 +360,7 @@ cdef class Call(Stream):
             self._awaited = awaited
         elif Py_REFCNT(<PyObject *> task) == 1:
             # Nobody knows it.
-            call_of.__set__(task, None)
+            _call_of.__set__(task, None)
             return 0
         if type(task) is UnbegunTask:
             begin_task(task)

@@ -6,10 +6,13 @@ class Durations:
         content: without a byte of awaited content.
         idle: between the requests of a persistent connection; 0 closes after each response.
         write: in which the peer takes no byte of a response.
+        ping: that a WebSocket may be silent before it is asked whether it is there.
+        pong: that it may then take to say anything.
     """
 
     def __init__(
-        self, *, head: float = 10.0, content: float = 30.0, idle: float = 2.0, write: float = 60.0
+        self, *, head: float = 10.0, content: float = 30.0, idle: float = 2.0, write: float = 60.0,
+        ping: float = 20.0, pong: float = 20.0,
     ) -> None: ...
 
 class Buffers:

@@ -1,5 +1,6 @@
 import socket
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from pyserver._access import AccessLog
 from pyserver._connection import Buffers, Durations
@@ -26,6 +27,7 @@ class Engine(Reactor):
         date: whether responses get a Date field.
         threads: how many call serve(); 0 for a worker with one thread.
         capacity: how many requests run at the same time, each in a greenlet of its own; 0 for one, in place.
+        streams: whether they run as tasks of an event loop instead, and take their content as it comes.
 
     Raises:
         ValueError: there is no such poller on this system.
@@ -50,6 +52,7 @@ class Engine(Reactor):
         date: bool = True,
         threads: int = 0,
         capacity: int = 0,
+        streams: bool = False,
     ) -> None: ...
     @property
     def listeners(self) -> list[socket.socket]:
@@ -57,6 +60,9 @@ class Engine(Reactor):
     @property
     def is_done(self) -> bool:
         """Whether there is nothing left to serve: it was stopped, or retired and the last connection is closed."""
+    @property
+    def calls(self) -> list[Any]:
+        """The requests that run as tasks, WebSockets among them, the oldest first."""
     def fileno(self) -> int:
         """A descriptor that is readable while run_ready() has something to do; OSError if the poller has none."""
     def run(self) -> None:

@@ -6,3 +6,6 @@ class Gateway:
 
 class Exchange:
     """One request in flight. Its methods are compiled parts' alone."""
+
+class Stream(Exchange):
+    """A request that runs beside others. Its methods are compiled parts' alone."""

@@ -23,6 +23,9 @@ class Reactor:
     def running(self) -> int:
         """How many requests other threads or greenlets have with the application."""
     @property
+    def listed(self) -> int:
+        """The same with WebSockets and what runs on behind its response, where requests run as tasks."""
+    @property
     def is_retiring(self) -> bool:
         """Whether retire() was called."""
     @property

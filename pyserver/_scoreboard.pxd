@@ -18,6 +18,7 @@ cpdef enum Cell:
     STOPS               # 1 once the whole server stops; the arbiter's to write
     TIMEOUT_NS          # which requests were over when the worker was last told so; the arbiter's to write
     DISMISSED           # 1 when a worker that boots is not to serve any more; the arbiter's to write
+    ENDS_REQUESTS       # 1 when the class of the worker can end one request and go on; written by the worker base
     ROWS                # how many rows have ever been used; those behind them are never looked at. 0 counts as 1
 
 

@@ -13,7 +13,8 @@ class Cell(IntEnum):
     STOPS = 8
     TIMEOUT_NS = 9
     DISMISSED = 10
-    ROWS = 11
+    ENDS_REQUESTS = 11
+    ROWS = 12
 
 class Instants(NamedTuple):
     """Of the requests that run in a slot: monotonic nanoseconds, 0 where there is none."""

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 _Event = MutableMapping[str, Any]
 
-_SCOPE = {"type": "lifespan", "asgi": {"version": "3.0", "spec_version": "2.0"}}
 _LAST_WORD = 1.0  # seconds that an application which has failed may take to raise what its failure was
 
 
@@ -74,11 +73,15 @@ class Lifespan:
             return
         if answer is not None and answer["type"] == "lifespan.shutdown.failed":
             self._log.error(_in_one_line("The application's shutdown failed", answer.get("message", "")))
-        elif answer is None and not self._task.cancelled() and self._task.exception() is not None:
-            self._log.error("The application's shutdown failed", exc_info=self._task.exception())
+        elif answer is None:
+            try:
+                self._task.result()
+            except BaseException:
+                self._log.exception("The application's shutdown failed")
 
     async def _run(self) -> None:
-        await self._application({**_SCOPE, "asgi": dict(_SCOPE["asgi"]), "state": self.state}, self._receive, self._send)
+        scope = {"type": "lifespan", "asgi": {"version": "3.0", "spec_version": "2.0"}, "state": self.state}
+        await self._application(scope, self._receive, self._send)
 
     async def _told(self, what: str) -> _Event | None:
         """The answer to an event; None when the application ends without one."""

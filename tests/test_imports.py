@@ -18,8 +18,11 @@ LAYERS = [
     {"settings"},
     {"arbiter"},
     {"workers"},
-    {"_wsgi"},
+    {"_wsgi", "_asgi"},
+    {"_http_call", "_websocket_call"},
+    {"_call"},
     {"_engine"},
+    {"_streams"},
     {"_lane"},
     {"_reactor"},
     {"_leadership"},
@@ -33,7 +36,7 @@ LAYERS = [
 ]
 LEAVES = {
     "_version", "errors", "refusals", "signals", "_scoreboard", "_signals", "sockets", "log", "_access", "_spool",
-    "_system", "_process", "_stacks", "_alarm", "identity", "daemon", "systemd",
+    "_system", "_process", "_stacks", "_alarm", "identity", "daemon", "systemd", "lifespan",
 }  # fmt: skip
 # `__init__` offers names of any layer, so nothing but a user imports it; the demo is an application.
 OUTSIDE = {"__init__", "demo"}

@@ -106,7 +106,7 @@ class Crew:
         now_ns = time.monotonic_ns()
         member = Member(
             slot=slot, pid=pid, generation=generation.number, number=number, forked_at_ns=now_ns,
-            scoreboard=generation.scoreboard, ends_requests=generation.worker_class.ends_requests,
+            scoreboard=generation.scoreboard,
         )  # fmt: skip
         self.roster.add(member)
         return True
@@ -115,6 +115,7 @@ class Crew:
         """The workers, oldest first, with what their scoreboards say about them now."""
         members = list(self.roster)
         for member in members:
+            member.ends_requests = member.scoreboard.read(member.slot, Cell.ENDS_REQUESTS) != 0
             member.note_busy(member.scoreboard.instants(member.slot, member.told_slow_ns), now_ns)
         return members
 

@@ -131,19 +131,28 @@ def _waits(wanted: Wanted, worker: Member, now_ns: int) -> Iterator[tuple[int, A
             # Hundreds of requests may become slow one after another, and the stacks of all threads come with each.
             since_ns = max(worker.untold_since_ns, clock_ns, worker.told_slow_ns + _BETWEEN_REPORTS_NS)
             yield since_ns + wanted.slow_ns, ReportSlow(slot, wanted.slow_ns)
-    elif worker.state is WorkerState.BOOTING:
-        if wanted.boot_ns:
-            yield max(worker.forked_at_ns, clock_ns) + wanted.boot_ns, Abort(slot, Reason.BOOT)
-    elif wanted.timeout_ns:
-        # The second clock, for a process that is frozen between requests.
-        seen_ns = max(worker.seen_at_ns, clock_ns)
-        asked_ns = max(seen_ns, worker.asked_at_ns)
-        yield asked_ns + wanted.timeout_ns // _ASKED_PER_SILENCE, Ask(slot)
-        yield seen_ns + wanted.timeout_ns, Abort(slot, Reason.SILENT)
+    elif worker.state is WorkerState.BOOTING and wanted.boot_ns:
+        yield max(worker.forked_at_ns, clock_ns) + wanted.boot_ns, Abort(slot, Reason.BOOT)
+    if wanted.timeout_ns and worker.state is not WorkerState.BOOTING:
+        yield from _silences(wanted, worker)
     if worker.retired_at_ns:
         yield max(worker.retired_at_ns, clock_ns) + wanted.graceful_ns, Kill(slot, Reason.GRACEFUL)
     elif wanted.lifetime_ns and worker.ready_at_ns and not worker.spent:
         yield worker.ready_at_ns + wanted.lifetime_ns, Replace(slot, Spent.LIFETIME)
+
+
+def _silences(wanted: Wanted, worker: Member) -> Iterator[tuple[int, Action]]:
+    """The second clock, for a process that is frozen between requests, or whose loop does not turn."""
+    seen_ns = max(worker.seen_at_ns, wanted.clock_ns)
+    if worker.busy_since_ns and not worker.ends_requests:
+        return
+    if not worker.busy_since_ns:
+        yield seen_ns + wanted.timeout_ns, Abort(worker.slot, Reason.SILENT)
+    elif worker.unanswered_since_ns:
+        # A request may keep it from answering for as long as it has time.
+        unanswered_ns = max(worker.unanswered_since_ns, wanted.clock_ns)
+        yield unanswered_ns + wanted.timeout_ns, Abort(worker.slot, Reason.SILENT)
+    yield max(seen_ns, worker.asked_at_ns) + wanted.timeout_ns // _ASKED_PER_SILENCE, Ask(worker.slot)
 
 
 def _timeouts(wanted: Wanted, worker: Member, now_ns: int) -> Iterator[tuple[int, Action]]:

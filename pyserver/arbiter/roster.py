@@ -29,6 +29,7 @@ class Member:
     untold_since_ns: int = 0  # the oldest of its requests began that nobody has reported as slow
     seen_at_ns: int = 0  # it was busy, or has said something
     asked_at_ns: int = 0  # whether it is there
+    unanswered_since_ns: int = 0  # it was asked first after it had said something last
     told_slow_ns: int = 0  # of requests that began until then, those that are slow have been reported
     relieved_at_ns: int = 0  # when it was last told to end requests that are over their time
     retired_at_ns: int = 0
@@ -70,6 +71,7 @@ class Member:
                 self.quit_at_ns = now_ns
             case Ask():
                 self.asked_at_ns = now_ns
+                self.unanswered_since_ns = self.unanswered_since_ns or now_ns
             case Replace(_, spent):
                 self.spent = spent
             case ReportSlow(_, limit_ns):
@@ -87,6 +89,7 @@ class Member:
     def note_report(self, report: Report, now_ns: int) -> None:
         """Remember what the worker has said; ValueError when it makes no sense now."""
         self.seen_at_ns = now_ns
+        self.unanswered_since_ns = 0
         match report.kind:
             case ReportKind.LOADED:
                 self._advance("loaded")
@@ -103,7 +106,7 @@ class Member:
     def note_busy(self, instants: Instants, now_ns: int) -> None:
         """Remember since when its requests run."""
         self.busy_since_ns, self.alive_since_ns, self.last_alive_ns, self.untold_since_ns = instants
-        if self.busy_since_ns:
+        if self.busy_since_ns and not self.ends_requests:
             # Whoever runs a request cannot answer, and has the request's own time.
             self.seen_at_ns = now_ns
 

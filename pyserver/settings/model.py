@@ -335,7 +335,8 @@ class Settings(Hooks):
     )
     ws_max_queue: int = setting(
         32, section=_ASGI, minimum=1, maximum=_MOST,
-        help="How many messages of a WebSocket may wait for the application; while there are so many, no more are read.",
+        help="How many messages of a WebSocket may wait for the application; "
+        "while there are so many, no more are read.",
     )
     ws_per_message_deflate: bool = setting(
         True, section=_ASGI, source="RFC 7692",

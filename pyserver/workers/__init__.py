@@ -66,7 +66,7 @@ _ALIASES = {alias: name for name, kind in WORKERS.items() for alias in kind.alia
 
 def worker_name(worker_class: str, threads: int) -> str:
     """The name of the class that the settings `worker_class` and `threads` choose; of an alias, what it stands for."""
-    if worker_class in ("auto", "sync") and threads > 1:
+    if worker_class == "sync" and threads > 1:
         return "threaded"
     return _ALIASES.get(worker_class, worker_class)
 

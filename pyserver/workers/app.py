@@ -128,7 +128,7 @@ def check_interface(application: Application, spec: str, interfaces: tuple[str, 
 
         served = " and ".join(one.upper() for one in interfaces)
         article = "an" if interface == "asgi" else "a"
-        others = " or ".join(f"-k {name}" for name, kind in WORKERS.items() if interface in kind.interfaces)
+        others = " or ".join(f"-k {name}" for name, kind in WORKERS.items() if kind.interfaces == (interface,))
         raise _failure(
             f"{spec!r} is {article} {interface.upper()} application, and {worker} serves {served}; "
             f"serve it with {others}"

@@ -10,28 +10,31 @@ from typing import TYPE_CHECKING
 from pyserver.workers.app import interface_of
 from pyserver.workers.asgi import ASGIWorker
 from pyserver.workers.sync import SyncWorker
+from pyserver.workers.threaded import ThreadedWorker
 
 if TYPE_CHECKING:
     from pyserver.settings.model import Settings
 
 
 class AutoWorker(SyncWorker):
-    """A sync worker, unless its application is an ASGI one."""
+    """An asgi worker for an ASGI application; for a WSGI one a threaded worker, or with a single thread a sync one."""
 
     interfaces = ("wsgi", "asgi")
 
     @classmethod
     def rows(cls, settings: Settings) -> int:
         """As many as it may need."""
-        return max(SyncWorker.rows(settings), ASGIWorker.rows(settings))
+        return max(kind.rows(settings) for kind in (SyncWorker, ThreadedWorker, ASGIWorker))
 
     def boot(self) -> None:
         """Load the application, and become what it needs."""
         self._preloaded = self.find_application()
+        kind: type[SyncWorker | ThreadedWorker | ASGIWorker] = SyncWorker
         if interface_of(self._preloaded) == "asgi":
-            ASGIWorker.check(self.settings)
-            # Both are told apart by their methods alone, and nothing but the seat was needed so far.
-            self.__class__ = ASGIWorker  # type: ignore[assignment]
-            self.boot()
-        else:
-            super().boot()
+            kind = ASGIWorker
+        elif self.settings.threads > 1:
+            kind = ThreadedWorker
+        kind.check(self.settings)
+        # They differ in their methods alone, and none of those has been called that would have left something.
+        self.__class__ = kind  # type: ignore[assignment]
+        self.boot()

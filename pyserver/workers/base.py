@@ -253,6 +253,7 @@ class Worker:
     def note_ready(self) -> None:
         """Tell the arbiter, once, that requests are served from now on: an older worker may go."""
         if self._state is WorkerState.BOOTING and not (self.is_retiring or self.is_quitting):
+            self.scoreboard.write(self.slot, Cell.ENDS_REQUESTS, self.ends_requests)
             self._advance("loaded")
             self._report(Report(ReportKind.LOADED, text=self._explanation))
             if self.scoreboard.read(self.slot, Cell.DISMISSED):

@@ -115,8 +115,8 @@ def test_a_wrong_value_names_its_origin(tmp_path, arguments, environ, message):
 
 
 def test_a_variable_for_a_setting_of_gunicorn_is_one_warning(tmp_path):
-    warning = "PYSERVER_ASGI_LOOP: asgi_loop has no effect in this version"
-    assert load(tmp_path, PYSERVER_ASGI_LOOP="uvloop").warnings == (warning,)
+    warning = "PYSERVER_HTTP_PARSER: http_parser has no effect in this version"
+    assert load(tmp_path, PYSERVER_HTTP_PARSER="fast").warnings == (warning,)
 
 
 def test_a_variable_that_is_almost_one_of_ours_is_warned_of(tmp_path):

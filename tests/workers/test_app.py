@@ -257,7 +257,7 @@ def test_the_interface_is_told_from_how_it_wants_to_be_called(application, inter
 @pytest.mark.parametrize(
     ("application", "served", "words"),
     [
-        (asgi, ("wsgi",), "'shop:app' is an ASGI application, and SyncWorker serves WSGI; serve it with -k uvicorn"),
+        (asgi, ("wsgi",), "'shop:app' is an ASGI application, and SyncWorker serves WSGI; serve it with -k asgi"),
         (wsgi, ("asgi",), "'shop:app' is a WSGI application, and SyncWorker serves ASGI; serve it with -k sync"),
     ],
 )
