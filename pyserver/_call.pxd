@@ -11,8 +11,8 @@ cdef class Call(Stream):
     cdef object scope                   # until the application has it
     cdef readonly object task
     cdef object _coroutine              # the application's
-    cdef list _receivers                # futures of those that wait for an event, or None
-    cdef list _senders                  # … for room
+    cdef object _receivers              # what those wait for that want an event
+    cdef object _senders                # … or room
     cdef object _end                    # the exception that the server has ended it with
     cdef bint is_lost                   # there is no client
     cdef bint _is_in_step

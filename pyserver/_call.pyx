@@ -89,7 +89,7 @@ cdef class Receiving:
     def close(self):
         """As that of a coroutine."""
         if self._future is not None:
-            self._call._receivers.remove(self._future)
+            self._call._receivers = without(self._call._receivers, self._future)
             self._future = None
 
     cdef object _go_on(self):
@@ -98,13 +98,10 @@ cdef class Receiving:
         if event is not None:
             self.close()
             raise StopIteration(event)
-        if self._future is not None:
-            call._receivers.remove(self._future)
-        elif call._receivers is None:
-            call._receivers = []
+        self.close()
         call.begin_waiting()
         self._future = call.loop.create_future()
-        call._receivers.append(self._future)
+        call._receivers = and_also(call._receivers, self._future)
         await_future(self._future)
         return self._future
 
@@ -133,24 +130,20 @@ cdef class Sending:
     def close(self):
         """As that of a coroutine."""
         if self._future is not None:
-            self._call._senders.remove(self._future)
+            self._call._senders = without(self._call._senders, self._future)
             self._future = None
 
     cdef object _go_on(self):
         cdef Call call = self._call
         cdef Connection *connection = call.connection
-        if self._future is not None:
-            call._senders.remove(self._future)
-            self._future = None
+        self.close()
         if call.is_lost:
             raise _Disconnected("the client has gone")
         if connection == NULL or connection.output == NULL:
             call.row.alive_ns = pyserver_now_ns()
             raise StopIteration
-        if call._senders is None:
-            call._senders = []
         self._future = call.loop.create_future()
-        call._senders.append(self._future)
+        call._senders = and_also(call._senders, self._future)
         await_future(self._future)
         return self._future
 
@@ -162,6 +155,32 @@ cdef object field(object message, str name, object default):
         return message.get(name, default)
     found = PyDict_GetItemWithError(message, name)
     return default if found == NULL else <object> found
+
+
+# Futures that somebody waits for: None, a single one, as almost always, or a list of them.
+
+cdef object and_also(object waiting, object future):
+    if waiting is None:
+        return future
+    if type(waiting) is list:
+        (<list> waiting).append(future)
+        return waiting
+    return [waiting, future]
+
+
+cdef object without(object waiting, object future):
+    if waiting is future:
+        return None
+    (<list> waiting).remove(future)
+    return waiting
+
+
+cdef int wake(object waiting) except -1:
+    """Whoever waits looks again."""
+    for future in waiting if type(waiting) is list else (waiting,):
+        if not future.done():
+            future.set_result(None)
+    return 0
 
 
 cdef int await_future(object future) except -1:
@@ -458,18 +477,10 @@ cdef class Call(Stream):
 
     cdef int tell_receivers(self) except -1:
         """There is an event for receive(), or more of it."""
-        if self._receivers:
-            for future in self._receivers:
-                if not future.done():
-                    future.set_result(None)
-        return 0
+        return wake(self._receivers) if self._receivers is not None else 0
 
     cdef int tell_senders(self) except -1:
-        if self._senders:
-            for future in self._senders:
-                if not future.done():
-                    future.set_result(None)
-        return 0
+        return wake(self._senders) if self._senders is not None else 0
 
     cdef int note_room(self) except -1:
         return self.tell_senders()

@@ -2,6 +2,7 @@
 
 One lane reads, parses and writes for all of them, because all run in one thread, and none while another has its turn.
 """
+from cpython.mem cimport PyMem_RawFree, PyMem_RawMalloc
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.errno cimport EAGAIN, EINTR, errno
@@ -20,6 +21,7 @@ from pyserver._http cimport (
 )
 from pyserver._lane cimport Lane
 from pyserver._poller cimport BROKEN, READABLE, WRITABLE
+from pyserver._reactor cimport Reactor
 from pyserver._response cimport BY_CLOSE, reset_response, start_response_head
 from pyserver._scoreboard cimport Cell, Row, note_latency
 from pyserver._system cimport EWOULDBLOCK, MSG_PEEK, pyserver_has_peer_ended, pyserver_now_ns, pyserver_unsent, recv
@@ -27,10 +29,16 @@ from pyserver._system cimport EWOULDBLOCK, MSG_PEEK, pyserver_has_peer_ended, py
 cdef enum:
     SCRATCH = 65536             # received at once
     TURNS = 8                   # receives in a row from one connection before others have theirs
+    LARGE_BLOCK = 1048576
 
 
 cdef class StreamLane(Lane):
     """The lane of an engine whose requests run as tasks of an event loop."""
+
+    def __cinit__(self, Reactor reactor not None, int number):
+        # glibc returns what is free at the end of the heap, beyond twice the largest block that it ever gave back whole,
+        # and at first beyond 128 KB. So content that comes and goes would have each of its pages mapped anew.
+        PyMem_RawFree(PyMem_RawMalloc(LARGE_BLOCK))
 
     def __dealloc__(self):
         free(self._free_places)
