@@ -186,7 +186,8 @@ class Settings(Hooks):
         help="How long one request may keep a worker before the worker is killed; 0 means for ever. The log gets its "
         "stack, and the client 504 when its response had not begun. A worker that waits for requests is never killed. "
         "In one that runs several requests, each has its time anew with every block of its response, and when one is "
-        "over its time the others are given another second; a gevent worker ends that request alone when it can.",
+        "over its time the others are given another second; a gevent or asgi worker ends that request alone when it "
+        "can, and an asgi worker bounds only the time until the response begins.",
     )
     boot_timeout: float = setting(
         120.0, section=_DEADLINES, unit="s", minimum=0, maximum=_LONGEST, reload="arbiter",
@@ -244,7 +245,7 @@ class Settings(Hooks):
     limit_request_body: int = setting(
         0, section=_LIMITS, unit="bytes", minimum=0, maximum=_LARGEST, source="RFC 9110 §15.5.14",
         help="The most content of a request; 0 means unlimited. More is refused with 413. "
-        "Content is collected before the application is called, so this bounds the disk a client can fill.",
+        "Content is collected before a WSGI application is called, so this bounds the disk a client can fill.",
     )
 
     request_buffer: int = setting(
@@ -288,7 +289,7 @@ class Settings(Hooks):
     )
     root_path: str = setting(
         "", section=_HTTP, metavar="PATH", source="PEP 3333", check=_check_root_path,
-        help="The path under which the application is mounted, its SCRIPT_NAME.",
+        help="The path under which the application is mounted: SCRIPT_NAME, or root_path of an ASGI scope.",
     )
     server_header: bool = setting(
         True, section=_HTTP, source="RFC 9110 §10.2.4",
@@ -300,7 +301,7 @@ class Settings(Hooks):
     )
     sendfile: bool = setting(
         True, section=_HTTP, environment=("SENDFILE", "{}"), source="gunicorn",
-        help="Let the kernel send files that the application returns in wsgi.file_wrapper. "
+        help="Let the kernel send files: of WSGI's wsgi.file_wrapper, of ASGI's pathsend and zerocopysend. "
         "Turn it off on file systems that cannot.",
     )
 
