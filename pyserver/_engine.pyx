@@ -262,6 +262,8 @@ cdef class Engine(Reactor):
                 return 0
             if lane.now_ns - self._looked_ns > TURN_NS:
                 self._look_around(lane)
+        if self._has_streams:
+            (<StreamLane> lane).launch_begun()
         return self._end_round(lane)
 
     cdef int _end_round(self, Lane lane) except -1:

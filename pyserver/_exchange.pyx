@@ -323,7 +323,7 @@ cdef class Stream(Exchange):
         free(self.text)
 
     cdef int launch(self) except -1:
-        """Have the application run, soon."""
+        """Have the application run; what follows from it may end the connection."""
         raise TypeError("a Stream is one of its subclasses")
 
     cdef bint wants_more(self) noexcept:

@@ -13,6 +13,7 @@ cdef class StreamLane(Lane):
     cdef PyObject *_first               # those that run, the oldest first; each is owned
     cdef PyObject *_last
     cdef PyObject *_holder              # the one whose bytes `out` holds; borrowed, NULL while `out` is empty
+    cdef list _begun                    # in this round, and not yet told to the application
     cdef int *_free_places              # of rows that were used before
     cdef int _free_count
     cdef int _free_capacity
@@ -31,11 +32,12 @@ cdef class StreamLane(Lane):
     cdef int leave_list(self, Stream stream) except -1
     cdef int free_place(self, Stream stream) except -1
 
+    cdef int launch_begun(self) except -1
     cdef int abandon(self) except -1
     cdef list streams(self)
 
     cdef int _put_aside(self) except -1
-    cdef Stream _begin(self, Connection *connection, Reader *reader)
+    cdef int _begin(self, Connection *connection, Reader *reader) except -1
     cdef int _keep_head(self, Stream stream, const Head *head, const unsigned char *base) except -1
     cdef bint _begin_with_content(self, Connection *connection, Reader *reader, Stream stream, Py_ssize_t *used) except -1
     cdef int _end_content(self, Connection *connection, Stream stream) except -1

@@ -39,6 +39,7 @@ cdef class StreamLane(Lane):
         # glibc returns what is free at the end of the heap, beyond twice the largest block that it ever gave back whole,
         # and at first beyond 128 KB. So content that comes and goes would have each of its pages mapped anew.
         PyMem_RawFree(PyMem_RawMalloc(LARGE_BLOCK))
+        self._begun = []
 
     def __dealloc__(self):
         free(self._free_places)
@@ -82,7 +83,6 @@ cdef class StreamLane(Lane):
 
     cdef int _advance(self, Connection *connection, Reader *reader) except -1:
         """Begin the request whose head is complete in `reader`; what is behind it waits until it has been answered."""
-        cdef Stream stream = None
         cdef int outcome
         connection.is_held = False
         if self.reactor.is_full():
@@ -93,17 +93,37 @@ cdef class StreamLane(Lane):
                 &reader.head, reader.data + reader.begin, reader.length - reader.begin, &self.reactor.bounds
             )
             if outcome == COMPLETE:
-                stream = self._begin(connection, reader)
+                self._begin(connection, reader)
             elif outcome == REFUSED:
                 self._refuse(connection, reader, reader.head.fault, reader.head.position)
-        self._leave(connection, reader)
-        # Last, for it may be answered and over when this returns.
-        return 0 if stream is None else stream.launch()
+        return self._leave(connection, reader)
+
+    cdef int launch_begun(self) except -1:
+        """Have the application run what this round has brought.
+
+        All that is here is read before, and the last comes first: if requests hang that have come for whatever reason,
+        the rest of them are here as well when a new worker begins, and were here before those that others have sent
+        since. So what hangs takes the others of its kind with it, instead of one worker after the other.
+        """
+        cdef Stream stream
+        while self._begun:
+            stream = <Stream> self._begun.pop()
+            if stream.connection == NULL:
+                # Its client has gone again, and nobody has heard of it.
+                self.leave_list(stream)
+                continue
+            try:
+                stream.launch()
+            except Exception:
+                self.log.exception("The request %s could not be begun", stream.request_line())
+                if stream.connection != NULL:
+                    self.reactor.close(stream.connection)
+        return 0
 
     # ---- a request begins ----
 
-    cdef Stream _begin(self, Connection *connection, Reader *reader):
-        """Make it a request under way; None when it is refused."""
+    cdef int _begin(self, Connection *connection, Reader *reader) except -1:
+        """Make it a request under way, or answer it."""
         cdef Head *head = &reader.head
         cdef const unsigned char *base = reader.data + reader.begin
         cdef Py_ssize_t used = 0
@@ -112,11 +132,9 @@ cdef class StreamLane(Lane):
             stream = self.reactor.gateway.open(self, connection, head, base)
         except Exception:
             self.log.exception("A request from %s could not be begun", peer_of(connection))
-            self._answer(connection, reader, 500, "the request could not be begun")
-            return None
+            return self._answer(connection, reader, 500, "the request could not be begun")
         if stream.is_refused:
-            self._answer_for(connection, reader, stream)
-            return None
+            return self._answer_for(connection, reader, stream)
         stream.transport = self
         stream.connection = connection
         stream.persists = head_persists(head) and self.reactor.lists[AWAIT_NEXT_REQUEST].duration_ns > 0
@@ -134,7 +152,7 @@ cdef class StreamLane(Lane):
         if not self._begin_with_content(connection, reader, stream, &used):
             self.leave_list(stream)
             reader.begin = reader.length
-            return None
+            return 0
         if stream.is_raw and reader.length > reader.begin + head.position:
             # Sent along with the handshake, which is not forbidden.
             used = reader.length - reader.begin - head.position
@@ -144,7 +162,8 @@ cdef class StreamLane(Lane):
         reader.begin += head.position + used
         reset_head(head)
         self._watch_stream(connection, stream)
-        return stream
+        self._begun.append(stream)
+        return 0
 
     cdef int _keep_head(self, Stream stream, const Head *head, const unsigned char *base) except -1:
         """Keep what the log will tell of the request: all of its head, or the request line."""

@@ -110,6 +110,8 @@ cdef class WebSocketCall(Call):
 
     cdef int note_silence(self, int reason) except -1:
         if reason == AWAIT_PING:
+            # Of thousands that are silent each would hold its compressor's memory.
+            self._socket.rest()
             self._put_frame(self._socket.ping())
             self.lane.give(self)
             return self.lane.wait(self, AWAIT_PONG) if self.connection != NULL else 0
