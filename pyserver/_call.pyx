@@ -244,8 +244,10 @@ def begin_task(task) -> None:
     _call_of.__set__(task, None)
     if HAS_CONTEXT:
         _Task.__init__(task, call, loop=call.loop, name=TASK_NAME, context=context)
+    elif call._is_in_step:
+        # It copies the one that it is made in, which is this.
+        _Task.__init__(task, call, loop=call.loop, name=TASK_NAME)
     else:
-        # It copies the one that it is made in.
         context.run(_Task.__init__, task, call, loop=call.loop, name=TASK_NAME)
 
 
@@ -380,9 +382,11 @@ cdef class Call(Stream):
         elif Py_REFCNT(<PyObject *> task) == 1:
             # Nobody knows it.
             _call_of.__set__(task, None)
+            self._context = None
             return 0
         if type(task) is UnbegunTask:
             begin_task(task)
+        self._context = None
         return 0
 
     cdef object _step(self):
@@ -445,7 +449,6 @@ cdef class Call(Stream):
     cdef int _end_call(self, object error) except -1:
         """The application has returned, or raised."""
         self._coroutine = None
-        self._context = None
         self.task = None
         self._is_over = True
         self.gateway.leave_if_child(error)
