@@ -10,6 +10,7 @@ from libc.stdint cimport int64_t, uint64_t
 from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcpy
 
+from pyserver._abort cimport answer_for
 from pyserver._connection cimport (
     AWAIT_CONTENT, AWAIT_NEXT_REQUEST, AWAIT_ROOM, Connection, Reader, delist, detach, free_content, new_content,
     peer_of,
@@ -40,6 +41,7 @@ cdef class StreamLane(Lane):
         # and at first beyond 128 KB. So content that comes and goes would have each of its pages mapped anew.
         PyMem_RawFree(PyMem_RawMalloc(LARGE_BLOCK))
         self._begun = []
+        answer_for(self)
 
     def __dealloc__(self):
         free(self._free_places)

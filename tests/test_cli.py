@@ -119,7 +119,10 @@ def test_what_has_no_effect_is_warned_of(command, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "warnings"),
     [
-        (["--worker-connections", "50"], "--worker-connections: worker_connections has no effect with sync workers"),
+        (
+            ["-k", "sync", "--worker-connections", "50"],
+            "--worker-connections: worker_connections has no effect with sync workers",
+        ),
         (["-k", "plain_worker:PlainWorker", "--worker-connections", "50", "--threads", "3"], ""),
     ],
 )
@@ -141,7 +144,7 @@ def test_a_check_that_finds_nothing_is_silent(command):
         (["nowhere:application"], ["'nowhere'", "cannot be found"]),
         (["app:nothing"], ["'app'", "no attribute 'nothing'"]),
         (["app:__name__"], ["'app:__name__'", "cannot be called"]),
-        (["asynchronous:application"], ["ASGI application"]),
+        (["-k", "sync", "asynchronous:application"], ["ASGI application", "-k asgi"]),
         (["-k", "nonsense", "app:application"], ["worker_class 'nonsense' is not known"]),
     ],
 )

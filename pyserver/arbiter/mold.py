@@ -189,8 +189,9 @@ class _Life:
     def _refork(self, worker: Worker, descriptor: int) -> None:
         """In a worker, between two requests: fork a mold that has all that the worker has by now."""
         with _Socket(fileno=descriptor) as channel, contextlib.suppress(ChildProcessError):
-            if self._worker_class.drop_copies is Worker.drop_copies:
-                self._seat.log.error("%s cannot refork: it has no drop_copies", self._worker_class.__name__)
+            # What it is may be known to itself alone.
+            if type(worker).drop_copies is Worker.drop_copies:
+                self._seat.log.error("%s cannot refork: it has no drop_copies", type(worker).__name__)
                 return
             try:
                 pid = fork_process(lambda mask: self._refork_again(worker, channel, mask))

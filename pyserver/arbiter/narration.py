@@ -44,8 +44,9 @@ class Narrator:
                 )  # fmt: skip
             case Reason.SILENT:
                 log.critical(
-                    "WORKER TIMEOUT (pid:%s): it does not answer since %.1f s, and runs no request",
+                    "WORKER TIMEOUT (pid:%s): it does not answer since %.1f s, and %s",
                     member.pid, (now_ns - member.seen_at_ns) / _SECOND_NS,
+                    activity(member, now_ns) if member.busy_since_ns else "runs no request",
                 )  # fmt: skip
             case _:
                 log.critical(

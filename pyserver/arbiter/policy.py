@@ -149,9 +149,9 @@ def _silences(wanted: Wanted, worker: Member) -> Iterator[tuple[int, Action]]:
     if not worker.busy_since_ns:
         yield seen_ns + wanted.timeout_ns, Abort(worker.slot, Reason.SILENT)
     elif worker.unanswered_since_ns:
-        # A request may keep it from answering for as long as it has time.
+        # A request may keep it from answering for as long as it has time, which is judged first.
         unanswered_ns = max(worker.unanswered_since_ns, wanted.clock_ns)
-        yield unanswered_ns + wanted.timeout_ns, Abort(worker.slot, Reason.SILENT)
+        yield unanswered_ns + wanted.timeout_ns + _RELIEF_NS, Abort(worker.slot, Reason.SILENT)
     yield max(seen_ns, worker.asked_at_ns) + wanted.timeout_ns // _ASKED_PER_SILENCE, Ask(worker.slot)
 
 

@@ -39,6 +39,12 @@ _NOT_UVICORNS = (
     "secure_scheme_headers", "header_map", "sendfile", "access_log_format", "poller", "pre_request", "post_request",
 )  # fmt: skip
 
+# What an application that takes content as it comes, and waits for its clients itself, has no use for.
+_NOT_ASGIS = (
+    "threads", "worker_options", "request_buffer", "response_buffer", "response_spool", "tmp_upload_dir",
+    "pre_request", "post_request",
+)  # fmt: skip
+
 WORKERS = {
     "auto": Kind("pyserver.workers.auto:AutoWorker", unheeded=("worker_options",), interfaces=("wsgi", "asgi")),
     "sync": Kind("pyserver.workers.sync:SyncWorker", unheeded=("worker_connections", "worker_options")),
@@ -54,7 +60,7 @@ WORKERS = {
     ),
     "asgi": Kind(
         "pyserver.workers.asgi:ASGIWorker",
-        unheeded=("threads", "worker_options", "request_buffer", "response_spool", "pre_request", "post_request"),
+        unheeded=_NOT_ASGIS,
         interfaces=("asgi",),
     ),
     "uvicorn": Kind("pyserver.workers.uvicorn:UvicornWorker", unheeded=_NOT_UVICORNS, interfaces=("asgi",)),

@@ -120,6 +120,7 @@ class ASGIWorker(EngineWorker):
     def quit(self) -> None:
         """Cut off what is open; requests that this cuts off are told as well."""
         super().quit()
+        self._turns.stop()
         self._loop.stop()
 
     def relieve(self) -> None:

@@ -59,6 +59,15 @@ class EngineTurns:
             self._is_awaited = True
             self._loop.call_soon(self._awaited_turn)
 
+    def stop(self) -> None:
+        """Call it no more."""
+        if self._is_over:
+            return
+        self._is_over = True
+        self._loop.remove_reader(self._engine.fileno())
+        if self._timer is not None:
+            self._timer.cancel()
+
     def _awaited_turn(self) -> None:
         self._is_awaited = False
         self._turn()
@@ -79,10 +88,7 @@ class EngineTurns:
             self._log.exception("A signal handler raised an exception")
             self.wake()
             return
-        self._is_over = True
-        self._loop.remove_reader(engine.fileno())
-        if self._timer is not None:
-            self._timer.cancel()
+        self.stop()
         self._end(error)
 
     def _set_timer(self, wait_ms: int) -> None:
