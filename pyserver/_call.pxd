@@ -17,6 +17,7 @@ cdef class Call(Stream):
     cdef bint is_lost                   # there is no client
     cdef bint _is_in_step
     cdef bint _is_over
+    cdef bint _was_blocking             # … that is a future, and was awaited as one
     cdef bint _has_awaited              # its first step has been taken, and its task has to learn of it
     cdef object _awaited                # … what that awaits
     cdef object _context                # that it runs in, until it has a task
@@ -30,6 +31,7 @@ cdef class Call(Stream):
     cdef int tell_senders(self) except -1
     cdef object room(self)
     cdef object _step(self)
+    cdef object _throw(self, object kind, object value, object traceback)
     cdef object _start(self)
     cdef object _take_awaited(self)
     cdef int _end_call(self, object error) except -1
@@ -51,4 +53,5 @@ cdef class Sending:
 
 cdef object DONE
 cdef object field(object message, str name, object default)
+cdef object fields_of(object message)
 cdef int await_future(object future) except -1

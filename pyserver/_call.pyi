@@ -52,6 +52,9 @@ class Call(Stream):
     def cr_await(self) -> object:
         """What the application waits for."""
     @property
+    def cr_suspended(self) -> bool:
+        """Whether it has begun, and waits."""
+    @property
     def cr_code(self) -> CodeType | None:
         """The code of the application."""
     @property

@@ -157,6 +157,14 @@ cdef object field(object message, str name, object default):
     return default if found == NULL else <object> found
 
 
+cdef object fields_of(object message):
+    """The headers of an event. Before anything is written: an iterator may run code of the application."""
+    cdef object fields = field(message, "headers", None)
+    if fields is None:
+        return ()
+    return fields if type(fields) is list or type(fields) is tuple else list(fields)
+
+
 # Futures that somebody waits for: None, a single one, as almost always, or a list of them.
 
 cdef object and_also(object waiting, object future):
@@ -244,11 +252,9 @@ def begin_task(task) -> None:
     _call_of.__set__(task, None)
     if HAS_CONTEXT:
         _Task.__init__(task, call, loop=call.loop, name=TASK_NAME, context=context)
-    elif call._is_in_step:
-        # It copies the one that it is made in, which is this.
-        _Task.__init__(task, call, loop=call.loop, name=TASK_NAME)
     else:
-        context.run(_Task.__init__, task, call, loop=call.loop, name=TASK_NAME)
+        # Its own would be a copy: the call enters the one that it began in, at each step.
+        _Task.__init__(task, call, loop=call.loop, name=TASK_NAME)
 
 
 # ---- the call ----
@@ -265,6 +271,11 @@ cdef class Call(Stream):
     def cr_await(self):
         """What the application waits for."""
         return getattr(self._coroutine, "cr_await", None)
+
+    @property
+    def cr_suspended(self) -> bool:
+        """Whether it has begun, and waits."""
+        return self._coroutine is not None and not self._is_in_step
 
     @property
     def cr_code(self):
@@ -313,7 +324,16 @@ cdef class Call(Stream):
         return self
 
     def __next__(self):
-        cdef object awaited = self._step()
+        cdef object context = self._context
+        cdef object awaited
+        if HAS_CONTEXT or context is None:
+            awaited = self._step()
+        else:
+            PyContext_Enter(context)
+            try:
+                awaited = self._step()
+            finally:
+                PyContext_Exit(context)
         # Here, where Cython does not make an exception of it.
         if awaited is DONE:
             raise StopIteration
@@ -325,6 +345,21 @@ cdef class Call(Stream):
 
     def throw(self, kind, value=None, traceback=None):
         """Raise an exception in the application, where it waits."""
+        cdef object context = self._context
+        cdef object awaited
+        if HAS_CONTEXT or context is None:
+            awaited = self._throw(kind, value, traceback)
+        else:
+            PyContext_Enter(context)
+            try:
+                awaited = self._throw(kind, value, traceback)
+            finally:
+                PyContext_Exit(context)
+        if awaited is DONE:
+            raise StopIteration
+        return awaited
+
+    cdef object _throw(self, object kind, object value, object traceback):
         if self._has_awaited:
             awaited = self._take_awaited()
             error = kind() if isinstance(kind, type) else kind
@@ -332,7 +367,7 @@ cdef class Call(Stream):
                 # What is awaited is cancelled first, as if the task had waited for it.
                 return awaited
         if self._is_over:
-            raise StopIteration
+            return DONE
         try:
             if self._coroutine is None:
                 raise_thrown(kind, value, traceback)
@@ -351,7 +386,7 @@ cdef class Call(Stream):
         else:
             self.lane.end_step(self)
             return found
-        raise StopIteration
+        return DONE
 
     def close(self):
         """End the application without another turn of its own."""
@@ -379,6 +414,10 @@ cdef class Call(Stream):
         if awaited is not DONE:
             self._has_awaited = True
             self._awaited = awaited
+            self._was_blocking = getattr(awaited, BLOCKING, None) is True
+            if self._was_blocking:
+                # Others may await the same future before the task does.
+                setattr(awaited, BLOCKING, False)
         elif Py_REFCNT(<PyObject *> task) == 1:
             # Nobody knows it.
             _call_of.__set__(task, None)
@@ -386,7 +425,9 @@ cdef class Call(Stream):
             return 0
         if type(task) is UnbegunTask:
             begin_task(task)
-        self._context = None
+        if HAS_CONTEXT:
+            # The task has it.
+            self._context = None
         return 0
 
     cdef object _step(self):
@@ -422,6 +463,8 @@ cdef class Call(Stream):
         cdef object awaited = self._awaited
         self._awaited = None
         self._has_awaited = False
+        if self._was_blocking:
+            await_future(awaited)
         return awaited
 
     cdef object _start(self):
@@ -486,6 +529,10 @@ cdef class Call(Stream):
         return wake(self._senders) if self._senders is not None else 0
 
     cdef int note_room(self) except -1:
+        return self.tell_senders()
+
+    cdef int note_over(self) except -1:
+        self.tell_receivers()
         return self.tell_senders()
 
     cdef object room(self):

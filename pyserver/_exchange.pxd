@@ -118,6 +118,7 @@ cdef class Stream(Exchange):
     cdef int note_end(self) except -1
     cdef int note_lost(self) except -1
     cdef int note_room(self) except -1
+    cdef int note_over(self) except -1
     cdef int note_heard(self) except -1
     cdef int note_silence(self, int reason) except -1
     cdef int note_leaving(self) except -1

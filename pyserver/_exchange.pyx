@@ -351,6 +351,10 @@ cdef class Stream(Exchange):
         """The socket has taken what was queued."""
         return 0
 
+    cdef int note_over(self) except -1:
+        """Nothing is sent for it any more, nor received."""
+        return 0
+
     cdef int note_heard(self) except -1:
         """The client has said something."""
         return 0

@@ -6,7 +6,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes
 from libc.stdint cimport int64_t
 from libc.string cimport memcpy
 
-from pyserver._call cimport DONE, Call, field
+from pyserver._call cimport DONE, Call, field, fields_of
 from pyserver._connection cimport AWAIT_CONTENT
 from pyserver._exchange cimport OUT_LIMIT
 from pyserver._http cimport append
@@ -136,11 +136,12 @@ cdef class HTTPCall(Call):
 
     cdef object _start_response(self, object message):
         cdef object status = field(message, "status", None)
+        cdef object fields = fields_of(message)
         if status is None:
             raise _LocalProtocolError("'http.response.start' has no status")
         self.lane.hold_out(self)
         try:
-            start_message_head(&self.response, &self.lane.out, status, field(message, "headers", ()))
+            start_message_head(&self.response, &self.lane.out, status, fields)
         except (TypeError, ValueError) as error:
             reset_response(&self.response, self.response.to_head_request)
             raise _LocalProtocolError(str(error)) from None
@@ -198,16 +199,19 @@ cdef class HTTPCall(Call):
         """RFC 9110 §6.5.1: trailers are for clients that have said they want them, and for chunks only."""
         cdef bint more = bool(field(message, "more_trailers", False))
         cdef bint is_chunked = self.response.framing == BY_CHUNKS
+        cdef object fields = fields_of(message)
         self.lane.hold_out(self)
         if is_chunked and self.takes_trailers:
             try:
-                append_fields(&self.response, &self.lane.out, field(message, "headers", ()))
+                append_fields(&self.response, &self.lane.out, fields)
             except (TypeError, ValueError) as error:
                 raise _LocalProtocolError(str(error)) from None
         if more:
             return DONE
         if is_chunked:
             append(&self.lane.out, b"\r\n", 2)
+        elif self.response.framing == BY_LENGTH and self.response.sent < self.response.length:
+            self.persists = False
         self.is_finished = True
         self._phase = COMPLETED
         self.lane.complete(self)
@@ -238,7 +242,7 @@ cdef class HTTPCall(Call):
         """All of a file, by its path."""
         path = message["path"]
         try:
-            file = _os.open(path, _os.O_RDONLY | _os.O_CLOEXEC)
+            file = _os.open(path, _os.O_RDONLY | _os.O_CLOEXEC | _os.O_NONBLOCK)
         except OSError as error:
             raise _LocalProtocolError(f"'http.response.pathsend' cannot send {path!r}: {error.strerror}") from error
         try:

@@ -51,6 +51,8 @@ cdef class StreamLane(Lane):
     cdef int tend(self, Connection *connection, int events) except -1:
         if self._holder != NULL:
             self._put_aside()
+        if connection.source.fd < 0:
+            return 0                # by what has just been put aside
         Lane.tend(self, connection, events)
         if connection.is_gone and connection.stream != NULL and connection.source.fd >= 0:
             self.reactor.close(connection)
@@ -72,8 +74,11 @@ cdef class StreamLane(Lane):
             return self.reactor.close(connection)
         if connection.output == NULL:
             stream.note_room()
+            if connection.stream == NULL:
+                return 0
         elif connection.output.given == before:
             return 0            # nothing taken: the deadline stays
+        delist(self.reactor.lists, connection)
         return self._watch_stream(connection, stream)
 
     cdef int _receive(self, Connection *connection, bint to_the_end) except -1:
@@ -87,6 +92,8 @@ cdef class StreamLane(Lane):
         """Begin the request whose head is complete in `reader`; what is behind it waits until it has been answered."""
         cdef int outcome
         connection.is_held = False
+        if self._holder != NULL:
+            self._put_aside()
         if self.reactor.is_full():
             connection.is_held = True
             self._hold(connection)
@@ -258,6 +265,9 @@ cdef class StreamLane(Lane):
             if not stream.wants_more():
                 # What is there beyond will not be reported again.
                 connection.is_readable = connection.is_readable or turn > 0
+                if connection.waits_for == AWAIT_CONTENT:
+                    # It is not the client that is slow.
+                    delist(self.reactor.lists, connection)
                 return self._look_for_end(connection, stream) if to_the_end else 0
             connection.is_readable = False
             got = recv(connection.source.fd, self._scratch.data, SCRATCH, 0)
@@ -272,6 +282,8 @@ cdef class StreamLane(Lane):
                     return self._watch_stream(connection, stream)
             elif got == 0:
                 connection.has_ended = True
+                if connection.waits_for == AWAIT_CONTENT:
+                    delist(self.reactor.lists, connection)
                 return stream.note_end()
             elif errno in (EAGAIN, EWOULDBLOCK):
                 return self._watch_stream(connection, stream)
@@ -317,20 +329,25 @@ cdef class StreamLane(Lane):
                 return 0
             connection.is_gone = True
             return self.reactor.close(connection)
-        elif not pyserver_has_peer_ended(connection.source.fd):
+        elif stream.is_raw or not stream.has_heard_all or not pyserver_has_peer_ended(connection.source.fd):
+            # What was sent before the end is still to be read, and the end behind it.
             return 0
         return stream.note_end()
 
     cdef int _watch_stream(self, Connection *connection, Stream stream) except -1:
         """Decide what the connection of a request that runs waits for, and until when."""
+        if self.reactor.is_waiting:
+            self.tick(pyserver_now_ns())
         if connection.output != NULL:
+            if connection.waits_for == AWAIT_ROOM:
+                return 0
             connection.unsent = pyserver_unsent(connection.source.fd)
             self.reactor.wait_for(connection, AWAIT_ROOM, pyserver_now_ns())
         elif stream.is_raw:
             if connection.waits_for == AWAIT_ROOM:
                 delist(self.reactor.lists, connection)
             stream.note_heard()
-        elif connection.content != NULL and stream.wants_more():
+        elif connection.content != NULL and stream.wants_more() and not stream.expects_continue:
             self.reactor.wait_for(connection, AWAIT_CONTENT, self.now_ns)
         else:
             delist(self.reactor.lists, connection)
@@ -340,6 +357,8 @@ cdef class StreamLane(Lane):
 
     cdef int wait(self, Stream stream, int reason) except -1:
         """Have its connection wait for `reason` from now on."""
+        if self.reactor.is_waiting:
+            self.tick(pyserver_now_ns())
         return self.reactor.wait_for(stream.connection, reason, self.now_ns)
 
     cdef int go_on(self, Stream stream) except -1:
@@ -356,7 +375,8 @@ cdef class StreamLane(Lane):
         stream.expects_continue = False
         self.hold_out(stream)
         append(&self.out, b"HTTP/1.1 100 Continue\r\n\r\n", 25)
-        self.give(stream)
+        if self.give(stream) and stream.connection != NULL:
+            self._watch_stream(stream.connection, stream)
         return 0
 
     cdef int hold_out(self, Stream stream) except -1:
@@ -440,6 +460,7 @@ cdef class StreamLane(Lane):
         self._flush(connection)
         stream.connection = NULL
         self.release(stream)
+        stream.note_over()
         delist(self.reactor.lists, connection)
         if not connection.closes:
             connection.is_held = connection.reader != NULL

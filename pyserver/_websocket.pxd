@@ -120,3 +120,6 @@ cdef class WebSocket:
     cdef int _check_open(self) except -1
     cdef object _frame_data(self, int kind, bytes data, Frame *frame)
     cdef bytes _compress(self, bytes data)
+
+
+cdef bint is_token(bytes text)

@@ -22,6 +22,7 @@ cdef class WebSocketCall(Call):
     cdef list _messages                 # that receive() has not given yet
     cdef Py_ssize_t _held               # bytes in them
     cdef bytes _early                   # what the client has sent before the WebSocket was accepted
+    cdef bytes _owed                    # the last ping that is not answered yet
     cdef int _code                      # why it is closed, 0 while it is not
     cdef str _reason
 

@@ -5,13 +5,13 @@ Source: the ASGI WebSocket message format 2.5, RFC 6455.
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.stdint cimport int64_t
 
-from pyserver._call cimport DONE, Call, field
+from pyserver._call cimport DONE, Call, field, fields_of
 from pyserver._connection cimport AWAIT_CLOSE_FRAME, AWAIT_PING, AWAIT_PONG
 from pyserver._exchange cimport OUT_LIMIT
 from pyserver._http cimport append
 from pyserver._response cimport append_fields, append_stamp, reset_response, start_message_head
 from pyserver._system cimport pyserver_now_ns
-from pyserver._websocket cimport BINARY, CLOSE, FAIL, NOTHING, PING, PONG, TEXT, Frame, WebSocket
+from pyserver._websocket cimport BINARY, CLOSE, FAIL, NOTHING, PING, PONG, TEXT, Frame, WebSocket, is_token
 
 from asyncio import CancelledError as _CancelledError
 
@@ -71,7 +71,13 @@ cdef class WebSocketCall(Call):
             self._held += len(payload)
             return self.tell_receivers()
         if event == PING:
-            return 0 if self._socket.close_sent else self._put_frame(self._socket.pong(payload))
+            if self._socket.close_sent:
+                return 0
+            if self.connection.output != NULL:
+                # RFC 6455 §5.5.3: the last one is enough. Who does not read does not get more and more.
+                self._owed = payload
+                return 0
+            return self._put_frame(self._socket.pong(payload))
         if event == CLOSE:
             return self._answer_close(payload)
         if event == FAIL:
@@ -108,6 +114,14 @@ cdef class WebSocketCall(Call):
             return self.lane.wait(self, AWAIT_CLOSE_FRAME)
         return 0
 
+    cdef int note_room(self) except -1:
+        cdef bytes owed = self._owed
+        self._owed = None
+        if owed is not None and self._phase == OPEN:
+            self._put_frame(self._socket.pong(owed))
+            self.lane.give(self)
+        return self.tell_senders()
+
     cdef int note_silence(self, int reason) except -1:
         if reason == AWAIT_PING:
             # Of thousands that are silent each would hold its compressor's memory.
@@ -115,6 +129,9 @@ cdef class WebSocketCall(Call):
             self._put_frame(self._socket.ping())
             self.lane.give(self)
             return self.lane.wait(self, AWAIT_PONG) if self.connection != NULL else 0
+        if reason == AWAIT_PONG and not self.wants_more():
+            # What it has answered may be behind what the application does not take.
+            return self.lane.wait(self, AWAIT_PING)
         if reason == AWAIT_PONG:
             self.gateway.log.info("WebSocket %s is closed: the client does not answer pings", self.request_line())
             self._put_frame(self._socket.close(INTERNAL_ERROR, "keepalive ping timeout"))
@@ -184,6 +201,7 @@ cdef class WebSocketCall(Call):
     cdef object _accept(self, object message):
         """RFC 6455 §4.2.2"""
         cdef object subprotocol = field(message, "subprotocol", None)
+        cdef object given = fields_of(message)
         cdef Deflate agreed = None
         cdef bytes early = self._early
         if subprotocol is not None and not isinstance(subprotocol, str):
@@ -192,8 +210,8 @@ cdef class WebSocketCall(Call):
             (b"Upgrade", b"websocket"), (b"Connection", b"Upgrade"), (b"Sec-WebSocket-Accept", self.handshake.accept)
         ]
         if subprotocol is not None:
-            if not subprotocol.isascii():
-                raise _LocalProtocolError(f"the subprotocol {subprotocol!r} is not ASCII")
+            if not subprotocol.isascii() or not is_token(subprotocol.encode("ascii")):
+                raise _LocalProtocolError(f"the subprotocol {subprotocol!r} is not a token")
             fields.append((b"Sec-WebSocket-Protocol", subprotocol.encode("ascii")))
         if self.wanted is not None:
             agreed = self.handshake.agree(self.wanted)
@@ -206,7 +224,7 @@ cdef class WebSocketCall(Call):
             for name, value in fields:
                 line = b"%b: %b\r\n" % (name, value)
                 append(&self.lane.out, PyBytes_AS_STRING(line), PyBytes_GET_SIZE(line))
-            append_fields(&self.response, &self.lane.out, field(message, "headers", None) or ())
+            append_fields(&self.response, &self.lane.out, given)
         except (TypeError, ValueError) as error:
             self.lane.out.used = self.response.head_at
             reset_response(&self.response, False)
@@ -246,13 +264,14 @@ cdef class WebSocketCall(Call):
     cdef object _deny(self, object message):
         """The extension websocket.http.response: an answer of the application's in place of a WebSocket."""
         cdef object status = field(message, "status", None)
+        cdef object fields = fields_of(message)
         self.lane.hold_out(self)
         if status is None:
             raise _LocalProtocolError("'websocket.http.response.start' has no status")
         if status == 101:
             raise _LocalProtocolError("the status of 'websocket.http.response.start' is 101: that is 'websocket.accept'")
         try:
-            start_message_head(&self.response, &self.lane.out, status, field(message, "headers", ()))
+            start_message_head(&self.response, &self.lane.out, status, fields)
         except (TypeError, ValueError) as error:
             reset_response(&self.response, self.response.to_head_request)
             raise _LocalProtocolError(str(error)) from None
@@ -319,13 +338,14 @@ cdef class WebSocketCall(Call):
             self._say_close(code, reason)
         except ValueError as error:
             raise _LocalProtocolError(str(error)) from None
+        # Whoever closes it wants no more of it.
+        self._messages = None
+        self._held = 0
         return DONE
 
     cdef int _say_close(self, int code, str reason) except -1:
         """Send a close frame, and wait for the client's."""
         self._put_frame(self._socket.close(code, reason))
-        self._messages = None
-        self._held = 0
         self._note_closed(code, reason)
         self.lane.give(self)
         if self.connection != NULL:
@@ -356,6 +376,7 @@ cdef class WebSocketCall(Call):
         if self._end is not None and self.connection != NULL and self._phase < OPEN:
             self.lane.hold_out(self)
             self.fail(self._end.status, self._end.why)
+            self._note_closed(ABNORMAL_CLOSURE, "")
             return self.lane.complete(self)
         if self._phase == OPEN:
             self.has_failed = error is not None
@@ -370,6 +391,7 @@ cdef class WebSocketCall(Call):
             self.gateway.log.error("The application has not answered WebSocket %s: it returned before", self.request_line())
         self.lane.hold_out(self)
         self.fail()
+        self._note_closed(ABNORMAL_CLOSURE, "")
         return self.lane.complete(self)
 
 

@@ -5,6 +5,7 @@ Neither asyncio nor uvloop is imported with this module, which the arbiter impor
 
 from __future__ import annotations
 
+import contextlib
 import faulthandler
 import importlib.util
 import os
@@ -75,6 +76,7 @@ class ASGIWorker(EngineWorker):
 
         self._loop = _new_loop(self.settings.asgi_loop)
         self._failure: BaseException | None = None
+        self._ending: asyncio.Task[None] | None = None
         super().boot()
         # While a task computes, nobody else obeys.
         self.react("retire", self._engine.guard_listeners())
@@ -94,6 +96,8 @@ class ASGIWorker(EngineWorker):
 
     def run(self) -> None:
         """Let the loop serve until told to go, and tell the application."""
+        import asyncio
+
         self._turns.start()
         self._loop.run_forever()
         if self._failure is not None:
@@ -102,7 +106,9 @@ class ASGIWorker(EngineWorker):
         if self.is_quitting:
             seconds = _LAST_SECONDS
             self._cancel_requests()
-        self._loop.run_until_complete(self._lifespan.end(seconds))
+        self._ending = self._loop.create_task(self._lifespan.end(seconds))
+        with contextlib.suppress(asyncio.CancelledError):
+            self._loop.run_until_complete(self._ending)
         self._loop.run_until_complete(self._loop.shutdown_asyncgens())
 
     def drain(self) -> None:
@@ -121,7 +127,10 @@ class ASGIWorker(EngineWorker):
         """Cut off what is open; requests that this cuts off are told as well."""
         super().quit()
         self._turns.stop()
-        self._loop.stop()
+        if self._ending is not None:
+            self._ending.cancel()
+        else:
+            self._loop.stop()
 
     def relieve(self) -> None:
         """End the requests that are over their time, each by cancelling its task."""
