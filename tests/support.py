@@ -323,17 +323,14 @@ class Client:
         Raises:
             MalformedResponseError: it breaks RFC 9112 or ends early.
         """
-        line = self._line()
-        if not (matched := _STATUS_LINE.fullmatch(line)):
-            raise MalformedResponseError(f"not a status line: {line!r}")
-        response = Response(int(matched[1]), int(matched[2]), matched[3].decode("latin-1"), self._field_lines())
+        response = self.receive_head()
         if method == "HEAD" or response.status < 200 or response.status in (204, 304):
             return response
         codings, lengths = response.values("Transfer-Encoding"), response.values("Content-Length")
         if codings:
             if codings != ["chunked"] or lengths or response.version == 0:
                 raise MalformedResponseError(f"framing: {codings}, Content-Length {lengths}")  # RFC 9112 §6.1
-            response.chunks = list(self._chunks())
+            response.chunks = list(iter(self.receive_chunk, b""))
             response.content = b"".join(response.chunks)
         elif lengths:
             if len(lengths) > 1 or not re.fullmatch("[0-9]+", lengths[0]):
@@ -342,6 +339,26 @@ class Client:
         else:
             response.content = self.read_until_closed()
         return response
+
+    def receive_head(self) -> Response:
+        """The next response without its content, which is the caller's to receive."""
+        line = self._line()
+        if not (matched := _STATUS_LINE.fullmatch(line)):
+            raise MalformedResponseError(f"not a status line: {line!r}")
+        return Response(int(matched[1]), int(matched[2]), matched[3].decode("latin-1"), self._field_lines())
+
+    def receive_chunk(self) -> bytes:
+        """The data of the next chunk; empty when it is the last, whose trailers are dropped (RFC 9112 §7.1)."""
+        line = self._line()
+        if not re.fullmatch(rb"[0-9A-Fa-f]+", line):
+            raise MalformedResponseError(f"not a chunk size: {line!r}")
+        if (size := int(line, 16)) == 0:
+            self._field_lines()
+            return b""
+        data = self.receive(size)
+        if self.receive(2) != b"\r\n":
+            raise MalformedResponseError("chunk data is not followed by CRLF")
+        return data
 
     def receive(self, length: int) -> bytes:
         """Exactly `length` bytes."""
@@ -386,16 +403,3 @@ class Client:
                 raise MalformedResponseError(f"not a field line: {line!r}")
             fields.append((matched[1].decode("latin-1"), matched[2].decode("latin-1")))
         return fields
-
-    def _chunks(self) -> Iterator[bytes]:
-        # RFC 9112 §7.1
-        while True:
-            line = self._line()
-            if not re.fullmatch(rb"[0-9A-Fa-f]+", line):
-                raise MalformedResponseError(f"not a chunk size: {line!r}")
-            if (size := int(line, 16)) == 0:
-                self._field_lines()
-                return
-            yield self.receive(size)
-            if self.receive(2) != b"\r\n":
-                raise MalformedResponseError("chunk data is not followed by CRLF")
