@@ -31,4 +31,4 @@ def worker_class() -> WorkerClass:
 @pytest.fixture
 def key() -> str:
     """A query that no other request has; see `calls.note`."""
-    return f"test{next(_NUMBERS)}"
+    return f"test{next(_NUMBERS):04}"
