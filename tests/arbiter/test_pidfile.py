@@ -107,8 +107,7 @@ sys.stdin.readline()
     path.write_text("1\n")
     command = [sys.executable, "-c", code, str(path)]
     rivals = [
-        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1)
-        for _ in range(6)
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1) for _ in range(6)
     ]
     for rival in rivals:
         rival.stdin.write("start\n")

@@ -1,6 +1,5 @@
 """What comes through a channel, and what an exit status says."""
 
-
 import pytest
 
 from pyserver.arbiter.reports import Channel, decode_reports
