@@ -3,7 +3,7 @@
 import pytest
 from scoreboards import board_of
 
-from pyserver.arbiter.actions import Abort, Kill, Quit, Reason, Relieve, ReportSlow, Retire, Spent
+from pyserver.arbiter.actions import Abort, Ask, Kill, Quit, Reason, Relieve, ReportSlow, Retire, Spent
 from pyserver.arbiter.roster import Member, Roster
 from pyserver.workers.messages import Report, ReportKind, WorkerState
 
@@ -136,3 +136,27 @@ def test_how_many_requests_a_worker_has_cut_off_is_remembered(roster):
     assert member.abandoned is None
     member.note_report(Report(ReportKind.ABANDONED, text="3"), 5)
     assert member.abandoned == 3
+
+
+def test_since_when_a_worker_does_not_answer_is_when_it_was_asked_first(roster):
+    member = forked(roster, 7)
+    member.note_told(Ask(0), 5)
+    member.note_told(Ask(0), 9)
+    assert (member.unanswered_since_ns, member.asked_at_ns) == (5, 9)
+
+
+def test_whatever_a_worker_says_is_an_answer(roster):
+    member = forked(roster, 7)
+    member.note_told(Ask(0), 5)
+    member.note_report(Report(ReportKind.LOADED), 6)
+    assert (member.unanswered_since_ns, member.seen_at_ns) == (0, 6)
+    member.note_told(Ask(0), 9)
+    assert member.unanswered_since_ns == 9
+
+
+@pytest.mark.parametrize(("ends_requests", "seen_at_ns"), [(False, 50), (True, 5)])
+def test_a_request_that_runs_excuses_a_worker_that_cannot_answer_meanwhile(ends_requests, seen_at_ns):
+    board = board_of([(10, 10)])
+    member = Member(slot=0, pid=7, generation=1, scoreboard=board, seen_at_ns=5, ends_requests=ends_requests)
+    member.note_busy(board.instants(0, 0), 50)
+    assert member.seen_at_ns == seen_at_ns
