@@ -169,6 +169,23 @@ async def sets_a_variable_at_once(_scope, _receive, send):
     await respond(send, say(found))
 
 
+@application.route
+async def sets_a_variable_last(_scope, _receive, send):
+    """Set it when the first step is over, and answer."""
+    found = variable.get()
+    await asyncio.sleep(0.001)
+    variable.set("left")
+    await respond(send, say(found))
+
+
+@application.route
+async def sets_a_variable_and_reads(_scope, receive, send):
+    found = variable.get()
+    variable.set("left")
+    await read(receive)
+    await respond(send, say(found))
+
+
 async def of_a_task():
     return variable.get()
 
@@ -363,6 +380,21 @@ def test_a_context_is_fresh_for_requests_of_one_step_too(server):
     with server.client() as client:
         for _ in range(3):
             assert client.request("GET", "/sets_a_variable_at_once").content == b"unset"
+
+
+def test_a_context_is_fresh_for_a_request_that_waited_for_another(server):
+    with server.client() as client:
+        client.send(b"GET /sets_a_variable_last HTTP/1.1\r\nHost: a\r\n\r\n" * 5)
+        assert [client.receive_response().content for _ in range(5)] == [b"unset"] * 5
+
+
+def test_a_context_is_fresh_after_content_that_was_waited_for(server):
+    head = b"POST /sets_a_variable_and_reads HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n"
+    with server.client() as client:
+        client.send(head + bytes(1_000_000))
+        assert client.receive_response().content == b"unset"
+        client.send(b"GET /sets_a_variable_last HTTP/1.1\r\nHost: a\r\n\r\n" * 2)
+        assert [client.receive_response().content for _ in range(2)] == [b"unset"] * 2
 
 
 def test_events_may_be_sent_by_other_tasks(server):
