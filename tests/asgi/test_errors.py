@@ -1,6 +1,7 @@
 """Applications that raise, return too early, or are no coroutines: what their clients get, and the log."""
 
 import asyncio
+import os
 import textwrap
 
 import pytest
@@ -95,6 +96,20 @@ async def goes_on_after_the_response(scope, _receive, send):
     note(scope, "went on")
 
 
+@application.route
+async def forks(scope, _receive, send):
+    """The child does what the query says, and the parent tells what became of it."""
+    child = os.fork()
+    if child == 0:
+        if scope["query_string"] == b"raises":
+            raise ValueError("in the child")
+        if scope["query_string"] == b"exits":
+            raise SystemExit(7)
+        return
+    _, status = os.waitpid(child, 0)
+    await respond(send, str(os.waitstatus_to_exitcode(status)).encode())
+
+
 def ask(server, target):
     with server.client() as client:
         client.send(f"GET {target} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
@@ -164,6 +179,13 @@ def test_an_application_may_go_on_after_its_response(server, key):
         assert client.request("GET", f"/goes_on_after_the_response?{key}").content == b"hello"
         assert client.request("GET").status == 200
     eventually(lambda: notes(server, key) == ["went on"])
+
+
+@pytest.mark.parametrize(("act", "code"), [("returns", b"0"), ("raises", b"1"), ("exits", b"7")])
+def test_a_child_that_was_forked_ends_where_its_call_does(server, act, code):
+    with server.client() as client:
+        assert client.request("GET", f"/forks?{act}").content == code
+        assert client.request("GET").status == 200
 
 
 APPLICATIONS = {

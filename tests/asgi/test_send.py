@@ -170,6 +170,28 @@ async def after_the_end(scope, _receive, send):
 
 
 @application.route
+async def is_kept(scope, receive, send):
+    kept[scope["query_string"]] = receive, send
+    await respond(send, b"hello")
+
+
+@application.route
+async def uses_the_kept_one(scope, _receive, send):
+    """Another request is over: what its functions are given goes nowhere."""
+    old_receive, old_send = kept[scope["query_string"]]
+    await send(start())
+    await send(body(b"begun ", more=True))
+    await old_send(start(headers=[(b"x-a", b"1")]))
+    await old_send(body(b"not of this one", more=True))
+    event = await old_receive()
+    await old_send(body(b"nor this"))
+    await send(body(event["type"].encode()))
+
+
+kept = {}
+
+
+@application.route
 async def begins(scope, _receive, send):
     await send(start())
     await send(body(b"one", more=True))
@@ -328,6 +350,13 @@ def test_what_is_given_after_the_end_is_ignored(server, key):
         assert client.request("GET", f"/after_the_end?{key}").content == b"hello"
         assert client.request("GET", "/one_block").content == b"hello"
     eventually(lambda: notes(server, key) == ["ignored"])
+
+
+def test_what_is_given_to_a_request_that_is_over_goes_to_no_other(server, key):
+    with server.client() as client:
+        assert client.request("GET", f"/is_kept?{key}").content == b"hello"
+        assert client.request("GET", f"/uses_the_kept_one?{key}").content == b"begun http.disconnect"
+        assert client.request("GET").status == 200
 
 
 def test_a_block_leaves_before_the_next_is_there(server, key):

@@ -3,6 +3,7 @@
 import asyncio
 import contextvars
 import importlib.util
+import inspect
 import sys
 
 import pytest
@@ -207,6 +208,43 @@ async def receives_in_another_task(_scope, receive, send):
 
 
 @application.route
+async def makes_tasks_of_them(_scope, receive, send):
+    loop = asyncio.get_running_loop()
+    event = await asyncio.create_task(receive())
+    waiting = loop.create_task(receive())
+    await asyncio.sleep(0.001)
+    waiting.cancel()
+    await asyncio.wait({waiting})
+    await asyncio.create_task(send(start()))
+    await asyncio.create_task(send(body(say(waiting.cancelled()), more=True)))
+    await asyncio.gather(send(body(event["body"], more=True)), send(body(b"end", more=True)))
+    await asyncio.wait_for(send(body()), 5)
+
+
+@application.route
+async def gives_them_to_a_thread(_scope, receive, send):
+    """The calls are made in the thread of the loop, and awaited by another."""
+    loop = asyncio.get_running_loop()
+    receiving, sending = receive(), send(start())
+
+    def run():
+        event = asyncio.run_coroutine_threadsafe(receiving, loop).result(5)
+        asyncio.run_coroutine_threadsafe(sending, loop).result(5)
+        return event["body"]
+
+    await send(body(await loop.run_in_executor(None, run)))
+
+
+@application.route
+async def are_coroutines(_scope, receive, send):
+    receiving, sending = receive(), send(start())
+    found = [asyncio.iscoroutine(one) and inspect.isawaitable(one) for one in (receiving, sending)]
+    receiving.close()
+    sending.close()
+    await send(body(say(*found)))
+
+
+@application.route
 async def has_a_timeout(_scope, receive, send):
     await read(receive)
     try:
@@ -403,6 +441,18 @@ def test_events_may_be_sent_by_other_tasks(server):
 
 def test_events_may_be_received_by_other_tasks(server):
     assert content_of(server, "/receives_in_another_task", "POST", b"hello") == "hello"
+
+
+def test_a_task_can_be_made_of_what_send_and_receive_return(server):
+    assert content_of(server, "/makes_tasks_of_them", "POST", b" hello ") == "True hello end"
+
+
+def test_what_they_return_can_be_awaited_by_a_thread(server):
+    assert content_of(server, "/gives_them_to_a_thread", "POST", b"hello") == "hello"
+
+
+def test_what_they_return_counts_as_coroutines_and_need_not_be_awaited(server):
+    assert content_of(server, "/are_coroutines") == "True True"
 
 
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="asyncio.timeout came with Python 3.11")

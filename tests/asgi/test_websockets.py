@@ -237,6 +237,13 @@ def test_it_may_be_accepted_by_another_task(server):
         assert client.receive_message() == "hello"
 
 
+def test_a_connection_may_become_one_after_requests(server):
+    with server.client() as client:
+        client.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n" * 2 + handshake("/echo") + frame(TEXT, b"hello"))
+        assert [client.receive_response().status for _ in range(3)] == [200, 200, 101]
+        assert client.receive(7) == b"\x81\x05hello"
+
+
 def test_messages_that_come_with_the_handshake_are_received(server):
     sent = frame(TEXT, b"one") + frame(TEXT, b"two")
     with WebSocketClient(server, "/echo", behind=sent) as client:
@@ -303,6 +310,35 @@ def test_a_receive_that_was_cancelled_takes_no_message_with_it(server):
         assert client.receive_message() == "cancelled"
         client.send("hello")
         assert client.receive_message() == "hello"
+
+
+@application.route
+async def is_kept(scope, receive, send):
+    kept[scope["query_string"]] = receive, send
+    await receive()
+    await send({"type": "websocket.accept"})
+
+
+@application.route
+async def uses_the_kept_one(scope, receive, send):
+    await receive()
+    await send({"type": "websocket.accept"})
+    old_receive, old_send = kept[scope["query_string"]]
+    event = await old_receive()
+    try:
+        await old_send({"type": "websocket.send", "text": "not of this one"})
+    except OSError as error:
+        await send({"type": "websocket.send", "text": f"{event['type']} {type(error).__name__}"})
+
+
+kept = {}
+
+
+def test_what_is_given_to_one_that_is_over_goes_to_no_other(server, key):
+    with WebSocketClient(server, f"/is_kept?{key}") as client:
+        assert client.end() == (1000, "")
+    with WebSocketClient(server, f"/uses_the_kept_one?{key}") as client:
+        assert client.receive_message() == "websocket.disconnect Disconnected"
 
 
 # ---- answers that are none ----
