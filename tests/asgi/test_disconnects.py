@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import socket
 import struct
 
@@ -117,7 +118,17 @@ async def raises_what_send_raises(scope, receive, send):
 
 @application.route
 async def tasks(_scope, _receive, send):
-    await respond(send, str(len(asyncio.all_tasks())).encode())
+    """How many there are beside this one."""
+    await respond(send, str(len(asyncio.all_tasks() - {asyncio.current_task()})).encode())
+
+
+@application.route
+async def objects(_scope, _receive, send):
+    """How many calls and tasks of requests there are, cycles left out."""
+    gc.collect()
+    kinds = ("HTTPCall", "WebSocketCall", "RequestTask", "UnbegunTask", "Receiving", "Sending")
+    found = [one for one in gc.get_objects() if type(one).__name__ in kinds]
+    await respond(send, str(len(found)).encode())
 
 
 def reset(client):
@@ -208,9 +219,21 @@ def test_what_send_raised_is_not_in_the_log(server, asked, key):
 
 @pytest.mark.parametrize("target", ["waits", "in_content", "polls"])
 def test_nothing_of_many_requests_whose_clients_left_is_left(server, key, target):
-    before = int(server.get("/tasks").content)
     for number in range(20):
         client = server.client()
         client.send(f"POST /{target}?{key} HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nab".encode())
         [reset, leave][number % 2](client)
-    eventually(lambda: int(server.get("/tasks").content) == before)
+    eventually(lambda: server.get("/tasks").content == b"0")
+
+
+@pytest.mark.parametrize(
+    "target", ["/", "/after_the_end_of_the_request", "/polls", "/sends_on", "/in_content", "/fails"]
+)
+def test_no_object_of_many_requests_is_left(server, key, target):
+    eventually(lambda: server.get("/tasks").content == b"0")
+    before = server.get("/objects").content
+    for number in range(20):
+        with server.client() as client:
+            client.send(f"POST {target}?{key} HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nab".encode())
+            [reset, leave][number % 2](client)
+    eventually(lambda: server.get("/objects").content == before)

@@ -41,6 +41,13 @@ async def is_a_task(_scope, _receive, send):
 
 
 @application.route
+async def is_among_all(_scope, _receive, send):
+    """Nothing has looked at the task before."""
+    found = asyncio.all_tasks()
+    await respond(send, say(asyncio.current_task() in found))
+
+
+@application.route
 async def has_a_name(_scope, _receive, send):
     asyncio.current_task().set_name("shop")
     await asyncio.sleep(0)
@@ -339,9 +346,8 @@ async def from_a_thread(_scope, receive, send):
 
 
 @application.route
-async def sees_no_task_of_another(_scope, _receive, send):
-    await asyncio.sleep(0)
-    await respond(send, say(len([one for one in asyncio.all_tasks() if one is not asyncio.current_task()])))
+async def others(_scope, _receive, send):
+    await respond(send, say(len(asyncio.all_tasks() - {asyncio.current_task()})))
 
 
 def content_of(server, target, method="GET", content=b""):
@@ -357,6 +363,10 @@ def test_the_task_is_the_same_before_and_after_a_wait(server):
 
 def test_it_is_a_task_that_runs(server):
     assert content_of(server, "/is_a_task") == "True True True True False False True True True 1"
+
+
+def test_it_is_among_all_tasks_from_its_first_step_on(server):
+    assert content_of(server, "/is_among_all") == "True"
 
 
 def test_it_keeps_its_name(server):
@@ -490,7 +500,6 @@ def test_a_thread_can_have_the_loop_send_and_receive(server):
 
 
 def test_no_task_is_left_of_requests_that_are_over(server):
-    before = content_of(server, "/sees_no_task_of_another")
     for target in ("/answers_without_its_task", "/has_a_name", "/is_the_same_after_a_wait", "/in_a_thread"):
         content_of(server, target)
-    eventually(lambda: content_of(server, "/sees_no_task_of_another") == before)
+    eventually(lambda: content_of(server, "/others") == "0")

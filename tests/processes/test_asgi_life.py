@@ -7,7 +7,7 @@ import sys
 
 import pytest
 from support import eventually
-from websocket_client import WebSocketClient
+from websocket_client import WebSocketClient, handshake
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the asgi class waits with epoll")
 
@@ -37,6 +37,9 @@ APPLICATION = """
 
     async def chat(scope, receive, send):
         await receive()
+        if scope["path"] == "/late":
+            open("entered", "w").close()
+            await wait_for("gate")
         await send({"type": "websocket.accept"})
         while (event := await receive())["type"] == "websocket.receive":
             await send({"type": "websocket.send", "text": f"{VERSION} {os.getpid()}"})
@@ -78,6 +81,10 @@ APPLICATION = """
             await send({"type": "http.response.body", "body": b".", "more_body": True})
             await asyncio.sleep(0.15)
         await send({"type": "http.response.body"})
+
+    async def large(scope, receive, send):
+        await answer(send, "x" * 20_000_000)
+        open("entered", "w").close()
 
     async def sleeps(scope, receive, send):
         open("entered", "w").close()
@@ -250,6 +257,30 @@ def test_a_websocket_whose_client_says_nothing_does_not_hold_up_a_stop(site):
         assert server.stop() == 0
 
 
+def test_a_websocket_that_is_accepted_while_the_server_stops_is_told_at_once(site, tmp_path):
+    server = site()
+    with server.client() as client:
+        client.send(handshake("/late"))
+        eventually((tmp_path / "entered").exists)
+        server.send_signal(signal.SIGTERM)
+        eventually(lambda: "Handling signal: term" in server.log())
+        (tmp_path / "gate").touch()
+        assert client.receive_response().status == 101
+        assert client.receive(4) == b"\x88\x02\x03\xf4"
+    assert server.wait() == 0
+
+
+def test_a_response_that_is_being_taken_is_whole_when_the_server_stops(site):
+    server = site()
+    with send(server, "/large") as client:
+        client.receive_head()
+        server.send_signal(signal.SIGTERM)
+        eventually(lambda: "Handling signal: term" in server.log())
+        assert client.receive(20_000_000) == b"x" * 20_000_000
+    assert server.wait() == 0
+    assert "0 abandoned" in server.log()
+
+
 def test_a_stream_is_told_late_that_the_server_stops_and_may_end(site):
     server = site("--graceful-timeout", "1.2")
     with send(server, "/stream") as client:
@@ -383,6 +414,15 @@ def test_websockets_count_as_requests(site):
             client.send_close()
             client.receive_close()
     eventually(lambda: server.get("/pid").content != first)
+
+
+def test_a_worker_that_is_replaced_tells_its_websockets_to_come_back(site):
+    server = site("--max-requests", "5")
+    with WebSocketClient(server, "/chat") as client:
+        client.send("hello")
+        pid = client.receive_message().split()[1]
+        eventually(lambda: server.get("/pid").content != pid.encode())
+        assert client.end() == (1012, "")
 
 
 def test_no_more_requests_run_than_it_may_have_connections(site, tmp_path):
