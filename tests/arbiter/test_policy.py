@@ -303,9 +303,9 @@ def single(first_ns, **facts):
         (single(1 * S, seen_at_ns=NOW - 8 * S), [Ask(0)]),
         (single(1 * S, seen_at_ns=NOW - 8 * S, asked_at_ns=NOW - S, unanswered_since_ns=NOW - S), []),
         (single(1 * S, seen_at_ns=NOW - 90 * S, asked_at_ns=NOW - 8 * S, unanswered_since_ns=NOW - 16 * S), [Ask(0)]),
-        (single(1 * S, seen_at_ns=NOW - 90 * S, asked_at_ns=NOW, unanswered_since_ns=NOW - 30 * S + 1), []),
+        (single(1 * S, seen_at_ns=NOW - 90 * S, asked_at_ns=NOW, unanswered_since_ns=NOW - 31 * S + 1), []),
         (
-            single(1 * S, seen_at_ns=NOW - 31 * S, asked_at_ns=NOW, unanswered_since_ns=NOW - 30 * S),
+            single(1 * S, seen_at_ns=NOW - 31 * S, asked_at_ns=NOW, unanswered_since_ns=NOW - 31 * S),
             [Abort(0, Reason.SILENT)],
         ),
         (single(1 * S, seen_at_ns=NOW - 90 * S, asked_at_ns=NOW), []),
@@ -317,7 +317,7 @@ def single(first_ns, **facts):
         "it was asked a moment ago",
         "it was asked a while ago",
         "it has a nanosecond to answer",
-        "it has not answered for as long as a request may take",
+        "it has not answered for as long as a request may take, and a second",
         "it has answered since",
         "it cannot end single requests",
     ],
@@ -339,14 +339,14 @@ def test_an_idle_worker_that_could_end_requests_is_aborted_when_it_does_not_answ
 
 
 def test_a_loop_that_hangs_is_aborted_though_it_was_told_to_end_a_request():
-    hung = single(31 * S, relieved_at_ns=NOW - S // 2, unanswered_since_ns=NOW - 30 * S, asked_at_ns=NOW)
+    hung = single(31 * S, relieved_at_ns=NOW - S // 2, unanswered_since_ns=NOW - 31 * S, asked_at_ns=NOW)
     assert next_actions(wanted(workers=1), [hung], NOW) == [Abort(0, Reason.SILENT)]
 
 
 def test_after_a_pause_of_the_machine_a_busy_worker_has_time_to_answer():
     silent = single(1 * S, asked_at_ns=NOW, unanswered_since_ns=NOW - 40 * S)
     assert next_actions(wanted(workers=1, clock_ns=NOW - S), [silent], NOW) == []
-    assert next_actions(wanted(workers=1, clock_ns=NOW - 30 * S), [silent], NOW) == [Abort(0, Reason.SILENT)]
+    assert next_actions(wanted(workers=1, clock_ns=NOW - 31 * S), [silent], NOW) == [Abort(0, Reason.SILENT)]
 
 
 def test_without_a_timeout_a_busy_worker_is_not_asked():
@@ -358,7 +358,7 @@ def test_a_worker_that_boots_is_not_asked():
 
 
 def test_a_retiring_worker_whose_loop_hangs_is_aborted():
-    hung = single(1 * S, state=WorkerState.RETIRING, retired_at_ns=NOW, unanswered_since_ns=NOW - 30 * S)
+    hung = single(1 * S, state=WorkerState.RETIRING, retired_at_ns=NOW, unanswered_since_ns=NOW - 31 * S)
     assert Abort(0, Reason.SILENT) in next_actions(wanted(workers=1), [hung], NOW)
 
 
@@ -416,7 +416,7 @@ def test_a_stopping_server_starts_nobody():
         ({}, [several(20 * S, S)], NOW + 10 * S),
         ({}, [single(20 * S)], NOW + 10 * S),
         ({}, [single(1 * S, seen_at_ns=NOW)], NOW + 30 * S // 4),
-        ({}, [single(1 * S, seen_at_ns=NOW, asked_at_ns=NOW + S, unanswered_since_ns=NOW - 25 * S)], NOW + 5 * S),
+        ({}, [single(1 * S, seen_at_ns=NOW, asked_at_ns=NOW + S, unanswered_since_ns=NOW - 25 * S)], NOW + 6 * S),
         ({}, [several(30 * S, S, relieved_at_ns=NOW)], NOW + S // 10),
         ({}, [several(31 * S - 7, S, relieved_at_ns=NOW - S + 7)], NOW + 7),
         ({}, [several(30 * S, 30 * S - 7, relieved_at_ns=NOW)], NOW + 7),
