@@ -11,10 +11,11 @@ from pyserver._streams cimport StreamLane
 from pyserver._system cimport pyserver_now_ns
 
 import sys as _sys
+from types import GeneratorType as _GeneratorType
 from asyncio import CancelledError as _CancelledError, Task as _Task
 from asyncio.tasks import _enter_task, _leave_task
 
-from pyserver.errors import Disconnected as _Disconnected
+from pyserver.errors import Disconnected as _Disconnected, LocalProtocolError as _LocalProtocolError
 
 cdef extern from "Python.h":
     ctypedef enum PySendResult:
@@ -162,7 +163,11 @@ cdef object fields_of(object message):
     cdef object fields = field(message, "headers", None)
     if fields is None:
         return ()
-    return fields if type(fields) is list or type(fields) is tuple else list(fields)
+    if type(fields) is list or type(fields) is tuple:
+        return fields
+    if not hasattr(fields, "__iter__"):
+        raise _LocalProtocolError(f"the headers are of type {type(fields).__name__}, which has no items")
+    return list(fields)
 
 
 # Futures that somebody waits for: None, a single one, as almost always, or a list of them.
@@ -255,6 +260,12 @@ def begin_task(task) -> None:
     else:
         # Its own would be a copy: the call enters the one that it began in, at each step.
         _Task.__init__(task, call, loop=call.loop, name=TASK_NAME)
+
+
+cdef bint is_old_coroutine(object value) except -1:
+    """Whether it is a generator that `types.coroutine` has made one that can be awaited."""
+    # CO_ITERABLE_COROUTINE, of a code object.
+    return type(value) is _GeneratorType and (value.gi_code.co_flags & 0x100) != 0
 
 
 # ---- the call ----
@@ -475,6 +486,8 @@ cdef class Call(Stream):
         if PyCoro_CheckExact(returned):
             return returned
         awaits = getattr(type(returned), "__await__", None)
+        if awaits is None and is_old_coroutine(returned):
+            return returned
         if awaits is None:
             raise TypeError(f"the application returned {type(returned).__name__}, which cannot be awaited")
         return returned if hasattr(returned, "send") and hasattr(returned, "throw") else awaits(returned)

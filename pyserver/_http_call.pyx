@@ -139,6 +139,8 @@ cdef class HTTPCall(Call):
         cdef object fields = fields_of(message)
         if status is None:
             raise _LocalProtocolError("'http.response.start' has no status")
+        if status == 101:
+            raise _LocalProtocolError("the status is 101, which is the server's to send")
         self.lane.hold_out(self)
         try:
             start_message_head(&self.response, &self.lane.out, status, fields)
@@ -251,7 +253,7 @@ cdef class HTTPCall(Call):
                 raise _LocalProtocolError(f"'http.response.pathsend' cannot send {path!r}: it is no regular file")
             self.lane.hold_out(self)
             if not self.response.is_head_done:
-                self.finish_head(found.st_size)
+                self.finish_head(-1 if self._has_trailers else found.st_size)
             self._put_file(file, 0, found.st_size)
         finally:
             _os.close(file)

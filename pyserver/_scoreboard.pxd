@@ -19,6 +19,7 @@ cpdef enum Cell:
     TIMEOUT_NS          # which requests were over when the worker was last told so; the arbiter's to write
     DISMISSED           # 1 when a worker that boots is not to serve any more; the arbiter's to write
     ENDS_REQUESTS       # 1 when the class of the worker can end one request and go on; written by the worker base
+    CHOSEN              # which of the built-in classes the worker is, where it chose itself; written by it
     ROWS                # how many rows have ever been used; those behind them are never looked at. 0 counts as 1
 
 

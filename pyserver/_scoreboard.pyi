@@ -14,7 +14,8 @@ class Cell(IntEnum):
     TIMEOUT_NS = 9
     DISMISSED = 10
     ENDS_REQUESTS = 11
-    ROWS = 12
+    CHOSEN = 12
+    ROWS = 13
 
 class Instants(NamedTuple):
     """Of the requests that run in a slot: monotonic nanoseconds, 0 where there is none."""

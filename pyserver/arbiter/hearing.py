@@ -5,8 +5,10 @@ from __future__ import annotations
 import signal
 from typing import TYPE_CHECKING
 
+from pyserver._scoreboard import Cell
 from pyserver.arbiter.actions import Kill, Reason, Spent
 from pyserver.errors import EXIT_OK
+from pyserver.workers import CHOICES
 from pyserver.workers.messages import ReportKind
 
 if TYPE_CHECKING:
@@ -58,7 +60,7 @@ class Hearing:
             member.note_report(report, now_ns)
             if report.kind is ReportKind.LOADED:
                 self._log.debug("Worker (pid:%s) is ready", member.pid)
-                self._note_ready(member.generation)
+                self._note_ready(member)
                 if report.text:
                     self._reloads.note_explained(member.generation, report.text)
             elif report.kind is ReportKind.SOURCES:
@@ -66,9 +68,13 @@ class Hearing:
             elif report.kind is ReportKind.REPLACE_ME:
                 self._narrator.tell_replaced(self._log, member, Spent.REQUESTS)
 
-    def _note_ready(self, generation: int) -> None:
+    def _note_ready(self, member: Member) -> None:
+        generation = member.generation
         if not self._reloads.note_ready(generation):
             return
+        chosen = member.scoreboard.read(member.slot, Cell.CHOSEN)
+        if chosen:
+            self._narrator.tell_class(self._log, CHOICES[chosen])
         self._starter.tell(EXIT_OK)
         if generation > 1:
             self._log.info("Generation %s is ready: the workers before it retire", generation)

@@ -90,7 +90,7 @@ class Arbiter:
         self._clock_ns = 0
         self._held_ns = 0  # by reloads
         self._excused_ns = 0  # what reloads and hooks had held us up for when the last turn ended
-        self._said_urls = self._said_worker = ""
+        self._said_urls = ""
         self._launch = launch
         self._inheritance = inheritance
         self._upgrade: Upgrade | None = None  # while there is another arbiter
@@ -188,9 +188,9 @@ class Arbiter:
 
     def _say_with_what(self) -> None:
         name = self._reloads.current.worker_name
-        if name != self._said_worker:
-            self._said_worker = name
-            self._log.info("Using worker: %s", name)
+        # Which of others that is, its workers see when they have loaded the application.
+        if name != "auto":
+            self._narrator.tell_class(self._log, name)
 
     # Wait
 

@@ -33,6 +33,7 @@ class Narrator:
     def __init__(self, crew: Crew) -> None:
         self._crew = crew
         self._kills = OutOfMemoryKills()
+        self._said_class = ""
 
     def tell_aborted(self, log: ErrorLog, member: Member, reason: Reason, settings: Settings, now_ns: int) -> None:
         """Its stacks follow, and its end."""
@@ -53,6 +54,12 @@ class Narrator:
                     "WORKER TIMEOUT (pid:%s): with a timeout of %g s, %s",
                     member.pid, settings.timeout, _overdue(member, settings, now_ns),
                 )  # fmt: skip
+
+    def tell_class(self, log: ErrorLog, name: str) -> None:
+        """What kind of workers serve, when that is another than before."""
+        if name != self._said_class:
+            self._said_class = name
+            log.info("Using worker: %s", name)
 
     def tell_relieved(self, log: ErrorLog, member: Member, settings: Settings, now_ns: int) -> None:
         """It goes on without requests that are over their time, or finishes the others and goes."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from pyserver.errors import ConfigError
 from pyserver.workers.base import Worker
 
-__all__ = ["WORKERS", "Kind", "Worker", "load_worker_class", "worker_name"]
+__all__ = ["CHOICES", "WORKERS", "Kind", "Worker", "load_worker_class", "worker_name"]
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -65,6 +65,9 @@ WORKERS = {
     ),
     "uvicorn": Kind("pyserver.workers.uvicorn:UvicornWorker", unheeded=_NOT_UVICORNS, interfaces=("asgi",)),
 }
+
+# What a class that chooses itself may be; on the scoreboard, their numbers.
+CHOICES = ("", "sync", "threaded", "asgi")
 
 _GROUP = "pyserver.workers"
 _ALIASES = {alias: name for name, kind in WORKERS.items() for alias in kind.aliases}

@@ -50,6 +50,11 @@ class ASGIWorker(EngineWorker):
     def check(cls, settings: Settings) -> None:
         """Raise ConfigError where the loop is missing or could not wait on the engine."""
         super().check(settings)
+        cls.check_loop(settings)
+
+    @classmethod
+    def check_loop(cls, settings: Settings) -> None:
+        """The part of `check` that no other class of the engine has."""
         if settings.asgi_loop == "uvloop" and importlib.util.find_spec("uvloop") is None:
             raise ConfigError("asgi_loop is uvloop, which is missing: pip install uvloop, or take --loop asyncio")
         if settings.poller == "poll" or sys.platform != "linux":

@@ -6,6 +6,8 @@ Imported by workers that have such a loop.
 from __future__ import annotations
 
 import asyncio
+import contextvars
+import gc
 import math
 import traceback
 from collections.abc import Iterator
@@ -46,6 +48,8 @@ class EngineTurns:
         self._is_over = False
         self._due = math.inf  # when the timer ends, by the loop's clock
         self._timer: asyncio.TimerHandle | None = None
+        # A turn may be asked for by a request, and what it brings is none of that one's.
+        self._context = contextvars.copy_context()
         engine.on_wake = self.wake
 
     def start(self) -> None:
@@ -57,7 +61,7 @@ class EngineTurns:
         """Call the engine soon, though its descriptor may show nothing."""
         if not self._is_awaited and not self._is_over:
             self._is_awaited = True
-            self._loop.call_soon(self._awaited_turn)
+            self._loop.call_soon(self._awaited_turn, context=self._context)
 
     def stop(self) -> None:
         """Call it no more."""
@@ -103,7 +107,7 @@ class EngineTurns:
                 if self._timer is not None:
                     self._timer.cancel()
                 self._due = due
-                self._timer = self._loop.call_at(due, self._end_wait)
+                self._timer = self._loop.call_at(due, self._end_wait, context=self._context)
 
     def _end_wait(self) -> None:
         self._due, self._timer = math.inf, None
@@ -129,4 +133,5 @@ def _frames(awaited: Any) -> Iterator[FrameType]:
                 awaited = getattr(awaited, "gi_yieldfrom" if kind == "gi" else f"{kind}_await", None)
                 break
         else:
-            return
+            # The iterator of a future does not say whose it is, but the collector knows.
+            awaited = next((one for one in gc.get_referents(awaited) if isinstance(one, asyncio.Task)), None)

@@ -41,13 +41,6 @@ async def is_a_task(_scope, _receive, send):
 
 
 @application.route
-async def is_among_all(_scope, _receive, send):
-    """Nothing has looked at the task before."""
-    found = asyncio.all_tasks()
-    await respond(send, say(asyncio.current_task() in found))
-
-
-@application.route
 async def has_a_name(_scope, _receive, send):
     asyncio.current_task().set_name("shop")
     await asyncio.sleep(0)
@@ -363,10 +356,6 @@ def test_the_task_is_the_same_before_and_after_a_wait(server):
 
 def test_it_is_a_task_that_runs(server):
     assert content_of(server, "/is_a_task") == "True True True True False False True True True 1"
-
-
-def test_it_is_among_all_tasks_from_its_first_step_on(server):
-    assert content_of(server, "/is_among_all") == "True"
 
 
 def test_it_keeps_its_name(server):

@@ -62,7 +62,7 @@ def test_an_application_that_is_not_there_is_told_in_one_line(start, application
 
 
 def test_an_asgi_application_is_told_in_one_line(start):
-    server = start("async def application(scope, receive, send): ...\n")
+    server = start("async def application(scope, receive, send): ...\n", "-k", "sync")
     assert_gone(server, 4)
     assert "'application_0:application' is an ASGI application" in server.log()
     assert "Traceback" not in server.log()
@@ -97,7 +97,7 @@ def test_an_unknown_worker_class_is_told_in_one_line(start):
     server = start(HELLO, "-k", "swift")
     assert_gone(server, 1)
     assert server.log().count("\n") == 1
-    assert "worker_class 'swift' is not known; there are: gevent, sync, threaded" in server.log()
+    assert "worker_class 'swift' is not known; there are: asgi, auto, gevent, sync, threaded" in server.log()
 
 
 def test_a_server_says_where_it_listens_and_with_what(serve):

@@ -9,7 +9,7 @@ __all__ = ["worker_class"]
 
 
 def test_every_built_in_class_that_serves_by_the_engine_has_a_row():
-    assert CLASSES.keys() == {name for name, kind in WORKERS.items() if "wsgi" in kind.interfaces}
+    assert CLASSES.keys() == {name for name, kind in WORKERS.items() if kind.interfaces == ("wsgi",)}
 
 
 def test_a_server_has_the_class_that_a_test_asks_for(serve, worker_class):
