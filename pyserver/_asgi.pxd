@@ -20,11 +20,11 @@ cdef enum:
 
 
 cdef enum Meaning:
-    # What a field name is to the gateway.
-    PLAIN
-    TELLS_SCHEME                # a proxy may say https in it
-    UPGRADE_NAME
-    TE_NAME
+    # What a field name is to the gateway; a bit each.
+    PLAIN = 0
+    TELLS_SCHEME = 1            # a proxy may say https in it
+    UPGRADE_NAME = 2
+    TE_NAME = 4
 
 
 cdef struct Name:
@@ -58,6 +58,12 @@ cdef class ASGIGateway(Gateway):
     cdef int _address_family
     cdef str _address_text
 
+    cdef list _fields(self, const Head *head, const unsigned char *base, uint32_t *meanings)
+    cdef dict _http_scope(self, const Connection *connection, const Head *head, const unsigned char *base)
+    cdef dict _websocket_scope(self, const Connection *connection, Handshake handshake)
+    cdef int _put_rest(
+        self, dict scope, const Connection *connection, const Head *head, const unsigned char *base, list fields
+    ) except -1
     cdef Name *_name(self, const unsigned char *text, Py_ssize_t length) except NULL
     cdef Name *_remember(self, Name *name, const unsigned char *text, Py_ssize_t length) except NULL
     cdef object _pair(self, object name, const unsigned char *text, Py_ssize_t length)

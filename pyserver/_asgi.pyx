@@ -87,36 +87,63 @@ cdef class ASGIGateway(Gateway):
             Py_XDECREF(self._pairs[at])
 
     cdef Stream open(self, Transport transport, Connection *connection, const Head *head, const unsigned char *base):
+        cdef uint32_t meanings = 0
+        cdef list fields = self._fields(head, base, &meanings)
+        cdef object handshake = None
+        cdef dict scope
+        cdef Stream call
+        if meanings & UPGRADE_NAME:
+            handshake = read_handshake(base[head.method:head.method + head.method_length], <int> head.minor, fields)
+        if handshake is None:
+            scope = self._http_scope(connection, head, base)
+            call = HTTPCall.__new__(HTTPCall)
+            (<HTTPCall> call).takes_trailers = meanings & TE_NAME and wants_trailers(fields)
+            if has_lower_case(base + head.method, head.method_length):
+                # "Uppercased", says ASGI. But methods are case-sensitive (RFC 9110 §9.1): a proxy may have let this one
+                # pass because it is another than the application would be told.
+                call.is_refused, call.refusal = True, 501
+                call.refusal_words = "the method is not in upper case, as all are that ASGI knows"
+        else:
+            scope = self._websocket_scope(connection, handshake)
+            call = self._websocket_call(head, handshake)
+        self._put_rest(scope, connection, head, base, fields)
+        if meanings & TELLS_SCHEME and self._says_https(connection, fields):
+            scope["scheme"] = "https" if handshake is None else "wss"
+        self._prepare(<Call> call, <StreamLane> transport, scope)
+        return call
+
+    cdef list _fields(self, const Head *head, const unsigned char *base, uint32_t *meanings):
+        """The fields as pairs, names in lower case; `meanings` gets those of all names."""
         cdef list fields = []
         cdef const Field *field
         cdef Name *name
         cdef uint32_t at
-        cdef bint tells_scheme = False, is_upgrade = False, takes_trailers = False
-        cdef dict scope
-        cdef object handshake = None
-        cdef Stream call
         for at in range(head.count):
             field = &head.fields[at]
             if field.kind == UNDERSCORED and self._drops_underscored:
                 continue
             name = self._name(base + field.name, field.name_length)
             fields.append(self._pair(<object> name.lower, base + field.value, field.value_length))
-            if name.meaning:
-                tells_scheme = tells_scheme or name.meaning == TELLS_SCHEME
-                is_upgrade = is_upgrade or name.meaning == UPGRADE_NAME
-                if name.meaning == TE_NAME:
-                    takes_trailers = takes_trailers or says_trailers(base + field.value, field.value_length)
-        if is_upgrade:
-            handshake = read_handshake(base[head.method:head.method + head.method_length], <int> head.minor, fields)
-        if handshake is None:
-            scope = PyDict_Copy(self._templates[connection.listener])
-            scope["extensions"] = PyDict_Copy(self._extensions)
-            if head.method_length != 3 or memcmp(base + head.method, b"GET", 3) != 0:
-                scope["method"] = PyUnicode_DecodeLatin1(<const char *> base + head.method, head.method_length, NULL)
-        else:
-            scope = PyDict_Copy(self._socket_templates[connection.listener])
-            scope["extensions"] = PyDict_Copy(self._socket_extensions)
-            scope["subprotocols"] = (<Handshake> handshake).subprotocols
+            meanings[0] |= name.meaning
+        return fields
+
+    cdef dict _http_scope(self, const Connection *connection, const Head *head, const unsigned char *base):
+        cdef dict scope = PyDict_Copy(self._templates[connection.listener])
+        scope["extensions"] = PyDict_Copy(self._extensions)
+        if head.method_length != 3 or memcmp(base + head.method, b"GET", 3) != 0:
+            scope["method"] = PyUnicode_DecodeLatin1(<const char *> base + head.method, head.method_length, NULL)
+        return scope
+
+    cdef dict _websocket_scope(self, const Connection *connection, Handshake handshake):
+        cdef dict scope = PyDict_Copy(self._socket_templates[connection.listener])
+        scope["extensions"] = PyDict_Copy(self._socket_extensions)
+        scope["subprotocols"] = handshake.subprotocols
+        return scope
+
+    cdef int _put_rest(
+        self, dict scope, const Connection *connection, const Head *head, const unsigned char *base, list fields
+    ) except -1:
+        """What the scopes of both protocols have."""
         scope["asgi"] = PyDict_Copy(VERSION)
         if head.minor == 0:
             scope["http_version"] = "1.0"
@@ -124,21 +151,8 @@ cdef class ASGIGateway(Gateway):
         self._put_target(scope, head, base)
         if connection.family:
             scope["client"] = self._client(connection)
-        if tells_scheme and self._says_https(connection, fields):
-            scope["scheme"] = "https" if handshake is None else "wss"
         scope["state"] = {} if self.state is None else PyDict_Copy(self.state)
-        if handshake is None:
-            call = HTTPCall.__new__(HTTPCall)
-            (<HTTPCall> call).takes_trailers = takes_trailers
-            if has_lower_case(base + head.method, head.method_length):
-                # "Uppercased", says ASGI. But methods are case-sensitive (RFC 9110 §9.1): a proxy may have let this one
-                # pass because it is another than the application would be told.
-                call.is_refused, call.refusal = True, 501
-                call.refusal_words = "the method is not in upper case, as all are that ASGI knows"
-        else:
-            call = self._websocket_call(head, handshake)
-        self._prepare(<Call> call, <StreamLane> transport, scope)
-        return call
+        return 0
 
     cdef int _prepare(self, Call call, StreamLane lane, dict scope) except -1:
         call.lane = lane
@@ -289,7 +303,9 @@ cdef bint has_lower_case(const unsigned char *text, Py_ssize_t length) noexcept 
     return False
 
 
-cdef bint says_trailers(const unsigned char *text, Py_ssize_t length) except -1:
-    """RFC 9110 §10.1.4"""
-    cdef bytes value = text[:length]
-    return b"trailers" in [member.strip().lower() for member in value.split(b",")]
+cdef bint wants_trailers(list fields) except -1:
+    """Whether a TE field says so; RFC 9110 §10.1.4."""
+    for name, value in fields:
+        if name == b"te" and b"trailers" in [member.strip().lower() for member in value.split(b",")]:
+            return True
+    return False

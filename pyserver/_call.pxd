@@ -37,18 +37,21 @@ cdef class Call(Stream):
     cdef int _end_call(self, object error) except -1
 
 
-cdef class Receiving:
+cdef class Waiting:
     cdef Call _call
     cdef object _future
 
     cdef object _go_on(self)
+    cdef int _stop(self) except -1
+    cdef object _future_of(self)
 
 
-cdef class Sending:
-    cdef Call _call
-    cdef object _future
+cdef class Receiving(Waiting):
+    pass
 
-    cdef object _go_on(self)
+
+cdef class Sending(Waiting):
+    pass
 
 
 cdef object DONE

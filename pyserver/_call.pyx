@@ -66,8 +66,8 @@ cdef class Done:
 cdef object DONE = Done()
 
 
-cdef class Receiving:
-    """The next event, awaited."""
+cdef class Waiting:
+    """Something that a call is awaited for; as good as a coroutine."""
 
     def __await__(self):
         return self
@@ -83,70 +83,68 @@ cdef class Receiving:
         return self._go_on()
 
     def throw(self, kind, value=None, traceback=None):
-        """As that of a coroutine: whoever awaited it has been cancelled, and no event is lost."""
-        self.close()
+        """As that of a coroutine: whoever awaited it has been cancelled, and nothing is lost."""
+        self._stop()
         raise_thrown(kind, value, traceback)
 
     def close(self):
         """As that of a coroutine."""
-        if self._future is not None:
-            self._call._receivers = without(self._call._receivers, self._future)
-            self._future = None
+        self._stop()
+
+    cdef object _go_on(self):
+        """What to wait for; or raise StopIteration with what was waited for."""
+        raise TypeError("a Waiting is one of its subclasses")
+
+    cdef int _stop(self) except -1:
+        """Wait for nothing."""
+        return 0
+
+    cdef object _future_of(self):
+        """A new future, which the task that it is handed to waits for."""
+        self._future = self._call.loop.create_future()
+        await_future(self._future)
+        return self._future
+
+
+cdef class Receiving(Waiting):
+    """The next event, awaited."""
 
     cdef object _go_on(self):
         cdef Call call = self._call
         cdef object event = call.next_event()
+        self._stop()
         if event is not None:
-            self.close()
             raise StopIteration(event)
-        self.close()
         call.begin_waiting()
-        self._future = call.loop.create_future()
-        call._receivers = and_also(call._receivers, self._future)
-        await_future(self._future)
+        call._receivers = and_also(call._receivers, self._future_of())
         return self._future
 
-
-cdef class Sending:
-    """Room for more, awaited."""
-
-    def __await__(self):
-        return self
-
-    def __iter__(self):
-        return self
-
-    def __next__(self):
-        return self._go_on()
-
-    def send(self, value):
-        """As that of a coroutine, which it can stand for."""
-        return self._go_on()
-
-    def throw(self, kind, value=None, traceback=None):
-        """As that of a coroutine."""
-        self.close()
-        raise_thrown(kind, value, traceback)
-
-    def close(self):
-        """As that of a coroutine."""
+    cdef int _stop(self) except -1:
         if self._future is not None:
-            self._call._senders = without(self._call._senders, self._future)
+            self._call._receivers = without(self._call._receivers, self._future)
             self._future = None
+        return 0
+
+
+cdef class Sending(Waiting):
+    """Room for more, awaited."""
 
     cdef object _go_on(self):
         cdef Call call = self._call
-        cdef Connection *connection = call.connection
-        self.close()
+        self._stop()
         if call.is_lost:
             raise _Disconnected("the client has gone")
-        if connection == NULL or connection.output == NULL:
+        if call.connection == NULL or call.connection.output == NULL:
             call.row.alive_ns = pyserver_now_ns()
             raise StopIteration
-        self._future = call.loop.create_future()
-        call._senders = and_also(call._senders, self._future)
-        await_future(self._future)
+        call._senders = and_also(call._senders, self._future_of())
         return self._future
+
+    cdef int _stop(self) except -1:
+        if self._future is not None:
+            self._call._senders = without(self._call._senders, self._future)
+            self._future = None
+        return 0
 
 
 cdef object field(object message, str name, object default):

@@ -36,6 +36,8 @@ cdef class StreamLane(Lane):
     cdef int abandon(self) except -1
     cdef list streams(self)
 
+    cdef int _record(self, Stream stream) except -1
+    cdef int _go_on_behind(self, Connection *connection) except -1
     cdef int _put_aside(self) except -1
     cdef int _begin(self, Connection *connection, Reader *reader) except -1
     cdef int _keep_head(self, Stream stream, const Head *head, const unsigned char *base) except -1

@@ -431,20 +431,10 @@ cdef class StreamLane(Lane):
     cdef int complete(self, Stream stream) except -1:
         """The response is given, or cut off: its connection is free for the next request, or ends."""
         cdef Connection *connection = stream.connection
-        cdef int64_t duration_ns
         if connection == NULL:
             return self.release(stream)
         self.hold_out(stream)
-        self.tick(pyserver_now_ns())
-        duration_ns = self.now_ns - stream.began_ns
-        self.slot.cells[<int> Cell.ERRORS] += stream.has_failed
-        self.slot.cells[<int> Cell.BYTES_SENT] += stream.response.sent
-        self.reactor.requests += 1
-        self.slot.cells[<int> Cell.REQUESTS] = self.reactor.requests
-        if not stream.is_raw:
-            note_latency(self.slot, duration_ns)
-        if self.access is not None:
-            stream.log_access(self.now_ns, duration_ns)
+        self._record(stream)
         connection.stream = NULL
         connection.is_running = False
         Py_DECREF(stream)
@@ -462,6 +452,24 @@ cdef class StreamLane(Lane):
         self.release(stream)
         stream.note_over()
         delist(self.reactor.lists, connection)
+        self._go_on_behind(connection)
+        return self.reactor.note_served()
+
+    cdef int _record(self, Stream stream) except -1:
+        """Count it, and add its line to the access log."""
+        cdef int64_t duration_ns
+        self.tick(pyserver_now_ns())
+        duration_ns = self.now_ns - stream.began_ns
+        self.slot.cells[<int> Cell.ERRORS] += stream.has_failed
+        self.slot.cells[<int> Cell.BYTES_SENT] += stream.response.sent
+        self.reactor.requests += 1
+        self.slot.cells[<int> Cell.REQUESTS] = self.reactor.requests
+        if not stream.is_raw:
+            note_latency(self.slot, duration_ns)
+        return stream.log_access(self.now_ns, duration_ns) if self.access is not None else 0
+
+    cdef int _go_on_behind(self, Connection *connection) except -1:
+        """What becomes of a connection whose response is given: its next request, a wait for one, or its end."""
         if not connection.closes:
             connection.is_held = connection.reader != NULL
             connection.closes = connection.has_ended and not connection.is_held
@@ -471,10 +479,8 @@ cdef class StreamLane(Lane):
             # Bytes behind a last response would reset the connection, and take the response with them.
             connection.lingers = True
         if connection.is_gone:
-            self.reactor.close(connection)
-        else:
-            self._settle(connection)
-        return self.reactor.note_served()
+            return self.reactor.close(connection)
+        return self._settle(connection)
 
     cdef int release(self, Stream stream) except -1:
         """Nothing of it is sent any more."""

@@ -31,6 +31,8 @@ cdef class WebSocketCall(Call):
     cdef int _answer_close(self, str reason) except -1
     cdef int _note_closed(self, int code, str reason) except -1
     cdef object _accept(self, object message)
+    cdef bytes _handshake_lines(self, object subprotocol, Deflate agreed)
+    cdef object _begin_frames(self)
     cdef object _refuse(self)
     cdef object _deny(self, object message)
     cdef object _deny_with(self, object message)

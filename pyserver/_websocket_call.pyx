@@ -200,30 +200,14 @@ cdef class WebSocketCall(Call):
 
     cdef object _accept(self, object message):
         """RFC 6455 §4.2.2"""
-        cdef object subprotocol = field(message, "subprotocol", None)
         cdef object given = fields_of(message)
-        cdef Deflate agreed = None
-        cdef bytes early = self._early
-        if subprotocol is not None and not isinstance(subprotocol, str):
-            raise _LocalProtocolError(f"the subprotocol is of type {type(subprotocol).__name__}, not str")
-        fields = [
-            (b"Upgrade", b"websocket"), (b"Connection", b"Upgrade"), (b"Sec-WebSocket-Accept", self.handshake.accept)
-        ]
-        if subprotocol is not None:
-            if not subprotocol.isascii() or not is_token(subprotocol.encode("ascii")):
-                raise _LocalProtocolError(f"the subprotocol {subprotocol!r} is not a token")
-            fields.append((b"Sec-WebSocket-Protocol", subprotocol.encode("ascii")))
-        if self.wanted is not None:
-            agreed = self.handshake.agree(self.wanted)
-        if agreed is not None:
-            fields.append((b"Sec-WebSocket-Extensions", agreed.response))
+        cdef Deflate agreed = self.handshake.agree(self.wanted) if self.wanted is not None else None
+        # Not as the application's, from which they would not be taken.
+        cdef bytes lines = self._handshake_lines(field(message, "subprotocol", None), agreed)
         self.lane.hold_out(self)
         try:
             start_message_head(&self.response, &self.lane.out, 101, ())
-            # Not as the application's, from which they would not be taken.
-            for name, value in fields:
-                line = b"%b: %b\r\n" % (name, value)
-                append(&self.lane.out, PyBytes_AS_STRING(line), PyBytes_GET_SIZE(line))
+            append(&self.lane.out, PyBytes_AS_STRING(lines), PyBytes_GET_SIZE(lines))
             append_fields(&self.response, &self.lane.out, given)
         except (TypeError, ValueError) as error:
             self.lane.out.used = self.response.head_at
@@ -233,12 +217,29 @@ cdef class WebSocketCall(Call):
         append(&self.lane.out, b"\r\n", 2)
         self.response.is_head_done = True
         self._socket = WebSocket(max_message=self.max_message, deflate=agreed)
+        self._phase = OPEN
+        return self._begin_frames()
+
+    cdef bytes _handshake_lines(self, object subprotocol, Deflate agreed):
+        cdef bytes lines = b"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: %b\r\n" % self.handshake.accept
+        if subprotocol is not None and not isinstance(subprotocol, str):
+            raise _LocalProtocolError(f"the subprotocol is of type {type(subprotocol).__name__}, not str")
+        if subprotocol:
+            if not subprotocol.isascii() or not is_token(subprotocol.encode("ascii")):
+                raise _LocalProtocolError(f"the subprotocol {subprotocol!r} is not a token")
+            lines += b"Sec-WebSocket-Protocol: %b\r\n" % subprotocol.encode("ascii")
+        if agreed is not None:
+            lines += b"Sec-WebSocket-Extensions: %b\r\n" % agreed.response
+        return lines
+
+    cdef object _begin_frames(self):
+        """The handshake is answered."""
+        cdef bytes early = self._early
+        self._early = None
         self.handshake = None
         self.wanted = None
-        self._phase = OPEN
         # How long it lives, and how much it does, is its own affair.
         self.lane.stop_counting(self)
-        self._early = None
         if early is not None:
             self._take_frames(early, len(early))
         self.lane.give(self)
