@@ -4,7 +4,10 @@ import asyncio
 import contextvars
 import importlib.util
 import inspect
+import os
+import signal
 import sys
+from pathlib import Path
 
 import pytest
 from calls import Calls, body, note, notes, read, respond, start
@@ -146,6 +149,34 @@ async def awaits_itself(_scope, _receive, send):
 
 
 @application.route
+async def awaits_the_same(scope, _receive, send):
+    """A future that others await as well."""
+    note(scope, "entered")
+    await respond(send, await shared(scope))
+
+
+@application.route
+async def gives_it(scope, _receive, send):
+    shared(scope).set_result(b"shared")
+    await respond(send)
+
+
+def shared(scope):
+    return kept.setdefault(scope["query_string"], asyncio.get_running_loop().create_future())
+
+
+@application.route
+async def has_a_state(_scope, _receive, send):
+    coroutine = asyncio.current_task().get_coro()
+    found = inspect.getcoroutinestate(coroutine)
+    await respond(send, say(found, await asyncio.ensure_future(state_of(coroutine))))
+
+
+async def state_of(coroutine):
+    return inspect.getcoroutinestate(coroutine)
+
+
+@application.route
 async def is_handed_to_another_task(_scope, _receive, send):
     """A task that was made in the first step waits for the request's."""
     task = asyncio.current_task()
@@ -161,6 +192,16 @@ async def sets_a_variable(scope, _receive, send):
     in_task = asyncio.ensure_future(of_a_task())
     await asyncio.sleep(0.001)
     await respond(send, say(found, variable.get(), await in_task))
+
+
+@application.route
+async def resets_a_variable(_scope, _receive, send):
+    """The token is good in the context that it was made in, and in no copy of that."""
+    token = variable.set("left")
+    await asyncio.sleep(0.001)
+    found = variable.get()
+    variable.reset(token)
+    await respond(send, say(found, variable.get()))
 
 
 @application.route
@@ -403,6 +444,36 @@ def test_it_cannot_await_itself(server):
     assert content_of(server, "/awaits_itself") == "RuntimeError"
 
 
+def test_requests_of_one_turn_may_await_the_same_future(server, key):
+    (worker,) = server.workers()
+    clients = [server.client() for _ in range(3)]
+    try:
+        for client in clients:
+            assert client.request("GET").status == 200
+        # All have sent when it looks again.
+        os.kill(worker, signal.SIGSTOP)
+        try:
+            eventually(lambda: is_stopped(worker))
+            for client in clients:
+                client.send(f"GET /awaits_the_same?{key} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+        finally:
+            os.kill(worker, signal.SIGCONT)
+        eventually(lambda: notes(server, key) == ["entered"] * 3)
+        content_of(server, f"/gives_it?{key}")
+        assert [client.receive_response().content for client in clients] == [b"shared"] * 3
+    finally:
+        for client in clients:
+            client.close()
+
+
+def is_stopped(pid):
+    return Path(f"/proc/{pid}/stat").read_text("latin-1").rpartition(")")[2].split()[0] == "T"
+
+
+def test_its_coroutine_tells_whether_it_runs_or_waits(server):
+    assert content_of(server, "/has_a_state") == "CORO_RUNNING CORO_SUSPENDED"
+
+
 def test_another_task_can_wait_for_it(server):
     assert content_of(server, "/is_handed_to_another_task") == "0 True"
 
@@ -411,6 +482,10 @@ def test_a_context_is_kept_across_waits_and_fresh_for_each_request(server):
     with server.client() as client:
         for name in ("one", "two"):
             assert client.request("GET", f"/sets_a_variable?{name}").content.decode() == f"unset {name} {name}"
+
+
+def test_a_variable_that_was_set_before_a_wait_can_be_reset_after_it(server):
+    assert content_of(server, "/resets_a_variable") == "left unset"
 
 
 def test_a_context_is_fresh_for_requests_of_one_step_too(server):
