@@ -8,7 +8,7 @@ import socket
 import threading
 
 import pytest
-from calls import Calls, note, notes, read, respond
+from calls import Calls, body, note, notes, read, respond, start
 from support import cuts, eventually
 
 application = Calls()
@@ -63,6 +63,17 @@ async def reads_later(scope, receive, send):
         length += len(event["body"])
         more = event["more_body"]
     await respond(send, str(length).encode())
+
+
+@application.route
+async def streams_without_reading(scope, _receive, send):
+    """Answer in blocks, and never ask for the content."""
+    go_on[scope["query_string"]] = asyncio.Event()
+    await send(start())
+    await send(body(b"one", more=True))
+    note(scope, "entered")
+    await go_on[scope["query_string"]].wait()
+    await send(body(b"two"))
 
 
 @application.route
@@ -185,6 +196,17 @@ def test_no_more_is_read_than_the_application_takes(server, key):
         assert client.receive_response().content == str(len(data)).encode()
 
 
+def test_content_before_an_end_of_the_client_is_not_lost(server, key):
+    """Some of it is not read before the application asks for more; the end is known by then."""
+    data = bytes(200_000)
+    with server.client() as client:
+        client.send(post(f"/reads_later?{key}", f"Content-Length: {len(data)}", content=data))
+        client.socket.shutdown(socket.SHUT_WR)
+        eventually(lambda: notes(server, key))
+        assert server.get(f"/goes_on?{key}").status == 200
+        assert client.receive_response().content == str(len(data)).encode()
+
+
 def test_content_that_is_held_back_is_asked_for_when_it_is_received(server):
     with server.client() as client:
         client.send(post("/content", "Content-Length: 5", "Expect: 100-continue"))
@@ -275,6 +297,50 @@ def test_content_that_does_not_come_is_a_408_and_the_application_is_told(strict,
         assert client.receive_response().status == 408
         assert client.is_closed_by_server()
     eventually(lambda: notes(strict, key)[-1] == "http.disconnect")
+
+
+def wait_for_the_timeout(server):
+    """Return when another client, which begins later, has been cut."""
+    with server.client() as client:
+        client.send(post("/content", "Content-Length: 9"))
+        assert client.receive_response().status == 408
+
+
+@pytest.fixture
+def hasty(serving):
+    """A server that waits for content only shortly."""
+    return serving("--request-body-timeout", "0.3")
+
+
+def test_a_client_that_is_faster_than_the_application_is_not_slow(hasty, key):
+    data = bytes(200_000)
+    with hasty.client() as client:
+        client.send(post(f"/reads_later?{key}", f"Content-Length: {len(data)}"))
+        eventually(lambda: notes(hasty, key))
+        client.send(data)
+        wait_for_the_timeout(hasty)
+        assert hasty.get(f"/goes_on?{key}").status == 200
+        assert client.receive_response().content == str(len(data)).encode()
+
+
+def test_a_client_is_not_slow_before_it_is_asked_for_its_content(hasty, key):
+    with hasty.client() as client:
+        client.send(post(f"/reads_later?{key}", "Content-Length: 5", "Expect: 100-continue"))
+        eventually(lambda: notes(hasty, key))
+        wait_for_the_timeout(hasty)
+        assert hasty.get(f"/goes_on?{key}").status == 200
+        assert client.receive_response().status == 100
+        client.send(b"hello")
+        assert client.receive_response().content == b"5"
+
+
+def test_a_client_that_is_never_asked_for_its_content_gets_the_whole_response(hasty, key):
+    with hasty.client() as client:
+        client.send(post(f"/streams_without_reading?{key}", "Content-Length: 5", "Expect: 100-continue"))
+        eventually(lambda: notes(hasty, key))
+        wait_for_the_timeout(hasty)
+        assert hasty.get(f"/goes_on?{key}").status == 200
+        assert client.receive_response().content == b"onetwo"
 
 
 def test_a_head_with_too_many_fields_is_refused(strict):
