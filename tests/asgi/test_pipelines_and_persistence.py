@@ -1,6 +1,7 @@
 """Requests that follow one another on a connection, and those that run beside them on others."""
 
 import asyncio
+from pathlib import Path
 
 import pytest
 from calls import Calls, body, note, notes, read, respond, start
@@ -54,6 +55,38 @@ async def begins_a_stream(scope, _receive, send):
     await send(body(b"one", more=True))
     await gate(scope).wait()
     await send(body(b"two"))
+
+
+@application.route
+async def is_answered_by_another(scope, _receive, send):
+    """Have the start sent by another request, and send the rest."""
+    senders[scope["query_string"]] = send
+    note(scope, "entered")
+    await gate(scope).wait()
+    await send(body(b"of the first"))
+
+
+@application.route
+async def blocks_the_loop(scope, _receive, send):
+    """Let nothing else be read until the test says so."""
+    note(scope, "blocks")
+    eventually(Path(scope["query_string"].decode()).exists)
+    await respond(send, b"before")
+
+
+@application.route
+async def starts_the_response_of_another(scope, _receive, send):
+    await respond(send, b"own")
+    await senders[scope["query_string"]](start(headers=[(b"x-first", b"1")]))
+
+
+@application.route
+async def waits_for_a_turn(_scope, _receive, send):
+    await asyncio.sleep(0)
+    await respond(send, b"after")
+
+
+senders = {}
 
 
 def get(target, *fields, version="1.1"):
@@ -135,6 +168,22 @@ def test_a_client_that_leaves_with_a_next_request_is_told_of(server, key):
         eventually(lambda: notes(server, key) == ["entered", "told"])
     finally:
         assert server.get(f"/opens?{key}").status == 200
+
+
+def test_a_head_that_another_request_begins_goes_to_nobody_else(server, key):
+    with server.client() as first, server.client() as second:
+        first.send(get(f"/is_answered_by_another?{key}"))
+        eventually(lambda: notes(server, key) == ["entered"])
+        second.send(get(f"/blocks_the_loop?{key}") + get(f"/starts_the_response_of_another?{key}"))
+        eventually(lambda: notes(server, key) == ["entered", "blocks"])
+        second.send(get("/waits_for_a_turn"))
+        (server.directory / key).touch()
+        responses = [second.receive_response() for _ in range(3)]
+        assert [response.content for response in responses] == [b"before", b"own", b"after"]
+        assert [response.field("X-First") for response in responses] == [None] * 3
+        assert server.get(f"/opens?{key}").status == 200
+        response = first.receive_response()
+        assert (response.content, response.field("X-First")) == (b"of the first", "1")
 
 
 def test_many_requests_run_at_the_same_time(server, key):
