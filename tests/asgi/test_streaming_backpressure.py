@@ -79,6 +79,32 @@ async def tells_of_errors(scope, _receive, send):
         raise
 
 
+@application.route
+async def gives_the_last_block_while_another_waits(scope, _receive, send):
+    await send(start())
+    waiting = asyncio.ensure_future(send(body(BLOCK * MANY, more=True)))
+    await asyncio.sleep(0)
+    note(scope, waiting.done())
+    ending = asyncio.ensure_future(send(body(b"end")))
+    await waiting
+    note(scope, "told")
+    await ending
+
+
+@application.route
+async def reads_while_it_sends(scope, receive, send):
+    """Send to a client that sends, too."""
+    await send(start())
+    sending = asyncio.ensure_future(send(body(BLOCK * MANY, more=True)))
+    note(scope, "entered")
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    try:
+        await sending
+    except OSError as error:
+        note(scope, type(error).__name__)
+
+
 @pytest.fixture
 def slow(server):
     """A client that takes little at once."""
@@ -124,6 +150,12 @@ def test_a_send_that_was_cancelled_has_given_its_block_once(server, slow, key):
     assert slow.receive_response().content == BLOCK * blocks + b"end"
 
 
+def test_who_waits_is_told_when_another_gives_the_last_block(server, slow, key):
+    ask(slow, f"/gives_the_last_block_while_another_waits?{key}")
+    assert slow.receive_response().content == BLOCK * MANY + b"end"
+    eventually(lambda: notes(server, key) == [False, "told"])
+
+
 def test_a_client_that_leaves_ends_the_wait_with_an_os_error(server, key):
     with Client(server.address, receive_buffer=4096) as client:
         ask(client, f"/tells_of_errors?{key}")
@@ -140,3 +172,16 @@ def test_a_client_that_takes_nothing_is_left_and_the_application_told(serving, k
         with contextlib.suppress(ConnectionResetError):
             client.read_until_closed()
     assert "took nothing of a response for write_timeout: closed" in server.log()
+
+
+def test_what_a_client_sends_does_not_make_up_for_what_it_does_not_take(serving, key):
+    server = serving("--write-timeout", "0.4")
+    with Client(server.address, timeout=20, receive_buffer=4096) as client:
+        client.send(f"POST /reads_while_it_sends?{key} HTTP/1.1\r\nHost: a\r\nContent-Length: 9999\r\n\r\n".encode())
+
+        def is_told_while_more_is_sent():
+            with contextlib.suppress(ConnectionError):
+                client.send(b"a")
+            return notes(server, key) == ["entered", "Disconnected"]
+
+        eventually(is_told_while_more_is_sent)
