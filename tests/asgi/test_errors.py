@@ -57,6 +57,21 @@ async def raises_in_the_middle_of_a_length(_scope, _receive, send):
 
 
 @application.route
+async def raises_while_another_task_listens(scope, receive, _send):
+    await read(receive)
+
+    async def listen():
+        note(scope, "listens", (await receive())["type"])
+
+    listening.append(asyncio.ensure_future(listen()))
+    await asyncio.sleep(0.001)
+    raise ValueError("while another task listens")
+
+
+listening = []
+
+
+@application.route
 async def raises_after_the_response(_scope, _receive, send):
     await respond(send, b"hello")
     raise ValueError("after the response")
@@ -146,6 +161,11 @@ def test_a_response_that_ends_with_its_connection_is_cut_by_a_reset(server):
         client.send(b"GET /raises_in_the_middle HTTP/1.0\r\n\r\n")
         with pytest.raises(ConnectionResetError):
             client.receive_response()
+
+
+def test_a_task_that_listens_is_told_when_the_application_raises(server, key):
+    assert ask(server, f"/raises_while_another_task_listens?{key}").status == 500
+    eventually(lambda: notes(server, key) == ["listens", "http.disconnect"])
 
 
 def test_what_is_raised_after_the_response_is_in_the_log_only(server):
