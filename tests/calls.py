@@ -5,6 +5,7 @@ A module that defines `application = Calls()` is a test module and the applicati
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
 import json
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest
 from classes import WorkerClass
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable
+    from collections.abc import Awaitable, Callable, Iterable, Iterator
 
     from support import Server
 
@@ -85,6 +86,33 @@ async def read(receive: Receive) -> bytes:
         blocks.append(event["body"])
         more = event["more_body"]
     return b"".join(blocks)
+
+
+class Interrupted:
+    """A request whose response another one begins, in the middle of an event of its own.
+
+    Its `waits` is the handler that is answered so; `fields` are the headers of the other one's event.
+    """
+
+    def __init__(self) -> None:
+        self._send: Send | None = None
+        self._begun = asyncio.Event()
+
+    async def waits(self, scope: Message, _receive: Receive, send: Send) -> None:
+        """Send the content when the start has been sent."""
+        self._send = send
+        note(scope, "waits")
+        await self._begun.wait()
+        self._begun.clear()
+        await send(body(b"of the first"))
+
+    def fields(self) -> Iterator[tuple[bytes, bytes]]:
+        """Two fields, between which the response of the one that waits is begun."""
+        assert self._send is not None
+        yield b"x-second", b"1"
+        self._send(start(headers=[(b"x-first", b"1")]))
+        self._begun.set()
+        yield b"x-second", b"2"
 
 
 def note(scope: Message, *values: object) -> None:

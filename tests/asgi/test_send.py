@@ -4,7 +4,7 @@ import asyncio
 import types
 
 import pytest
-from calls import Calls, body, note, notes, read, respond, start
+from calls import Calls, Interrupted, body, note, notes, read, respond, start
 from support import eventually
 
 application = Calls()
@@ -191,6 +191,16 @@ async def uses_the_kept_one(scope, _receive, send):
 kept = {}
 
 
+interrupted = Interrupted()
+application.route(interrupted.waits)
+
+
+@application.route
+async def interrupts_with_its_start(_scope, _receive, send):
+    await send(start(headers=interrupted.fields()))
+    await send(body(b"of the second"))
+
+
 @application.route
 async def begins(scope, _receive, send):
     await send(start())
@@ -337,6 +347,16 @@ def test_what_is_wrong_later_is_raised_and_the_response_may_go_on(server, number
     with server.client() as client:
         assert client.request("GET", f"/wrong_later?{number}").content.endswith(b"LocalProtocolError")
         assert client.request("GET").status == 200
+
+
+def test_fields_of_a_start_that_send_for_another_request_are_kept_apart(server, key):
+    with server.client() as first, server.client() as second:
+        first.send(f"GET /waits?{key} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+        eventually(lambda: notes(server, key) == ["waits"])
+        responses = [second.request("GET", "/interrupts_with_its_start"), first.receive_response()]
+    assert [response.content for response in responses] == [b"of the second", b"of the first"]
+    assert [response.values("X-First") for response in responses] == [[], ["1"]]
+    assert [response.values("X-Second") for response in responses] == [["1", "2"], []]
 
 
 def test_what_is_wrong_and_not_caught_is_a_500_and_in_the_log(server):
