@@ -4,7 +4,8 @@ import os
 import pathlib
 
 import pytest
-from calls import Calls, body, respond, start
+from calls import Calls, Interrupted, body, notes, respond, start
+from support import eventually
 
 application = Calls()
 
@@ -62,6 +63,24 @@ async def trailers_that_do_not_come(_scope, _receive, send):
 
 
 @application.route
+async def trailers_behind_too_little(_scope, _receive, send):
+    await send(start(headers=[(b"content-length", b"9")], trailers=True))
+    await send(body(b"hello"))
+    await send({"type": "http.response.trailers", "headers": []})
+
+
+interrupted = Interrupted()
+application.route(interrupted.waits)
+
+
+@application.route
+async def interrupts_with_its_trailers(_scope, _receive, send):
+    await send(start(trailers=True))
+    await send(body(b"of the second"))
+    await send({"type": "http.response.trailers", "headers": interrupted.fields()})
+
+
+@application.route
 async def sends_a_path(_scope, _receive, send):
     await send(start(headers=[(b"content-type", b"application/octet-stream")]))
     await send({"type": "http.response.pathsend", "path": path()})
@@ -70,7 +89,13 @@ async def sends_a_path(_scope, _receive, send):
 @application.route
 async def sends_a_wrong_path(scope, _receive, send):
     await send(start())
-    await send({"type": "http.response.pathsend", "path": ["missing", "."][int(scope["query_string"])]})
+    await send({"type": "http.response.pathsend", "path": wrong_paths()[int(scope["query_string"])]})
+
+
+def wrong_paths():
+    if not os.path.exists("pipe"):
+        os.mkfifo("pipe")
+    return ["missing", ".", "pipe"]
 
 
 @application.route
@@ -178,6 +203,25 @@ def test_a_response_whose_trailers_do_not_come_is_cut(server):
     assert "The response to GET /trailers_that_do_not_come is not complete" in server.log()
 
 
+def test_fields_of_trailers_that_send_for_another_request_are_kept_apart(server, key):
+    with server.client() as first, server.client() as second:
+        ask(first, f"/waits?{key}")
+        eventually(lambda: notes(server, key) == ["waits"])
+        ask(second, "/interrupts_with_its_trailers", "TE: trailers", "Connection: TE, close")
+        assert second.receive_head().field("X-First") is None
+        assert second.read_until_closed().endswith(b"\r\n0\r\nx-second: 1\r\nx-second: 2\r\n\r\n")
+        response = first.receive_response()
+        assert (response.values("X-First"), response.values("X-Second")) == (["1"], [])
+
+
+def test_a_response_that_is_too_short_is_cut_behind_its_trailers_too(server):
+    with server.client() as client:
+        # Of another response its content would be taken for the rest of this one.
+        client.send(b"GET /trailers_behind_too_little HTTP/1.1\r\nHost: a\r\n\r\n" * 2)
+        with pytest.raises(EOFError, match="hello"):
+            client.receive_response()
+
+
 def test_a_file_is_sent_by_its_path(server):
     with server.client() as client:
         response = client.request("GET", "/sends_a_path")
@@ -191,7 +235,7 @@ def test_a_file_is_not_sent_to_head_but_its_length_is(server):
         assert client.request("GET").status == 200
 
 
-@pytest.mark.parametrize("number", [0, 1], ids=["none", "a directory"])
+@pytest.mark.parametrize("number", [0, 1, 2], ids=["none", "a directory", "a pipe"])
 def test_a_path_that_is_no_file_is_a_500(server, number):
     assert server.get(f"/sends_a_wrong_path?{number}").status == 500
     assert server.get().status == 200
