@@ -3,7 +3,7 @@
 import asyncio
 
 import pytest
-from calls import Calls, note, notes
+from calls import Calls, Interrupted, note, notes, respond
 from calls import each_loop as worker_class
 from conformance.frames import BINARY, CONTINUATION, PING, PONG, TEXT, frame
 from support import eventually
@@ -77,6 +77,7 @@ WRONG = {
     "a type of HTTP": {"type": "http.response.start", "status": 200},
     "a subprotocol that is bytes": {"type": "websocket.accept", "subprotocol": b"a"},
     "a subprotocol that is not ASCII": {"type": "websocket.accept", "subprotocol": "é"},
+    "a subprotocol with a line end": {"type": "websocket.accept", "subprotocol": "a\r\nx-a: b"},
     "a header with a line end": {"type": "websocket.accept", "headers": [(b"x-a", b"1\r\nx-b: 2")]},
     "headers of text": {"type": "websocket.accept", "headers": [("x-a", "1")]},
     "a denial with a body first": {"type": "websocket.http.response.body", "body": b"a"},
@@ -139,6 +140,54 @@ async def denies(_scope, receive, send):
     await send({"type": "websocket.http.response.start", "status": 401, "headers": [(b"x-a", b"1")]})
     await send({"type": "websocket.http.response.body", "body": b"who ", "more_body": True})
     await send({"type": "websocket.http.response.body", "body": b"are you?"})
+
+
+interrupted = Interrupted()
+application.route(interrupted.waits)
+
+
+@application.route
+async def interrupts_with_its_accept(_scope, receive, send):
+    await receive()
+    await send({"type": "websocket.accept", "headers": interrupted.fields()})
+
+
+@application.route
+async def interrupts_with_its_denial(_scope, receive, send):
+    await receive()
+    await send({"type": "websocket.http.response.start", "status": 401, "headers": interrupted.fields()})
+    await send({"type": "websocket.http.response.body", "body": b"of the second"})
+
+
+LATE = {
+    "an accept": [{"type": "websocket.accept"}, {"type": "websocket.send", "text": "a"}],
+    "a denial": [{"type": "websocket.http.response.start", "status": 401}, {"type": "websocket.http.response.body"}],
+}
+
+
+@application.route
+async def leaves_the_answer_to_a_task(scope, receive, send):
+    await receive()
+    number, key = scope["query_string"].decode().split("-")
+
+    async def answer():
+        await over.setdefault(scope["query_string"], asyncio.Event()).wait()
+        for event in list(LATE.values())[int(number)]:
+            try:
+                await send(event)
+            except OSError as error:
+                note(scope, type(error).__name__)
+
+    kept[key] = asyncio.ensure_future(answer())
+
+
+@application.route
+async def lets_it_answer(scope, _receive, send):
+    over.setdefault(scope["query_string"], asyncio.Event()).set()
+    await respond(send)
+
+
+over = {}
 
 
 @application.route
@@ -369,6 +418,26 @@ def test_the_application_may_answer_with_a_response(server):
 def test_an_application_that_does_not_answer_is_a_500(server, target, why):
     assert refused(server, handshake(target)).status == 500
     assert why in server.log()
+
+
+@pytest.mark.parametrize("number", range(len(LATE)), ids=list(LATE))
+def test_a_task_that_answers_when_the_application_has_returned_is_told_that_it_is_over(server, key, number):
+    key = f"{number}-{key}"
+    assert refused(server, handshake(f"/leaves_the_answer_to_a_task?{key}")).status == 500
+    assert server.get(f"/lets_it_answer?{key}").status == 200
+    eventually(lambda: notes(server, key) == ["Disconnected"] * 2)
+
+
+@pytest.mark.parametrize(("target", "status"), [("accept", 101), ("denial", 401)])
+def test_fields_of_an_answer_that_send_for_another_request_are_kept_apart(server, key, target, status):
+    with server.client() as first, server.client() as second:
+        first.send(f"GET /waits?{key} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+        eventually(lambda: notes(server, key) == ["waits"])
+        second.send(handshake(f"/interrupts_with_its_{target}"))
+        responses = [second.receive_response(), first.receive_response()]
+    assert [response.status for response in responses] == [status, 200]
+    assert [response.values("X-First") for response in responses] == [[], ["1"]]
+    assert [response.values("X-Second") for response in responses] == [["1", "2"], []]
 
 
 def test_an_application_that_fails_later_is_a_1011(server):
