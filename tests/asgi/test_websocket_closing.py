@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import gc
+import signal
 import socket
 import struct
 
@@ -49,6 +50,27 @@ async def sends(scope, receive, send):
     except OSError as error:
         note(scope, type(error).__name__)
         raise
+
+
+@application.route
+async def sends_without_end(scope, receive, send):
+    """Wait in send() for a client that does not read."""
+    await accept(receive, send)
+    name = scope["query_string"]
+    try:
+        while True:
+            given[name] = given.get(name, 0) + 1
+            await send({"type": "websocket.send", "bytes": bytes(100_000)})
+    except OSError as error:
+        note(scope, type(error).__name__)
+
+
+@application.route
+async def how_many(scope, _receive, send):
+    await respond(send, str(given.get(scope["query_string"], 0)).encode())
+
+
+given = {}
 
 
 CLOSES = {
@@ -242,6 +264,18 @@ def test_a_client_that_breaks_a_rule_is_told_and_the_application_too(server, key
     eventually(lambda: [note for note in notes(server, key)[1:2] if note[0] == code])
 
 
+def test_an_application_that_waits_in_send_is_told_of_a_client_that_closes_and_does_not_read(server, key):
+    with WebSocketClient(server, f"/sends_without_end?{key}") as client:
+
+        def is_stalled():
+            counts = [int(server.get(f"/how_many?{key}").content) for _ in range(20)]
+            return 0 < counts[0] == counts[-1]
+
+        eventually(is_stalled)
+        client.send_close(1000)
+        eventually(lambda: notes(server, key) == ["Disconnected"])
+
+
 def test_a_frame_without_a_mask_is_refused(server, key):
     with WebSocketClient(server, f"/listens?{key}") as client:
         client.client.send(b"\x81\x01a")
@@ -286,3 +320,35 @@ def test_nothing_is_left_of_many_that_ended_in_every_way(server, key):
             with WebSocketClient(server, f"/{target}?{key}") as client:
                 end(client)
     eventually(lambda: server.get("/tasks").content == b"0" and server.get("/objects").content == before)
+
+
+# It receives when there is a gate, and says what.
+READS_AT_THE_GATE = """
+import asyncio, os
+
+async def application(scope, receive, send):
+    await receive()
+    await send({"type": "websocket.accept"})
+    while not os.path.exists("gate"):
+        await asyncio.sleep(0.01)
+    while True:
+        event = await receive()
+        print("received", event.get("text", event.get("code")), flush=True)
+        if event["type"] == "websocket.disconnect":
+            return
+"""
+
+
+def test_messages_before_a_stop_are_received_before_the_disconnect(serve, tmp_path):
+    server = serve(READS_AT_THE_GATE, "--lifespan", "off")
+    with WebSocketClient(server) as client:
+        client.send("one")
+        client.send("two")
+        client.send_frame(PING, b"read?")
+        assert client.receive_frame() == (PONG, 0, b"read?")
+        server.send_signal(signal.SIGTERM)
+        assert client.end() == (1012, "")
+        (tmp_path / "gate").touch()
+    assert server.wait() == 0
+    told = [line.removeprefix("received ") for line in server.log().splitlines() if line.startswith("received ")]
+    assert told == ["one", "two", "1012"]
