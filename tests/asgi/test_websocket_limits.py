@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import select
+import socket
 import zlib
 
 import pytest
@@ -71,6 +72,47 @@ async def waits(scope, receive, send):
     note(scope, (await receive())["code"])
 
 
+@application.route
+async def sends_much_and_listens(scope, receive, send):
+    await receive()
+    await send({"type": "websocket.accept"})
+
+    async def give():
+        for number in range(300):
+            await send({"type": "websocket.send", "bytes": bytes(100_000)})
+            gates[scope["query_string"]] = number + 1
+
+    sending = asyncio.ensure_future(give())
+    while (event := await receive())["type"] == "websocket.receive":
+        note(scope, event["text"])
+    try:
+        await sending
+    except OSError as error:
+        note(scope, type(error).__name__)
+
+
+@application.route
+async def counts_late(scope, receive, send):
+    """Note how many messages there were, when the gate is opened, and the code behind them."""
+    await receive()
+    await send({"type": "websocket.accept"})
+    note(scope, "accepted")
+    await gates.setdefault(scope["query_string"], asyncio.Event()).wait()
+    received = 0
+    while (event := await receive())["type"] == "websocket.receive":
+        received += 1
+    note(scope, received, event["code"])
+
+
+@application.route
+async def closes_late(_scope, receive, send):
+    """Close when more time has passed than a close frame is waited for."""
+    await receive()
+    await send({"type": "websocket.accept"})
+    await asyncio.sleep(5.2)
+    await send({"type": "websocket.close"})
+
+
 # ---- pings ----
 
 
@@ -97,6 +139,23 @@ def test_a_client_that_answers_no_ping_is_closed_and_the_application_told(pingin
         assert client.receive_close() == (1011, "keepalive ping timeout")
         assert client.client.is_closed_by_server()
     eventually(lambda: notes(pinging, key) == [1006])
+
+
+def test_a_client_whose_answers_are_not_read_yet_is_not_closed(serving, key):
+    server = serving("--ws-ping-interval", "0.2", "--ws-ping-timeout", "0.4", "--ws-max-queue", "4")
+    with WebSocketClient(server, f"/reads_late?{key}") as client:
+        for number in range(40):
+            client.send(str(number))
+        # Others that answer nothing are, one after the other.
+        for _ in range(2):
+            with WebSocketClient(server, f"/waits?{key}") as other:
+                assert other.receive_frame()[0] == PING
+                assert other.receive_close()[0] == 1011
+        client.send("end")
+        assert server.get(f"/opens?{key}").status == 200
+        while (frame_of_server := client.receive_frame())[0] == PING:
+            client.send_frame(PONG, frame_of_server[2])
+        assert frame_of_server == (TEXT, 0, b"41")
 
 
 def test_without_an_interval_nobody_is_asked(serving, pinging, key):
@@ -176,18 +235,64 @@ def test_messages_that_nobody_receives_are_not_read_for_ever(serving, key, size)
         assert client.receive_message() == str((sent + begun) // len(one) + 1)
 
 
+def is_stalled(server, key):
+    """Whether it has begun to send, and sends no more."""
+    counts = [int(server.get(f"/how_many?{key}").content) for _ in range(20)]
+    return 0 < counts[0] == counts[-1] < 300
+
+
 def test_send_waits_for_a_client_that_reads_slowly(server, key):
     with WebSocketClient(server, f"/sends_much?{key}", timeout=20) as client:
-
-        def is_stalled():
-            counts = [int(server.get(f"/how_many?{key}").content) for _ in range(20)]
-            return 0 < counts[0] == counts[-1] < 300
-
-        eventually(is_stalled)
+        eventually(lambda: is_stalled(server, key))
         assert notes(server, key) == []
         for _ in range(300):
             assert client.receive_message() == bytes(100_000)
     eventually(lambda: notes(server, key) == ["given"])
+
+
+def test_of_many_pings_of_a_client_that_does_not_read_the_last_is_answered(server, key):
+    with WebSocketClient(server, f"/sends_much_and_listens?{key}", timeout=20) as client:
+        eventually(lambda: is_stalled(server, key))
+        for number in range(100):
+            client.send_frame(PING, str(number).encode())
+        client.send("all are here")
+        eventually(lambda: notes(server, key) == ["all are here"])
+        frames = [client.receive_frame() for _ in range(301)]
+        assert [data for opcode, _, data in frames if opcode == PONG] == [b"99"]
+
+
+def test_what_a_client_sends_does_not_make_up_for_what_it_does_not_take(serving, key):
+    server = serving("--write-timeout", "0.4")
+    with WebSocketClient(server, f"/sends_much_and_listens?{key}") as client:
+
+        def is_told_while_more_is_sent():
+            with contextlib.suppress(ConnectionError):
+                client.send_frame(PONG)
+            return notes(server, key) == ["Disconnected"]
+
+        eventually(is_told_while_more_is_sent)
+
+
+def test_messages_and_a_close_before_an_end_of_the_client_are_not_lost(serving, key):
+    """Some are not read before the application takes the first; the end is known by then."""
+    server = serving("--ws-max-queue", "4")
+    with WebSocketClient(server, f"/counts_late?{key}") as client:
+        eventually(lambda: notes(server, key) == ["accepted"])
+        client.client.send(frame(TEXT, bytes(1000)) * 200)
+        client.send_close(4000)
+        client.socket.shutdown(socket.SHUT_WR)
+        assert server.get(f"/opens?{key}").status == 200
+        eventually(lambda: notes(server, key) == ["accepted", 200, 4000])
+
+
+def test_a_close_after_a_long_silence_is_waited_for(server):
+    with WebSocketClient(server, "/closes_late") as client:
+        assert client.receive_close() == (1000, "")
+        # It takes turns meanwhile.
+        assert server.get().status == 200
+        assert not select.select([client.socket], [], [], 0.3)[0]
+        client.send_close(1000)
+        assert client.client.is_closed_by_server()
 
 
 def test_a_client_that_takes_nothing_is_left(serving, key):
