@@ -172,6 +172,21 @@ def test_a_shutdown_is_not_waited_for_for_ever(run):
     assert "The application's shutdown takes longer than 0.2 s: it is not waited for" in server.log()
 
 
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_a_shutdown_ends_when_the_server_is_told_to_quit(run, tmp_path, loop):
+    if loop == "uvloop":
+        pytest.importorskip("uvloop")
+    shutdown = """open("entered", "w").close()
+            await asyncio.sleep(60)"""
+    server = run(source(STARTED, shutdown), "--loop", loop)
+    assert server.get().content == b"served"
+    server.send_signal(signal.SIGTERM)
+    eventually((tmp_path / "entered").exists)
+    assert server.stop(signal.SIGQUIT) == 0
+    assert "Traceback" not in server.log()
+    assert "exited with code" not in server.log()
+
+
 def test_a_shutdown_that_returns_without_an_answer_is_none(run):
     server = run(source(STARTED))
     assert server.get().content == b"served"
