@@ -35,7 +35,7 @@ cdef class ASGIGateway(Gateway):
         keeps_underscores: whether field names with an underscore reach the application.
         secure_scheme_headers: field names and the values with which a proxy says https.
         trusts: told a peer's address (empty for a Unix socket), whether it is such a proxy.
-        extensions: what `scope["extensions"]` has for HTTP, beside what is always there.
+        sends_files: whether the application may have the server send files.
         deflate: how the messages of WebSockets are compressed, for clients that can; None for not at all.
         max_message: bytes that a message of a WebSocket may have; 0 for no limit.
         max_queue: messages of a WebSocket that may wait for the application.

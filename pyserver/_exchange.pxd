@@ -14,6 +14,8 @@ cdef enum:
     OUT_LIMIT = 65536           # bytes of responses gathered before they are sent
 
 
+cdef int64_t BURST_NS       # blocks of a response that follow one another faster are a burst
+
 cdef int forks() noexcept nogil
 
 

@@ -25,7 +25,6 @@ import sys as _sys
 
 from pyserver.refusals import REASONS as _REASONS
 
-# Blocks of a response that follow one another faster than this are a burst.
 cdef int64_t BURST_NS = 200000
 
 

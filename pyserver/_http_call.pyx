@@ -8,7 +8,7 @@ from libc.string cimport memcpy
 
 from pyserver._call cimport DONE, Call, field, fields_of
 from pyserver._connection cimport AWAIT_CONTENT
-from pyserver._exchange cimport OUT_LIMIT
+from pyserver._exchange cimport BURST_NS, OUT_LIMIT
 from pyserver._http cimport append
 from pyserver._response cimport (
     BY_CHUNKS, BY_LENGTH, NO_CONTENT, Response, append_chunk_size, append_fields, reset_response, start_message_head,
@@ -24,9 +24,6 @@ from pyserver.errors import Disconnected as _Disconnected, LocalProtocolError as
 cdef enum:
     # Bytes that wait for receive(), beyond which no more are read.
     CONTENT_MARK = 131072
-
-# Blocks of a response that follow one another faster than this are a burst, and leave together.
-cdef int64_t BURST_NS = 200000
 
 cdef dict NAMES = {
     AWAIT_START: "http.response.start",
@@ -69,8 +66,7 @@ cdef class HTTPCall(Call):
         self._content = None
         self._held = 0
         self.lane.release(self)
-        self.tell_receivers()
-        return self.tell_senders()
+        return self.note_over()
 
     cdef int note_leaving(self) except -1:
         self.is_told_to_leave = True
@@ -194,7 +190,6 @@ cdef class HTTPCall(Call):
         self.finish()
         self._phase = COMPLETED
         self.lane.complete(self)
-        self.tell_receivers()
         return DONE
 
     cdef object _trail(self, object message):
@@ -217,7 +212,6 @@ cdef class HTTPCall(Call):
         self.is_finished = True
         self._phase = COMPLETED
         self.lane.complete(self)
-        self.tell_receivers()
         return DONE
 
     # ---- extensions ----

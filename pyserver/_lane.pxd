@@ -8,6 +8,11 @@ from pyserver._reactor cimport Reactor
 from pyserver._scoreboard cimport Row
 
 
+cdef enum:
+    SCRATCH = 65536             # received at once
+    TURNS = 8                   # receives in a row from one connection before others have theirs
+
+
 cdef class Lane(Transport):
     cdef Reactor reactor
     cdef readonly int number

@@ -47,8 +47,6 @@ cdef extern from "Python.h":
     bint PyGC_Enable()
 
 cdef enum:
-    SCRATCH = 65536             # received at once
-    TURNS = 8                   # receives in a row from one connection before others have theirs
     # Up to here a copy costs less than a second entry in the vector of a write.
     COPY_LIMIT = 16384
     DRAINED = 1 << 23           # bytes sent in a row to one connection before others have their turn

@@ -20,7 +20,7 @@ from pyserver._http cimport (
     COMPLETE, EXPECTS_CONTINUE, HAS_CHUNKED, REFUSED, Fault, Head, Span, append, copy_head, head_persists, parse_head,
     reset_head,
 )
-from pyserver._lane cimport Lane
+from pyserver._lane cimport SCRATCH, TURNS, Lane
 from pyserver._poller cimport BROKEN, READABLE, WRITABLE
 from pyserver._reactor cimport Reactor
 from pyserver._response cimport BY_CLOSE, reset_response, start_response_head
@@ -28,8 +28,6 @@ from pyserver._scoreboard cimport Cell, Row, note_latency
 from pyserver._system cimport EWOULDBLOCK, MSG_PEEK, pyserver_has_peer_ended, pyserver_now_ns, pyserver_unsent, recv
 
 cdef enum:
-    SCRATCH = 65536             # received at once
-    TURNS = 8                   # receives in a row from one connection before others have theirs
     LARGE_BLOCK = 1048576
 
 

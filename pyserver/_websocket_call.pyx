@@ -7,7 +7,7 @@ from libc.stdint cimport int64_t
 
 from pyserver._call cimport DONE, Call, field, fields_of
 from pyserver._connection cimport AWAIT_CLOSE_FRAME, AWAIT_PING, AWAIT_PONG
-from pyserver._exchange cimport OUT_LIMIT
+from pyserver._exchange cimport BURST_NS, OUT_LIMIT
 from pyserver._http cimport append
 from pyserver._response cimport append_fields, append_stamp, reset_response, start_message_head
 from pyserver._system cimport pyserver_now_ns
@@ -28,8 +28,6 @@ cdef enum:
     HELD_MARK = 1048576
     # Bytes that are dropped, at most, of what a client still sends when it has been told that it did wrong.
     DROPPED = 4194304
-
-cdef int64_t BURST_NS = 200000
 
 
 cdef class WebSocketCall(Call):
@@ -259,7 +257,6 @@ cdef class WebSocketCall(Call):
         self.start("403 Forbidden", [("Content-Type", "text/plain; charset=utf-8")])
         self.respond(b"Forbidden\n")
         self.lane.complete(self)
-        self.tell_receivers()
         return DONE
 
     cdef object _deny(self, object message):
