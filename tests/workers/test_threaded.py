@@ -195,7 +195,8 @@ def test_wsgi_multithread_says_whether_there_are_several(serve, threads, several
 def test_threads_alone_choose_the_class(serve):
     server = serve(APPLICATION, "--threads", "2")
     assert server.get("/multithread").content == b"True"
-    assert "Using worker: threaded" in server.log()
+    # The arbiter says it when it has heard of the worker, which may answer before.
+    eventually(lambda: "Using worker: threaded" in server.log())
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="names of threads are read in /proc")
@@ -347,10 +348,12 @@ def test_hooks_of_requests_that_run_together_do_not_mix(serve, clients, gate, tm
     """))
     server = serve_threads(serve, 3)
     begin_waiting(server, waiting := clients(server, 2))
+    record = tmp_path / "record"
     server.get("/?quick")
+    # Its hook runs after its response.
+    eventually(lambda: record.exists() and record.read_text().endswith("\n"))
     gate()
     assert answers(waiting) == ["waits-0", "waits-1"]
-    record = tmp_path / "record"
     eventually(lambda: record.exists() and len(record.read_text().splitlines()) == 3)
     quick, *others = record.read_text().splitlines()
     assert quick == f"quick quick 200 {len(str(server.workers()[0]))}"
