@@ -45,7 +45,7 @@ os.execv(sys.argv[3], sys.argv[3:])
 """
 
 
-def eventually(condition: Callable[[], _T], within: float = 5.0) -> _T:
+def eventually(condition: Callable[[], _T], within: float = 15.0) -> _T:
     """The first true value of `condition`.
 
     Raises:
@@ -126,7 +126,7 @@ class Server:
         """Where the server listens; the first when it listens at several."""
         return self.addresses[0]
 
-    def wait_until_listening(self, within: float = 10.0) -> None:
+    def wait_until_listening(self, within: float = 15.0) -> None:
         """Return when connections are taken and a worker was forked; fail when the server exited instead."""
         eventually(lambda: len(self._listening()) >= self._expected or not self.is_running(), within)
         eventually(lambda: self.workers() or not self.is_running(), within)
@@ -143,7 +143,7 @@ class Server:
         host, _, port = text.removeprefix("http://").rpartition(":")
         return host.strip("[]"), int(port)
 
-    def client(self, timeout: float = 5.0) -> Client:
+    def client(self, timeout: float = 8.0) -> Client:
         """A new connection to the first address."""
         return Client(self.address, timeout)
 
@@ -163,12 +163,21 @@ class Server:
         """Send a signal to the arbiter."""
         self._process.send_signal(number)
 
-    def wait(self, within: float = 10.0) -> int:
+    def begin_to_stop(self) -> None:
+        """Send TERM, and return when the workers have been told, too."""
+        for number in (signal.SIGTERM, signal.SIGUSR1):
+            # The arbiter handles the second one when it has done all that follows from the first.
+            said = f"Handling signal: {number.name.removeprefix('SIG').lower()} "
+            before = self.log().count(said)
+            self.send_signal(number)
+            eventually(lambda said=said, before=before: self.log().count(said) > before)
+
+    def wait(self, within: float = 15.0) -> int:
         """The exit code of a server that ends by itself."""
         eventually(lambda: not self.is_running(), within)
         return int(self._process.returncode)
 
-    def stop(self, number: signal.Signals = signal.SIGTERM, within: float = 10.0) -> int:
+    def stop(self, number: signal.Signals = signal.SIGTERM, within: float = 15.0) -> int:
         """The exit code after the signal; whatever is left of the server after `within` seconds is killed and fails."""
         if self.is_running():
             self.send_signal(number)
@@ -270,11 +279,11 @@ class Client:
 
     Args:
         address: host and port, or the path of a Unix socket.
-        timeout: how long each operation may take, seconds.
+        timeout: how long each operation may take, seconds; less than the server waits for the head of a request.
         receive_buffer: SO_RCVBUF, bytes, for a client that reads slowly.
     """
 
-    def __init__(self, address: Address, timeout: float = 5.0, receive_buffer: int | None = None) -> None:
+    def __init__(self, address: Address, timeout: float = 8.0, receive_buffer: int | None = None) -> None:
         family = (
             socket.AF_UNIX if isinstance(address, str) else socket.AF_INET6 if ":" in address[0] else socket.AF_INET
         )
