@@ -228,8 +228,7 @@ def test_a_request_that_runs_finishes_when_the_server_stops(site, tmp_path):
     server = site()
     with send(server, "/gate") as client:
         eventually((tmp_path / "entered").exists)
-        server.send_signal(signal.SIGTERM)
-        eventually(lambda: "Handling signal: term" in server.log())
+        server.begin_to_stop()
         (tmp_path / "gate").touch()
         response = client.receive_response()
         assert (response.status, response.field("Connection")) == (200, "close")
@@ -262,8 +261,7 @@ def test_a_websocket_that_is_accepted_while_the_server_stops_is_told_at_once(sit
     with server.client() as client:
         client.send(handshake("/late"))
         eventually((tmp_path / "entered").exists)
-        server.send_signal(signal.SIGTERM)
-        eventually(lambda: "Handling signal: term" in server.log())
+        server.begin_to_stop()
         (tmp_path / "gate").touch()
         assert client.receive_response().status == 101
         assert client.receive(4) == b"\x88\x02\x03\xf4"
@@ -282,7 +280,7 @@ def test_a_response_that_is_being_taken_is_whole_when_the_server_stops(site):
 
 
 def test_a_stream_is_told_late_that_the_server_stops_and_may_end(site):
-    server = site("--graceful-timeout", "1.2")
+    server = site("--graceful-timeout", "4")
     with send(server, "/stream") as client:
         client.receive_head()
         assert client.receive_chunk() == b"begun"

@@ -225,8 +225,7 @@ def test_what_waits_for_a_server_that_stops_is_answered(serve, listener, tmp_pat
     busy = occupy(first, tmp_path)
     waiting = first.client(timeout=20)
     waiting.send(b"GET / HTTP/1.1\r\nHost: test\r\n\r\n")
-    first.send_signal(signal.SIGTERM)
-    eventually(lambda: "Handling signal: term" in first.log())
+    first.begin_to_stop()
     (tmp_path / "gate").write_text("")
     assert busy.receive_response().content == b"first"
     assert first.wait() == 0
