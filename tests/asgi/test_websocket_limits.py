@@ -119,7 +119,7 @@ async def closes_late(_scope, receive, send):
 @pytest.fixture
 def pinging(serving):
     """A server that asks silent clients soon."""
-    return serving("--ws-ping-interval", "0.2", "--ws-ping-timeout", "0.4")
+    return serving("--ws-ping-interval", "0.2", "--ws-ping-timeout", "1.5")
 
 
 def test_a_silent_client_is_asked_and_let_be_when_it_answers(pinging, key):

@@ -16,7 +16,7 @@ def hold(_environ, start_response):
     """Keep the worker until every deadline of the others has passed, after they have sent what they have to send."""
     Path("held").touch()
     eventually(Path("sent").exists)
-    select.select([], [], [], 0.5)
+    select.select([], [], [], 1.5)
     os.unlink("held")
     os.unlink("sent")
     start_response("200 OK", [("Content-Type", "text/plain")])
@@ -29,6 +29,8 @@ def echo(environ, start_response):
     return [environ["wsgi.input"].read()]
 
 
+# Longer than a loaded machine keeps us from sending, and shorter than the worker is held.
+DEADLINES = ("--keep-alive", "1", "--request-head-timeout", "1", "--request-body-timeout", "1")
 POST = b"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello"
 IN_TIME = [
     ("another-request", POST, POST),
@@ -40,7 +42,7 @@ IN_TIME = [
 
 @pytest.mark.parametrize(("before", "meanwhile"), [row[1:] for row in IN_TIME], ids=[row[0] for row in IN_TIME])
 def test_what_arrived_while_the_worker_was_busy_is_in_time(serving, before, meanwhile):
-    server = serving("--keep-alive", "0.2", "--request-head-timeout", "0.2", "--request-body-timeout", "0.2")
+    server = serving(*DEADLINES)
     with server.client() as client, server.client() as other:
         client.send(before)
         for _ in range(before.count(POST)):
@@ -54,7 +56,7 @@ def test_what_arrived_while_the_worker_was_busy_is_in_time(serving, before, mean
 
 
 def test_a_connection_that_has_sent_nothing_meanwhile_is_closed(serving):
-    server = serving("--keep-alive", "0.2", "--request-head-timeout", "0.2", "--request-body-timeout", "0.2")
+    server = serving(*DEADLINES)
     with server.client() as client, server.client() as other:
         client.send(POST)
         assert client.receive_response().content == b"hello"

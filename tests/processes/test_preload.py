@@ -274,7 +274,7 @@ def test_a_worker_that_dies_before_anybody_knows_it_is_missed(site):
 
 def test_a_mold_that_does_not_fork_is_replaced(site):
     # Stopped, it takes orders and does not answer: the worker is missed when its time to boot is over.
-    server = site.start("--boot-timeout", "1", workers=2)
+    server = site.start("--boot-timeout", "3", workers=2)
     old = site.mold()
     os.kill(old, signal.SIGSTOP)
     site.kill(site.workers()[0])

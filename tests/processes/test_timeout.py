@@ -49,8 +49,9 @@ def test_a_request_that_hangs_is_ended_and_the_log_says_where(serve, where):
 
 
 def test_other_workers_serve_on_meanwhile(serve):
-    server = serve(APPLICATION, "--timeout", "2", "-w", "2")
-    eventually(lambda: len(server.workers()) == 2)
+    server = serve(APPLICATION, "--timeout", "3", "-w", "2", "--log-level", "debug")
+    # One that still boots would not answer in time.
+    eventually(lambda: server.log().count(") is ready") == 2)
     with server.client() as client:
         client.send(b"GET /in_a_read HTTP/1.1\r\nHost: a\r\n\r\n")
         assert [server.get().status for _ in range(10)] == [200] * 10
@@ -78,7 +79,7 @@ def test_a_worker_that_cannot_be_aborted_is_killed(serve):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="a stopped process group is Linux's to test")
 def test_a_pause_of_the_whole_machine_ends_no_worker(serve):
-    server = serve(APPLICATION.replace("hang = ", "open('entered', 'w').close(); hang = "), "--timeout", "1")
+    server = serve(APPLICATION.replace("hang = ", "open('entered', 'w').close(); hang = "), "--timeout", "2")
     (pid,) = eventually(server.workers)
     with server.client(timeout=10) as client:
         client.send(b"GET /in_a_read HTTP/1.1\r\nHost: a\r\n\r\n")
