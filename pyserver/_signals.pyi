@@ -20,6 +20,13 @@ def react(number: int, function: int) -> None:
         function: its address.
     """
 
+def pass_on(number: int) -> None:
+    """Have the handler that Python knows run after the one in C that took its place, as that of faulthandler does.
+
+    faulthandler can chain as well, but is interrupted by itself then: some signals that come together, as they do when
+    a process has not run for a while, overflow its stack. ValueError when there is no handler.
+    """
+
 def end_when_orphaned(number: int, seconds: int) -> None:
     """Have the kernel send this process that signal when its parent dies, and end it by the alarm `seconds` later.
 

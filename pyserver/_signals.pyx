@@ -1,5 +1,6 @@
 """Signal handlers in C: they count what came, keep who sent it, and write one byte. No Python runs in them."""
 from libc.errno cimport errno
+from libc.signal cimport SIG_DFL, SIG_IGN
 from posix.signal cimport SA_NOCLDSTOP, SA_RESTART, SA_SIGINFO, sigaction, sigaction_t, siginfo_t, sigemptyset
 from posix.unistd cimport getpid, write
 
@@ -45,6 +46,11 @@ cdef extern from *:
     void pyserver_die_of(int number) nogil
 
 
+cdef extern from "Python.h":
+    # Async-signal-safe, and needs no interpreter lock.
+    int PyErr_SetInterruptEx(int number) nogil
+
+
 cdef extern from *:
     # Builtins of gcc and clang. A handler can interrupt another, or run beside it on another thread.
     int ATOMICALLY "__ATOMIC_SEQ_CST"
@@ -62,6 +68,9 @@ cdef unsigned int _orphan_seconds = 0
 
 # Done by the handler itself, before anybody is woken.
 cdef Reaction _reactions[NUMBERS]
+ctypedef void (*Handler)(int) noexcept nogil
+# What had a signal that is passed on to Python afterwards.
+cdef sigaction_t _passed_on[NUMBERS]
 
 
 cdef void _wake_up() noexcept nogil:
@@ -113,6 +122,29 @@ def catch(int number) -> None:
 def react(int number, size_t function) -> None:
     _check(number)
     _reactions[number] = <Reaction> function
+
+
+def pass_on(int number) -> None:
+    cdef sigaction_t action, found
+    _check(number)
+    if sigaction(number, NULL, &found) < 0:
+        raise OSError(errno, "sigaction")
+    if found.sa_handler == _pass_on:
+        return              # of the process that this one is a copy of
+    if found.sa_handler == SIG_DFL or found.sa_handler == SIG_IGN:
+        raise ValueError(f"signal {number} has no handler")
+    _passed_on[number] = found
+    action.sa_handler = _pass_on
+    # Deferred while the handler runs: one on top of the other, a few that come together would overflow its stack.
+    action.sa_flags = SA_RESTART | SA_ONSTACK
+    sigemptyset(&action.sa_mask)
+    if sigaction(number, &action, NULL) < 0:
+        raise OSError(errno, "sigaction")
+
+
+cdef void _pass_on(int number) noexcept nogil:
+    (<Handler> _passed_on[number].sa_handler)(number)
+    PyErr_SetInterruptEx(number)
 
 
 def end_when_orphaned(int number, unsigned int seconds) -> None:

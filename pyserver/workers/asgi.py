@@ -16,6 +16,7 @@ import time
 from typing import TYPE_CHECKING
 
 from pyserver._scoreboard import Cell
+from pyserver._signals import pass_on
 from pyserver.errors import ConfigError, RequestTimeout
 from pyserver.signals import STACKS_SIGNAL
 from pyserver.workers.engine import EngineWorker, build_engine
@@ -192,7 +193,8 @@ class ASGIWorker(EngineWorker):
         """Have the signal tell of tasks, too, after faulthandler has told of what runs."""
         faulthandler.unregister(STACKS_SIGNAL)
         signal.signal(STACKS_SIGNAL, self._tell_of_slow)
-        faulthandler.register(STACKS_SIGNAL, self.log.fileno(), all_threads=True, chain=True)
+        faulthandler.register(STACKS_SIGNAL, self.log.fileno(), all_threads=True, chain=False)
+        pass_on(STACKS_SIGNAL)
 
     def _tell_of_slow(self, _number: int, _frame: FrameType | None) -> None:
         latest_ns = time.monotonic_ns() - int(self.settings.slow_request * 1e9)

@@ -265,6 +265,19 @@ def test_the_stacks_can_be_had_from_a_worker_that_lives_on(serve, name):
         assert server.workers() == [pid]
 
 
+def test_stacks_that_are_asked_for_while_a_worker_cannot_run_end_no_worker(serve):
+    server = serve(APPLICATION)
+    assert server.get().status == 200
+    (pid,) = server.workers()
+    os.kill(pid, signal.SIGSTOP)
+    for _ in range(20):
+        os.kill(pid, STACKS_SIGNAL)
+    os.kill(pid, signal.SIGCONT)
+    eventually(lambda: server.log().count("(most recent call first):") >= 20)
+    assert server.get().status == 200
+    assert server.workers() == [pid]
+
+
 def test_stacks_are_written_to_the_file_that_was_reopened(start):
     server = start(APPLICATION, "--error-logfile", "error.log")
     log = server.directory / "error.log"

@@ -9,6 +9,8 @@ import pytest
 from support import eventually
 from websocket_client import WebSocketClient, handshake
 
+from pyserver.signals import STACKS_SIGNAL
+
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the asgi class waits with epoll")
 
 APPLICATION = """
@@ -392,6 +394,18 @@ def test_a_slow_request_that_waits_for_an_event_is_told_of(site):
     with send(server, "/waits_in_receive"):
         eventually(lambda: "waits (most recent call last)" in server.log())
         assert "in waits_in_receive\n" in server.log()
+
+
+def test_stacks_that_are_asked_for_while_a_worker_cannot_run_end_no_worker(site):
+    server = site()
+    (pid,) = server.workers()
+    os.kill(pid, signal.SIGSTOP)
+    for _ in range(20):
+        os.kill(pid, STACKS_SIGNAL)
+    os.kill(pid, signal.SIGCONT)
+    eventually(lambda: server.log().count("(most recent call first):") >= 20)
+    assert server.get().content == b"one"
+    assert server.workers() == [pid]
 
 
 # ---- how much ----
