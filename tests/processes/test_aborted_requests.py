@@ -167,7 +167,7 @@ def test_requests_before_it_in_a_pipeline_are_answered(hurried):
     first, aborted = lines_of(server, 2)
     assert first == "0 127.0.0.1 GET /first HTTP/1.1 200 5 b - - -"
     # Not at once where somebody else might be about to finish.
-    assert re.fullmatch(r"[012] 127\.0\.0\.1 GET /hang_with_the_interpreter_lock HTTP/1\.1 504 72 b - - -", aborted)
+    assert re.fullmatch(r"[0-9] 127\.0\.0\.1 GET /hang_with_the_interpreter_lock HTTP/1\.1 504 72 b - - -", aborted)
 
 
 def test_a_response_that_had_begun_is_cut(hurried):
