@@ -15,6 +15,7 @@ cdef enum SourceKind:
     CONNECTION_SOURCE
     WATCH_SOURCE
     BELL_SOURCE
+    COMMONS_SOURCE
 
 
 cdef struct Source:
@@ -110,6 +111,8 @@ cdef struct Connection:
     uint16_t port
     uint8_t address[16]
     uint32_t requests           # begun on this connection
+    uint32_t arrived            # … of those, by workers that had it before
+    int64_t since_ns            # when the request was there that it brought from one of those; 0 for none
     Connection *earlier
     Connection *later
     int unsent                  # bytes in the socket's buffer when it began to wait for a write
@@ -140,9 +143,11 @@ cdef str peer_host(const Connection *connection)
 cdef str peer_of(const Connection *connection)
 
 cdef void enlist(DeadlineList *lists, Connection *connection, int reason, int64_t now_ns) noexcept nogil
+cdef void enlist_until(DeadlineList *lists, Connection *connection, int reason, int64_t deadline_ns) noexcept nogil
 cdef void delist(DeadlineList *lists, Connection *connection) noexcept nogil
 
 cdef int make_room(Reader *reader, Py_ssize_t room) except -1
+cdef Reader *new_reader(const unsigned char *data, Py_ssize_t length) except NULL
 cdef Reader *detach(const Reader *reader) except NULL
 cdef void free_reader(Reader *reader) noexcept nogil
 cdef void drop_after_head(Reader *reader, Py_ssize_t length) noexcept nogil

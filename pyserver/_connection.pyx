@@ -22,6 +22,7 @@ from pyserver._http cimport (
     copy_head,
     decode_chunks,
     free_head,
+    reset_head,
 )
 from pyserver._scoreboard cimport peer_name
 from pyserver._system cimport AF_INET, AF_INET6, inet_ntop, ntohs, sockaddr_in, sockaddr_in6, sockaddr_storage
@@ -153,6 +154,28 @@ cdef void enlist(DeadlineList *lists, Connection *connection, int reason, int64_
     there.last = connection
 
 
+cdef void enlist_until(DeadlineList *lists, Connection *connection, int reason, int64_t deadline_ns) noexcept nogil:
+    """Have it wait for `reason`, as it has begun to elsewhere; few others have a later deadline."""
+    cdef DeadlineList *there = &lists[reason]
+    cdef Connection *before
+    enlist(lists, connection, reason, 0)
+    connection.deadline_ns = deadline_ns
+    before = connection.earlier
+    if before == NULL or before.deadline_ns <= deadline_ns:
+        return
+    there.last = before
+    before.later = NULL
+    while before != NULL and before.deadline_ns > deadline_ns:
+        connection.later = before
+        before = before.earlier
+    connection.earlier = before
+    connection.later.earlier = connection
+    if before != NULL:
+        before.later = connection
+    else:
+        there.first = connection
+
+
 cdef void delist(DeadlineList *lists, Connection *connection) noexcept nogil:
     """Have the connection wait for nothing."""
     cdef DeadlineList *here
@@ -185,6 +208,18 @@ cdef int make_room(Reader *reader, Py_ssize_t room) except -1:
     reader.data = data
     reader.capacity = capacity
     return 0
+
+
+cdef Reader *new_reader(const unsigned char *data, Py_ssize_t length) except NULL:
+    """A reader with bytes that nobody has looked at yet."""
+    cdef Reader rest
+    reset_head(&rest.head)
+    rest.head.fields = NULL
+    rest.head.capacity = 0
+    rest.data = <unsigned char *> data
+    rest.begin = 0
+    rest.length = rest.capacity = length
+    return detach(&rest)
 
 
 cdef Reader *detach(const Reader *reader) except NULL:

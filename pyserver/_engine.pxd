@@ -1,10 +1,11 @@
 # The contract of _engine: who serves the connections of a worker, and when.
 from libc.stdint cimport int64_t
 
+from pyserver._commons cimport Arrival
 from pyserver._connection cimport Connection, Source
 from pyserver._lane cimport Lane
-from pyserver._reactor cimport Reactor
 from pyserver._scoreboard cimport Slot
+from pyserver._steward cimport Stewarded
 from pyserver._system cimport sockaddr_storage
 
 
@@ -13,7 +14,13 @@ cdef struct Listener:
     int index
 
 
-cdef class Engine(Reactor):
+cdef enum Moving:
+    MOVES_NEVER
+    MOVES_WHEN_LEAVING
+    MOVES_ALWAYS                    # after each response, for tests
+
+
+cdef class Engine(Stewarded):
     cdef readonly list listeners
     cdef Listener *_listeners
     cdef int _listener_count
@@ -25,8 +32,6 @@ cdef class Engine(Reactor):
     cdef int64_t _seen_ns               # what the peers sent until then has been reported; later deadlines have time
     cdef int64_t _full_since_ns         # the first of several reports that had no room for all
     cdef int _full_waits                # … and how many they are
-    cdef int _ready_at                  # of what was reported, what is served next
-    cdef int _ready_count
     cdef bint _in_round                 # what was closed in it has not been freed
     cdef bint _owes_accept              # a turn has taken long: somebody may have connected
     cdef int _turns_left                # of those who asked for another turn before this round
@@ -38,12 +43,17 @@ cdef class Engine(Reactor):
     cdef bint _accepts                  # whether the listeners are watched
     cdef int _most_connections          # that the descriptors were found to be enough for; 0: not found yet
     cdef int _last_descriptor           # connections beyond it wait until there are fewer
+    cdef Source _commons                # where connections are taken from that others pass on; fd -1 for nowhere
+    cdef Moving _moving
+    cdef int64_t _idle_grace_ns         # how long a retiring worker lets connections be idle
+    cdef int64_t _move_again_ns         # when there may be room for more; 0: nobody waits for that
     cdef Source _bell                   # the read end of a pipe that wakes the thread which waits
     cdef int _bell_rope                 # … its write end
     cdef bint _is_rung
     cdef public int64_t max_requests
     cdef public object on_max_requests
 
+    cdef int _go_on(self, int wait_ms) except -1
     cdef int _lead(self, Lane lane) except -1
     cdef bint _has_lost(self, Lane lane) noexcept
     cdef int _wait(self, int wait_ms, Lane lane) except -1
@@ -62,10 +72,16 @@ cdef class Engine(Reactor):
     cdef int _accept(self, Lane lane, Listener *listener) except -1
     cdef bint _accept_one(self, Listener *listener, Lane lane) except -1
     cdef int _adopt(self, int fd, const sockaddr_storage *address, int listener, Lane lane) except -1
+    cdef int _take_moved(self, Lane lane) except -1
+    cdef bint _take_one(self, Lane lane) except -1
+    cdef int _restore(self, Connection *connection, Arrival *arrival) except -1
+    cdef int _move_idle(self) except -1
+    cdef int _stop_moving(self) except -1
+    cdef int _hurry(self) except -1
     cdef int _look_away(self) except -1
     cdef int _listen(self) except -1
     cdef int _pause_accepting(self, int reason) except -1
     cdef int _resume_accepting(self, int64_t now_ns) except -1
-    cdef int _retire(self, double idle_grace, bint takes_queue) except -1
+    cdef int _retire(self, double idle_grace, bint takes_queue, bint moves) except -1
     cdef int _drop_copy(self, Connection *connection) except -1
     cdef int _expire(self, Lane lane) except -1

@@ -6,10 +6,10 @@ from pyserver._access import AccessLog
 from pyserver._connection import Buffers, Durations
 from pyserver._exchange import Gateway
 from pyserver._http import Limits
-from pyserver._reactor import Reactor
+from pyserver._steward import Stewarded
 from pyserver.log import ErrorLog
 
-class Engine(Reactor):
+class Engine(Stewarded):
     """Connections of one worker. Whoever waits on `fileno()` calls `run_ready()`; or run() or serve() does both.
 
     Args:
@@ -53,6 +53,9 @@ class Engine(Reactor):
         threads: int = 0,
         capacity: int = 0,
         streams: bool = False,
+        commons: tuple[int, int] | None = None,
+        moves_always: bool = False,
+        handoff_after: float = 0,
     ) -> None: ...
     @property
     def listeners(self) -> list[socket.socket]:
@@ -89,11 +92,11 @@ class Engine(Reactor):
 
         Only where the whole server stops: else others serve the accept queues, and there is no hurry.
         """
-    def retire(self, idle_grace: float = 1.0, takes_queue: bool = True) -> None:
+    def retire(self, idle_grace: float = 1.0, takes_queue: bool = True, moves: bool = False) -> None:
         """Empty the accept queues, then accept no more; answer with `Connection: close` from now on. From any thread.
 
         Without `takes_queue` one connection is taken from each where this engine may have been woken for it.
-        Connections without a request under way are closed after `idle_grace` seconds.
+        Connections without a request under way are closed after `idle_grace` seconds; where `moves`, others get them.
         """
     def reopen(self) -> None:
         """Open the access log anew, between two of its lines; from any thread."""

@@ -12,19 +12,20 @@ from libc.string cimport strerror
 from posix.unistd cimport close, read, write
 
 from pyserver._access cimport AccessLog
+from pyserver._commons cimport Arrival, take_connection
 from pyserver._connection cimport (
     AWAIT_CONTENT, AWAIT_FIRST_BYTE, AWAIT_HEAD, AWAIT_NEXT_REQUEST, AWAIT_ROOM, AWAIT_TURN, AWAIT_WRITE, BELL_SOURCE,
-    LISTENER_SOURCE, RUNNING, WATCH_SOURCE, Buffers, Connection, Durations, Source, delist, free_held, new_connection,
-    note_peer,
+    COMMONS_SOURCE, LISTENER_SOURCE, RUNNING, WATCH_SOURCE, Buffers, Connection, Durations, Source, delist, enlist_until, free_held,
+    new_connection, note_peer,
 )
 from pyserver._doors cimport Taken, add_door, closer, guard_doors, next_taken, take_doors
 from pyserver._exchange cimport Gateway
 from pyserver._http cimport Limits
 from pyserver._lane cimport Lane
-from pyserver._leadership cimport Leadership
+from pyserver._leadership cimport Leadership, pyserver_mutex
 from pyserver._poller cimport BROKEN, EXCLUSIVE, READABLE, READY_LIMIT, WRITABLE, Poller, Ready
-from pyserver._reactor cimport Reactor
 from pyserver._scoreboard cimport Cell, Row, Slot
+from pyserver._steward cimport Stewarded
 from pyserver._streams cimport StreamLane
 from pyserver._system cimport (
     ENOBUFS, EPROTO, EWOULDBLOCK, POLLIN, poll, pollfd, pyserver_accept, pyserver_descriptor_limit, pyserver_now_ns,
@@ -35,12 +36,17 @@ import os as _os
 
 from pyserver.errors import PollerError
 
+cdef extern from "_threads.h":
+    void pyserver_mutex_make(pyserver_mutex *mutex) nogil
+    void pyserver_store(int64_t *word, int64_t value) nogil
+
 cdef enum:
     ACCEPTS = 64                # connections accepted in a row
     SPARE_DESCRIPTORS = 32      # left to the application when connections take all others
 
 cdef int64_t SECOND = 1000000000
 cdef int64_t ACCEPT_PAUSE_NS = SECOND
+cdef int64_t MOVE_PAUSE_NS = 1000000        # until the commons may have room again
 cdef int64_t ALWAYS = 1
 cdef int64_t TURN_NS = 5000000              # how long a turn may take before others, and watches, have theirs
 
@@ -49,7 +55,7 @@ cdef class _WatchSource:
     cdef Source source
 
 
-cdef class Engine(Reactor):
+cdef class Engine(Stewarded):
     """Connections of one worker. Whoever waits on `fileno()` calls `run_ready()`; or run() or serve() does both.
 
     Args:
@@ -67,6 +73,10 @@ cdef class Engine(Reactor):
         threads: how many call serve(); 0 for a worker with one thread.
         capacity: how many requests run at the same time, each in a greenlet of its own; 0 for one, in place.
         streams: whether they run as tasks of an event loop instead, and take their content as it comes.
+        commons: the descriptors of the commons, that of the end to take from and that to put into; None for none.
+        moves_always: whether each connection is put there after each response.
+        handoff_after: seconds that the application may keep connections waiting, before others are to serve them; 0
+            for any time.
 
     With a capacity, the one who waits has to set these, of which streams need the last only:
         on_request: called with a lane by run_ready(), when a request is complete; has `lane.serve()` run in a greenlet.
@@ -78,15 +88,18 @@ cdef class Engine(Reactor):
     def __init__(
         self, list listeners, Gateway gateway not None, Limits limits not None, Durations durations not None,
         Buffers buffers not None, *, log, AccessLog access=None, size_t row=0, str poller="auto", bytes server=b"pyserver",
-        bint date=True, int threads=0, int capacity=0, bint streams=False,
+        bint date=True, int threads=0, int capacity=0, bint streams=False, tuple commons=None, bint moves_always=False,
+        double handoff_after=0,
     ):
         cdef int at
         self._bell.fd = self._bell_rope = -1
+        self._commons.fd = -1
         self.equip(gateway, limits, durations, buffers, log, access, poller, server, date)
         self.listeners = listeners
         self._own_slot = <Slot *> calloc(1, sizeof(Slot) + <size_t> max(threads, capacity, 1) * sizeof(Row))
         self._listeners = <Listener *> malloc(max(len(listeners), 1) * sizeof(Listener))
-        if self._listeners == NULL or self._own_slot == NULL:
+        self.identities = <uint64_t *> malloc(max(len(listeners), 1) * sizeof(uint64_t))
+        if self._listeners == NULL or self._own_slot == NULL or self.identities == NULL:
             raise MemoryError()
         self.slot = <Slot *> row if row else self._own_slot
         self._watches = {}
@@ -96,14 +109,26 @@ cdef class Engine(Reactor):
             self._listeners[at].source.kind = LISTENER_SOURCE
             self._listeners[at].source.fd = listeners[at].fileno()
             self._listeners[at].index = at
+            self.identities[at] = _os.fstat(self._listeners[at].source.fd).st_ino
             self._listener_count += 1
             self.poller.add(&self._listeners[at].source, READABLE | EXCLUSIVE)
+        if commons is not None:
+            self._commons.kind = COMMONS_SOURCE
+            self._commons.fd, self.commons = commons
+            self._moving = MOVES_ALWAYS if moves_always else MOVES_WHEN_LEAVING
+            self.poller.add(&self._commons, READABLE | EXCLUSIVE)
         self._last_descriptor = pyserver_descriptor_limit()
         self._last_descriptor -= min(SPARE_DESCRIPTORS, self._last_descriptor // 8)
         self._looked_ns = self._seen_ns = pyserver_now_ns()
         if threads:
             self.leadership = Leadership(threads)
+            self.mutex = self.leadership.mutex()
+        if commons is not None and handoff_after > 0 and self.epoll >= 0:
+            self.appoint(handoff_after)
+        if threads or (capacity and self.mutex != NULL):
             self._hang_bell()
+        if capacity:
+            self._knocker = self._bell_rope
         self.capacity = capacity
         self._has_streams = streams
         if capacity:
@@ -112,7 +137,9 @@ cdef class Engine(Reactor):
             self._lanes = [Lane(self, at) for at in range(max(threads, 1))]
 
     def __dealloc__(self):
+        self.dismiss()
         free(self._listeners)
+        free(self.identities)
         free(self._own_slot)
         if self._bell_rope >= 0:
             close(self._bell_rope)
@@ -137,7 +164,11 @@ cdef class Engine(Reactor):
     def run(self) -> None:
         """Serve until it is done."""
         while not self._is_stopped and not (self.is_retiring and self.connections == 0):
-            self.run_ready(self.next_wait_ms())
+            self.lock()
+            try:
+                self._go_on(self.next_wait_ms())
+            finally:
+                self.unlock()
 
     def stop(self) -> None:
         """Be done after the requests under way."""
@@ -152,9 +183,15 @@ cdef class Engine(Reactor):
 
     def run_ready(self, int wait_ms=0) -> None:
         """Wait at most `wait_ms` (-1: for ever), then serve what is ready and expire what is late."""
+        if not self._is_stopped:
+            self.lock()
+            try:
+                self._go_on(wait_ms)
+            finally:
+                self.unlock()
+
+    cdef int _go_on(self, int wait_ms) except -1:
         cdef Lane lane = self._lanes[0]
-        if self._is_stopped:
-            return
         self.is_waiting = False
         if self.capacity:
             # Somebody else has waited.
@@ -163,6 +200,7 @@ cdef class Engine(Reactor):
         self._go_round(lane)
         # Until the next call, others may have something to say.
         self.is_waiting = self.on_wake is not None
+        return 0
 
     def serve(self, int thread) -> None:
         """Serve as one of several threads until the engine is done.
@@ -191,7 +229,7 @@ cdef class Engine(Reactor):
     cdef int _lead(self, Lane lane) except -1:
         """Go round until another thread leads. The threads' mutex is held, except in waits and in the application."""
         while not self._has_lost(lane):
-            if self._ready_at == self._ready_count and self._turns_left == 0:
+            if self.ready_at == self.ready_count and self._turns_left == 0:
                 lane.let_go()
                 if self._is_stopped or (self.is_retiring and self.connections == 0):
                     self.leadership.end()
@@ -214,6 +252,7 @@ cdef class Engine(Reactor):
         cdef int count
         cdef int64_t seen_ns = lane.now_ns
         poller.begin_wait()
+        pyserver_store(&self.rounds, self.rounds + 1)
         if leadership is None:
             with nogil:
                 count = poller.wait(wait_ms)
@@ -224,6 +263,7 @@ cdef class Engine(Reactor):
                 count = poller.wait(wait_ms)
             leadership.lock()
             self.is_waiting = False
+        pyserver_store(&self.rounds, self.rounds + 1)
         if count < 0:
             raise PollerError(-count, f"the poller failed: {strerror(-count).decode()}")
         self._run_signal_handlers()
@@ -231,8 +271,8 @@ cdef class Engine(Reactor):
         # No later: behind a wait that was left early the process may have been stopped, and the clock not.
         self._note_seen(count, seen_ns if count else min(seen_ns + max(wait_ms, 0) * <int64_t> 1000000, lane.now_ns))
         self._looked_ns = lane.now_ns
-        self._ready_at = 0
-        self._ready_count = count
+        self.ready_at = 0
+        self.ready_count = count
         self._turns_left = self._again_count
         self._in_round = True
         return 0
@@ -240,14 +280,14 @@ cdef class Engine(Reactor):
     cdef int _go_round(self, Lane lane) except -1:
         """Serve what was reported; what is left when another thread takes over is that thread's to serve."""
         cdef Ready *ready
-        while self._ready_at < self._ready_count:
+        while self.ready_at < self.ready_count:
             if self._owes_accept:
                 self._owes_accept = False
                 self._let_in(lane)
                 if self._has_lost(lane):
                     return 0
-            ready = &self.poller.ready[self._ready_at]
-            self._ready_at += 1
+            ready = &self.poller.ready[self.ready_at]
+            self.ready_at += 1
             self._dispatch(lane, ready.source, ready.events)
             if self._has_lost(lane):
                 self._owes_accept = True
@@ -272,6 +312,8 @@ cdef class Engine(Reactor):
         if self.capacity:
             self._admit(lane)
         self._expire(lane)
+        if self._moving == MOVES_ALWAYS or self.moves:
+            self._move_idle()
         self.free_dead()
         self._unwatched.clear()
         if self.pauses and (lane.now_ns >= self._accept_again_ns or self.connections < self._paused_at):
@@ -299,6 +341,8 @@ cdef class Engine(Reactor):
         """A request has run in a greenlet; between two rounds nobody would notice what follows from it."""
         if not self.is_waiting:
             return 0
+        if self._moving == MOVES_ALWAYS or self.moves:
+            self.nudge()
         if self._has_streams:
             # Of many that are served between two rounds the lines of the log leave together.
             if self.access is not None or (self.max_requests and self.requests >= self.max_requests):
@@ -381,6 +425,8 @@ cdef class Engine(Reactor):
             return 0                # closed in this round, before its event's turn
         if source.kind == LISTENER_SOURCE:
             return self._accept(lane, <Listener *> source)
+        if source.kind == COMMONS_SOURCE:
+            return self._take_moved(lane)
         if source.kind == WATCH_SOURCE:
             self._watches[source.fd][1]()
             return 0
@@ -485,12 +531,101 @@ cdef class Engine(Reactor):
         self.wait_for(connection, AWAIT_FIRST_BYTE, lane.now_ns)
         return lane.tend(connection, READABLE)
 
+    # ---- connections that move ----
+
+    cdef int _take_moved(self, Lane lane) except -1:
+        """Take what others have passed on, and serve each at once."""
+        cdef int64_t began_ns = lane.now_ns
+        cdef int turn
+        for turn in range(ACCEPTS):
+            if self.is_full():
+                self._look_away()
+                break
+            if not self._take_one(lane) or self._has_lost(lane) or not self._accepts or lane.now_ns - began_ns > TURN_NS:
+                break
+        if self._accepts and self.leadership is not None and self.poller.is_edge_triggered:
+            # As at the listeners.
+            self.poller.remove(&self._commons)
+            self.poller.add(&self._commons, READABLE | EXCLUSIVE)
+        return 0
+
+    cdef bint _take_one(self, Lane lane) except -1:
+        """Take a connection, and unless `lane` is None serve it; False when there is none for now."""
+        cdef Arrival arrival
+        cdef Connection *connection
+        take_connection(self._commons.fd, &arrival, &self.bounds)
+        connection = arrival.connection
+        if connection == NULL:
+            return arrival.was_foreign
+        self._restore(connection, &arrival)
+        if lane is None:
+            if connection.is_held:
+                self.go_on_later(connection)
+            return self.watch_connection(connection, READABLE) == 0
+        lane.tend(connection, READABLE)
+        if self._last_descriptor <= connection.source.fd:
+            self._pause_accepting(EMFILE)
+        return True
+
+    cdef int _restore(self, Connection *connection, Arrival *arrival) except -1:
+        """Have a connection as it was in the worker that it comes from."""
+        cdef int at
+        for at in range(self._listener_count):
+            if self.identities[at] == arrival.listener:
+                connection.listener = <uint8_t> at
+        connection.since_ns = arrival.since_ns
+        self.connections += 1
+        self.slot.cells[<int> Cell.TAKEN] += 1
+        self.slot.cells[<int> Cell.CONNECTIONS] = self.connections
+        if connection.reader != NULL:
+            # There may be all of a request, and nothing more to receive.
+            connection.is_held = True
+        if connection.reader != NULL and arrival.reason in (AWAIT_HEAD, AWAIT_CONTENT):
+            enlist_until(self.lists, connection, arrival.reason, arrival.deadline_ns)
+        else:
+            self.wait_for(connection, AWAIT_NEXT_REQUEST if connection.requests else AWAIT_FIRST_BYTE, pyserver_now_ns())
+        if self._has_streams and connection.content != NULL:
+            (<StreamLane> self._lanes[0]).unread(connection)
+        return 0
+
+    cdef int _move_idle(self) except -1:
+        """Pass on the connections that nobody asks anything on; what finds no room stays, and is tried again."""
+        cdef int cell = <int> Cell.GIVEN_LEAVING if self.moves else <int> Cell.GIVEN_ALWAYS
+        cdef int reason
+        cdef Connection *connection
+        cdef Connection *later
+        self._move_again_ns = 0
+        for reason in (AWAIT_NEXT_REQUEST, AWAIT_FIRST_BYTE):
+            connection = self.lists[reason].first
+            while connection != NULL and not self.is_left_alone():
+                later = connection.later
+                if connection.reader == NULL and not connection.has_ended and (
+                    self.moves or connection.requests > connection.arrived
+                ):
+                    if not self.pass_on(connection, cell, 0):
+                        self._move_again_ns = pyserver_now_ns() + MOVE_PAUSE_NS
+                        return 0
+                    if self.epoll < 0:
+                        self.poller.remove(&connection.source)
+                connection = later
+        return self._stop_moving() if self.is_left_alone() else 0
+
+    cdef int _stop_moving(self) except -1:
+        """Serve what is left in the commons: those who should have taken it may be gone."""
+        self.moves = False
+        self._moving = MOVES_NEVER
+        while self._take_one(None):
+            pass
+        return self._hurry() if self.is_retiring else 0
+
     cdef int _look_away(self) except -1:
         """Leave to others who connects; the listeners stay readable."""
         cdef int at
         if self._accepts:
             for at in range(self._listener_count):
                 self.poller.remove(&self._listeners[at].source)
+            if self._commons.fd >= 0:
+                self.poller.remove(&self._commons)
         self._accepts = False
         return 0
 
@@ -501,6 +636,8 @@ cdef class Engine(Reactor):
                 self.poller.add(&self._listeners[at].source, READABLE | EXCLUSIVE)
             except PermissionError:
                 pass                # the signal handler has closed it, as in _accept_one()
+        if self._commons.fd >= 0:
+            self.poller.add(&self._commons, READABLE | EXCLUSIVE)
         self._accepts = True
         return 0
 
@@ -535,7 +672,9 @@ cdef class Engine(Reactor):
 
     cdef int64_t earliest_ns(self) noexcept:
         """When there is something to do at the latest."""
-        cdef int64_t earliest = Reactor.earliest_ns(self)
+        cdef int64_t earliest = Stewarded.earliest_ns(self)
+        if self._move_again_ns:
+            earliest = min(earliest, self._move_again_ns)
         return min(earliest, self._accept_again_ns) if self.pauses else earliest
 
     def guard_listeners(self) -> int:
@@ -548,11 +687,11 @@ cdef class Engine(Reactor):
             add_door(self._listeners[at].source.fd)
         return closer()
 
-    def retire(self, double idle_grace=1.0, bint takes_queue=True) -> None:
+    def retire(self, double idle_grace=1.0, bint takes_queue=True, bint moves=False) -> None:
         """Accept no more, and answer with `Connection: close` from now on.
 
         Connections without a request under way are closed after `idle_grace` seconds, so that a request which was
-        sent before its client could know is still answered.
+        sent before its client could know is still answered. Or, if connections may move, others go on with them.
 
         Args:
             idle_grace: seconds.
@@ -560,39 +699,50 @@ cdef class Engine(Reactor):
                 else will: closing the last descriptor of a listener resets them. They are served later, for the
                 sooner the listener is closed, the sooner are new clients refused. Otherwise at most one is taken from
                 each.
+            moves: whether others take what is put into the commons.
         """
         self.lock()
         try:
             if not self.is_retiring:
-                self._retire(idle_grace, takes_queue)
+                self._retire(idle_grace, takes_queue, moves)
                 self.nudge()
         finally:
             self.unlock()
 
-    cdef int _retire(self, double idle_grace, bint takes_queue) except -1:
-        cdef int at, reason
-        cdef Connection *connection
-        cdef int64_t latest
+    cdef int _retire(self, double idle_grace, bint takes_queue, bint moves) except -1:
+        cdef int at
         cdef Taken taken
         self.is_retiring = True
+        self.moves = moves and self._moving != MOVES_NEVER
+        if self._moving == MOVES_ALWAYS and not self.moves:
+            self._moving = MOVES_WHEN_LEAVING
         take_doors()
         while next_taken(&taken):
             self._adopt(taken.fd, &taken.peer, taken.door, None)
         for at in range(self._listener_count):
             # Of those that wait for a listener the kernel wakes one, and for the same connection no other: where that may
             # have been this one, it takes a connection. While it has served, nobody was woken, nor would serve it now.
-            if takes_queue or self.is_waiting or self._ready_at < self._ready_count:
+            if takes_queue or self.is_waiting or self.ready_at < self.ready_count:
                 while self._accept_one(&self._listeners[at], None) and takes_queue:
                     pass
+        while takes_queue and self._commons.fd >= 0 and self._take_one(None):
+            pass
         self._look_away()
         self.pauses = False
         for at in range(self._listener_count):
             self._listeners[at].source.fd = -1
         for listener in self.listeners:
             listener.close()
-        latest = pyserver_now_ns() + <int64_t> (idle_grace * 1e9)
+        self._idle_grace_ns = <int64_t> (idle_grace * 1e9)
+        return self._move_idle() if self.moves else self._hurry()
+
+    cdef int _hurry(self) except -1:
+        """Let connections without a request be idle for a moment only."""
+        cdef int reason
+        cdef Connection *connection
+        cdef int64_t latest = pyserver_now_ns() + self._idle_grace_ns
         for reason in (AWAIT_FIRST_BYTE, AWAIT_NEXT_REQUEST):
-            self.lists[reason].duration_ns = min(self.lists[reason].duration_ns, <int64_t> (idle_grace * 1e9))
+            self.lists[reason].duration_ns = min(self.lists[reason].duration_ns, self._idle_grace_ns)
             connection = self.lists[reason].first
             while connection != NULL:
                 connection.deadline_ns = min(connection.deadline_ns, latest)
@@ -636,6 +786,8 @@ cdef class Engine(Reactor):
         cdef Lane lane
         if self.leadership is not None:
             self.leadership.make_anew()
+        elif self.mutex != NULL:
+            pyserver_mutex_make(self.mutex)
         self.poller.close()
         take_doors()
         while next_taken(&taken):

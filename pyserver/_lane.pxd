@@ -45,8 +45,10 @@ cdef class Lane(Transport):
     cdef Lane _new_lane(self)
     cdef int _set_running(self, Connection *connection) except -1
     cdef int _give_back(self) except -1
+    cdef int _serve(self, Connection *connection) except -1
     cdef int _run(self, Connection *connection, Reader *reader) except -1
     cdef int _call(self, Connection *connection, Exchange exchange) except -1
+    cdef int _call_alone(self, Connection *connection, Exchange exchange, object request) except -1
     cdef int let_go(self) except -1
     cdef int _refuse(self, Connection *connection, const Reader *reader, int fault, Py_ssize_t at=*) except -1
     cdef int _answer(self, Connection *connection, const Reader *reader, int status, str words, list fields=*) except -1

@@ -441,6 +441,13 @@ cdef class Lane(Transport):
         if connection == NULL:
             raise RuntimeError("a lane serves once for each call of on_request")
         self._connection = NULL
+        self.reactor.lock()
+        try:
+            self._serve(connection)
+        finally:
+            self.reactor.unlock()
+
+    cdef int _serve(self, Connection *connection) except -1:
         self.tick(pyserver_now_ns())
         try:
             self._run(connection, self._reader)
@@ -460,6 +467,7 @@ cdef class Lane(Transport):
                 self.reactor.close(connection)
         finally:
             self._give_back()
+        return 0
 
     cdef int _run(self, Connection *connection, Reader *reader) except -1:
         """Hand the request to the gateway, and consume it."""
@@ -539,7 +547,7 @@ cdef class Lane(Transport):
         self._is_in_application = True
         if leadership is None:
             if not exchange.is_finished:
-                self.reactor.gateway.run(exchange, request)
+                self._call_alone(connection, exchange, request)
             self._is_in_application = False
             return self.tick(pyserver_now_ns())
         left_ns = self.now_ns
@@ -559,6 +567,19 @@ cdef class Lane(Transport):
             self.tick(pyserver_now_ns())
             leadership.come_back(self.number, self.now_ns - left_ns)
         return 0
+
+    cdef int _call_alone(self, Connection *connection, Exchange exchange, object request) except -1:
+        """Where one thread serves, only a steward has its turn meanwhile."""
+        cdef bint was_running = connection.is_running
+        if self.reactor.mutex == NULL:
+            return self.reactor.gateway.run(exchange, request)
+        connection.is_running = True
+        self.reactor.unlock()
+        try:
+            return self.reactor.gateway.run(exchange, request)
+        finally:
+            self.reactor.lock()
+            connection.is_running = was_running
 
     cdef int let_go(self) except -1:
         """Drop what is left of the last request: its content may be a file."""
@@ -648,11 +669,11 @@ cdef class Lane(Transport):
             self.reactor.unlock()
 
     cdef bint leaves(self) noexcept:
-        return self.reactor.is_retiring
+        return self.reactor.is_retiring and not self.reactor.moves
 
     cdef bint seize(self) noexcept nogil:
         """Whether no other thread sends anything from now on."""
-        return self.reactor.leadership is None or self.reactor.leadership.try_lock()
+        return self.reactor.seize()
 
     cdef int _flush(self, Connection *connection) except -1:
         # A last response waits for the FIN that follows it at once, and both leave in one packet.
@@ -823,6 +844,7 @@ cdef class Lane(Transport):
         self.reactor.wait_for(connection, AWAIT_ROOM, pyserver_now_ns())
         self.reactor.watch_connection(connection, WRITABLE)
         self._excuse()
+        self.reactor.unlock()
         try:
             self.reactor.on_full(self)
         except BaseException:
@@ -830,6 +852,7 @@ cdef class Lane(Transport):
             self._lose(connection)
             raise
         finally:
+            self.reactor.lock()
             connection.waiting = NULL
             delist(self.reactor.lists, connection)
             if connection.is_watched:
@@ -883,6 +906,10 @@ cdef class Lane(Transport):
             if given >= DRAINED:
                 return self.reactor.go_on_later(connection)
             segment = output.first
+            if segment.length == 0:
+                # A steward has sent it.
+                drop_first(output)
+                continue
             if segment.kind in (COPIED, BORROWED):
                 sent = send(
                     connection.source.fd, segment.data, <size_t> segment.length,

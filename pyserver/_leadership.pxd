@@ -28,9 +28,9 @@ cdef class Leadership:
     cdef int _use                       # of hand-overs, up to OF_USE
     cdef int64_t _is_over
 
+    cdef pyserver_mutex *mutex(self) noexcept
     cdef void lock(self) noexcept
     cdef void unlock(self) noexcept nogil
-    cdef bint try_lock(self) noexcept nogil
     cdef void make_anew(self) noexcept
     cdef bint follow(self, int thread) noexcept
     cdef void _wait(self, int thread) noexcept nogil

@@ -86,8 +86,9 @@ cdef class Leadership:
     cdef void unlock(self) noexcept nogil:
         pyserver_mutex_unlock(&self._mutex)
 
-    cdef bint try_lock(self) noexcept nogil:
-        return pyserver_mutex_try(&self._mutex)
+    cdef pyserver_mutex *mutex(self) noexcept:
+        """By which all that the threads share is guarded."""
+        return &self._mutex
 
     cdef bint leads(self, int thread) noexcept nogil:
         return self._leader == thread and not self._is_over

@@ -33,3 +33,4 @@ cdef class Poller:
 
 cdef Poller new_poller(str name)
 cdef void unwatch_natively(int epoll, int fd) noexcept nogil
+cdef int look_natively(int epoll, Ready *ready) noexcept nogil

@@ -132,22 +132,34 @@ cdef class EpollPoller(Poller):
 
     cdef int wait(self, int timeout_ms) noexcept nogil:
         cdef int count = epoll_wait(self._fd, self._events, READY_LIMIT, timeout_ms)
-        cdef int at
-        cdef unsigned int events
         if count < 0 and errno == EINTR:
             # By a signal, perhaps after the whole process was stopped: who has sent something meanwhile is not late.
             count = epoll_wait(self._fd, self._events, READY_LIMIT, 0)
-        for at in range(count):
-            events = self._events[at].events
-            self.ready[at].source = <Source *> self._events[at].data.ptr
-            self.ready[at].events = (
-                (READABLE if events & (EPOLLIN | EPOLLRDHUP) else 0)
-                | (WRITABLE if events & EPOLLOUT else 0)
-                | (BROKEN if events & (EPOLLERR | EPOLLHUP | EPOLLRDHUP) else 0)
-            )
         if count < 0:
             return 0 if errno == EINTR else -errno
+        translate(self._events, count, self.ready)
         return count
+
+
+cdef void translate(const epoll_event *events, int count, Ready *ready) noexcept nogil:
+    cdef int at
+    cdef unsigned int reported
+    for at in range(count):
+        reported = events[at].events
+        ready[at].source = <Source *> events[at].data.ptr
+        ready[at].events = (
+            (READABLE if reported & (EPOLLIN | EPOLLRDHUP) else 0)
+            | (WRITABLE if reported & EPOLLOUT else 0)
+            | (BROKEN if reported & (EPOLLERR | EPOLLHUP | EPOLLRDHUP) else 0)
+        )
+
+
+cdef int look_natively(int epoll, Ready *ready) noexcept nogil:
+    """What an epoll descriptor has to report now, READY_LIMIT at most; for a thread without Python."""
+    cdef epoll_event events[READY_LIMIT]
+    cdef int count = epoll_wait(epoll, events, READY_LIMIT, 0)
+    translate(events, max(count, 0), ready)
+    return max(count, 0)
 
 
 cdef class PollPoller(Poller):

@@ -1,12 +1,12 @@
 # The contract of _reactor: what the lanes of a worker share.
-from libc.stdint cimport int64_t
+from libc.stdint cimport int64_t, uint64_t
 
 from pyserver._access cimport AccessLog
 from pyserver._connection cimport DEADLINES, Buffers, Connection, DeadlineList, Durations
 from pyserver._exchange cimport Gateway
 from pyserver._http cimport Bounds, Limits
-from pyserver._leadership cimport Leadership
-from pyserver._poller cimport Poller
+from pyserver._leadership cimport Leadership, pyserver_mutex
+from pyserver._poller cimport Poller, Ready
 from pyserver._scoreboard cimport Slot
 
 
@@ -20,7 +20,16 @@ cdef class Reactor:
     cdef bint with_date
     cdef Slot *slot
     cdef Poller poller
+    cdef int epoll                      # the descriptor of a poller that has one; -1 else
     cdef Leadership leadership          # None with a single thread
+    # Guards all that follows where others than the one thread look at it; NULL where nobody does.
+    cdef pyserver_mutex *mutex
+    cdef Ready *reported                # by the last wait
+    cdef int ready_at                   # of what was reported, what is served next
+    cdef int ready_count
+    cdef int64_t rounds                 # twice how often it was waited for events; odd while somebody does
+    cdef int commons                    # where connections are put that others are to serve; -1 for nowhere
+    cdef uint64_t *identities           # of the listeners
     cdef DeadlineList lists[DEADLINES]
     cdef Connection *_dead              # closed in this round; their events may still be under way
     cdef Connection **_again            # connections with more to do than one turn allows
@@ -33,6 +42,7 @@ cdef class Reactor:
     cdef readonly int running           # requests that the application has
     cdef readonly int listed            # … and those that do not count as such, where they run beside others
     cdef readonly bint is_retiring
+    cdef bint moves                     # … and connections go on with another worker
     cdef bint is_waiting                # between two rounds
     cdef int64_t waits_until_ns         # … no longer than this
     cdef bint pauses                    # accepting does, for want of descriptors
@@ -49,6 +59,7 @@ cdef class Reactor:
     cdef int equip(self, Gateway gateway, Limits limits, Durations durations, Buffers buffers, log, AccessLog access, str poller, bytes server, bint date) except -1
     cdef int lock(self) except -1
     cdef int unlock(self) except -1
+    cdef bint seize(self) noexcept nogil
     cdef int nudge(self) except -1
     cdef int note_served(self) except -1
     cdef bint is_full(self) noexcept
@@ -56,8 +67,11 @@ cdef class Reactor:
     cdef int wait_for(self, Connection *connection, int reason, int64_t now_ns) except -1
     cdef int watch_connection(self, Connection *connection, int interest) except -1
     cdef int go_on_later(self, Connection *connection) except -1
+    cdef bint enqueue_again(self, Connection *connection) noexcept nogil
     cdef Connection *next_again(self) noexcept
     cdef int close(self, Connection *connection) except -1
     cdef int part(self, Connection *connection) except -1
-    cdef void bury(self, Connection *connection) noexcept
+    cdef bint pass_on(self, Connection *connection, int cell, int64_t since_ns) noexcept nogil
+    cdef void let_go_of(self, Connection *connection) noexcept nogil
+    cdef void bury(self, Connection *connection) noexcept nogil
     cdef int free_dead(self) noexcept

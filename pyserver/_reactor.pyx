@@ -8,15 +8,27 @@ from libc.stdlib cimport free, realloc
 from posix.unistd cimport close as close_descriptor
 
 from pyserver._access cimport AccessLog
+from pyserver._commons cimport put_connection
 from pyserver._connection cimport (
     AWAIT_CLOSE, AWAIT_CLOSE_FRAME, AWAIT_CONTENT, AWAIT_FIRST_BYTE, AWAIT_HEAD, AWAIT_NEXT_REQUEST, AWAIT_PING,
     AWAIT_PONG, AWAIT_ROOM, AWAIT_TURN, AWAIT_WRITE, NO_LIMIT_NS, RUNNING, Buffers, Connection, DeadlineList, Durations, delist, enlist, free_connection,
 )
 from pyserver._exchange cimport Gateway, Stream, forks
 from pyserver._http cimport Limits
-from pyserver._poller cimport READABLE, WRITABLE, new_poller
+from pyserver._poller cimport READABLE, WRITABLE, new_poller, unwatch_natively
 from pyserver._scoreboard cimport Cell
 from pyserver._system cimport SHUT_RDWR, SOL_SOCKET, SO_LINGER, linger, pyserver_now_ns, setsockopt, shutdown
+
+cdef extern from "_threads.h":
+    bint pyserver_mutex_try(pyserver_mutex *mutex) nogil
+    void pyserver_mutex_lock(pyserver_mutex *mutex) nogil
+    void pyserver_mutex_unlock(pyserver_mutex *mutex) nogil
+
+cdef extern from "<sched.h>" nogil:
+    int sched_yield()
+
+cdef enum:
+    SEIZURES = 100              # a steward has the lock for a moment only
 
 cdef int64_t CLOSE_FRAME_NS = 5000000000    # how long the answer to a close frame is waited for
 cdef int64_t LINGER_NS = 2000000000         # silence after which a closed connection is given up
@@ -36,6 +48,9 @@ cdef class Reactor:
         self.log = log
         self.access = access
         self.poller = new_poller(poller)
+        self.epoll = self.poller.fileno() if self.poller.is_edge_triggered else -1
+        self.reported = self.poller.ready
+        self.commons = -1
         self.server = server
         self.with_date = date
         self.spare = []
@@ -69,14 +84,27 @@ cdef class Reactor:
 
     cdef int lock(self) except -1:
         """Keep other threads from the connections, where there are others."""
-        if self.leadership is not None:
-            self.leadership.lock()
+        if self.mutex != NULL and not pyserver_mutex_try(self.mutex):
+            # Nobody waits for it with the interpreter lock held.
+            with nogil:
+                pyserver_mutex_lock(self.mutex)
         return 0
 
     cdef int unlock(self) except -1:
-        if self.leadership is not None:
-            self.leadership.unlock()
+        if self.mutex != NULL:
+            pyserver_mutex_unlock(self.mutex)
         return 0
+
+    cdef bint seize(self) noexcept nogil:
+        """Have the lock for good, from a signal handler; whether that was possible."""
+        cdef int attempt
+        if self.mutex == NULL:
+            return True
+        for attempt in range(SEIZURES):
+            if pyserver_mutex_try(self.mutex):
+                return True
+            sched_yield()
+        return False
 
     cdef int nudge(self) except -1:
         """Have whoever waits for events look anew: there is something else to do, or sooner."""
@@ -136,23 +164,29 @@ cdef class Reactor:
 
     cdef int go_on_later(self, Connection *connection) except -1:
         """Give others their turn: an edge-triggered poller would not report this connection again."""
+        if not self.enqueue_again(connection):
+            raise MemoryError()
+        if self.is_waiting:
+            self.nudge()
+        return 0
+
+    cdef bint enqueue_again(self, Connection *connection) noexcept nogil:
+        """The same without a word to who waits; False when there is no memory for it."""
         cdef int capacity
         cdef Connection **again
         if connection.is_again:
-            return 0
+            return True
         if self._again_first + self._again_count == self._again_capacity:
             capacity = max(16, self._again_capacity * 2)
-            again = <Connection **> realloc(self._again, capacity * sizeof(Connection *))
+            again = <Connection **> realloc(self._again, <size_t> capacity * sizeof(Connection *))
             if again == NULL:
-                raise MemoryError()
+                return False
             self._again = again
             self._again_capacity = capacity
         self._again[self._again_first + self._again_count] = connection
         self._again_count += 1
         connection.is_again = True
-        if self.is_waiting:
-            self.nudge()
-        return 0
+        return True
 
     cdef Connection *next_again(self) noexcept:
         """The one whose turn it is; there has to be one."""
@@ -192,6 +226,30 @@ cdef class Reactor:
             self.nudge()
         return 0
 
+    cdef bint pass_on(self, Connection *connection, int cell, int64_t since_ns) noexcept nogil:
+        """Have another worker serve it; False when that cannot be now, and nothing has changed.
+
+        Args:
+            cell: which counts it.
+            since_ns: since when its request has been there; 0 for none.
+        """
+        if not put_connection(self.commons, connection, self.identities[connection.listener], since_ns):
+            return False
+        self.slot.cells[cell] += 1
+        if connection.is_watched:
+            # Another process has the socket, so that its end here does not end the reports of it.
+            unwatch_natively(self.epoll, connection.source.fd)
+        self.let_go_of(connection)
+        return True
+
+    cdef void let_go_of(self, Connection *connection) noexcept nogil:
+        """Have it no more, without a word to the peer."""
+        close_descriptor(connection.source.fd)
+        connection.source.fd = -1
+        self.bury(connection)
+        self.connections -= 1
+        self.slot.cells[<int> Cell.CONNECTIONS] = self.connections
+
     cdef int part(self, Connection *connection) except -1:
         """Separate the connection from the request that runs beside others for it, if there is one."""
         cdef Stream stream
@@ -204,7 +262,7 @@ cdef class Reactor:
         Py_DECREF(stream)
         return stream.note_lost()
 
-    cdef void bury(self, Connection *connection) noexcept:
+    cdef void bury(self, Connection *connection) noexcept nogil:
         """Free it at the end of the round: an event of it may be under way, or a turn."""
         delist(self.lists, connection)
         connection.later = self._dead

@@ -20,6 +20,16 @@ cpdef enum Cell:
     DISMISSED           # 1 when a worker that boots is not to serve any more; the arbiter's to write
     ENDS_REQUESTS       # 1 when the class of the worker can end one request and go on; written by the worker base
     CHOSEN              # which of the built-in classes the worker is, where it chose itself; written by it
+    TAKES               # 1 when the worker takes connections that others pass on; written by the worker base
+    MOVES               # 1 when one that leaves may pass on those that it has; the arbiter's to write
+    GIVEN_LEAVING       # connections passed on because the worker leaves
+    GIVEN_BUSY          # … because the application kept it from them
+    GIVEN_UNEVEN        # … because it had more to do than others
+    GIVEN_ALWAYS        # … because each is, after each response
+    TAKEN               # connections that others have passed on
+    QUEUE_NS            # how long requests that were here have waited for the worker, all together
+    QUEUE_MOST_NS       # … and the one that waited longest
+    WAITS_SINCE_NS      # since when the worker has had nothing to do; 0 while it has
     ROWS                # how many rows have ever been used; those behind them are never looked at. 0 counts as 1
 
 

@@ -15,7 +15,17 @@ class Cell(IntEnum):
     DISMISSED = 10
     ENDS_REQUESTS = 11
     CHOSEN = 12
-    ROWS = 13
+    TAKES = 13
+    MOVES = 14
+    GIVEN_LEAVING = 15
+    GIVEN_BUSY = 16
+    GIVEN_UNEVEN = 17
+    GIVEN_ALWAYS = 18
+    TAKEN = 19
+    QUEUE_NS = 20
+    QUEUE_MOST_NS = 21
+    WAITS_SINCE_NS = 22
+    ROWS = 23
 
 class Instants(NamedTuple):
     """Of the requests that run in a slot: monotonic nanoseconds, 0 where there is none."""

@@ -33,9 +33,13 @@ cdef class StreamLane(Lane):
     cdef int free_place(self, Stream stream) except -1
 
     cdef int launch_begun(self) except -1
+    cdef bint _launch(self, Stream stream) except -1
+    cdef int unread(self, Connection *connection) except -1
     cdef int abandon(self) except -1
     cdef list streams(self)
 
+    cdef bint _give_out(self, Connection *connection, Stream stream) except -1
+    cdef int _complete(self, Connection *connection, Stream stream) except -1
     cdef int _record(self, Stream stream) except -1
     cdef int _go_on_behind(self, Connection *connection) except -1
     cdef int _put_aside(self) except -1

@@ -12,7 +12,7 @@ from libc.string cimport memcpy
 
 from pyserver._abort cimport answer_for
 from pyserver._connection cimport (
-    AWAIT_CONTENT, AWAIT_NEXT_REQUEST, AWAIT_ROOM, Connection, Reader, delist, detach, free_content, new_content,
+    AWAIT_CONTENT, AWAIT_NEXT_REQUEST, AWAIT_ROOM, Connection, Content, Reader, delist, free_content, make_room, new_content, new_reader,
     peer_of,
 )
 from pyserver._exchange cimport Exchange, Stream, is_of_head, note_request
@@ -26,6 +26,9 @@ from pyserver._reactor cimport Reactor
 from pyserver._response cimport BY_CLOSE, reset_response, start_response_head
 from pyserver._scoreboard cimport Cell, Row, note_latency
 from pyserver._system cimport EWOULDBLOCK, MSG_PEEK, pyserver_has_peer_ended, pyserver_now_ns, pyserver_unsent, recv
+
+cdef extern from "Python.h":
+    char *bytes_of "PyBytes_AS_STRING" (PyObject *bytes) nogil
 
 cdef enum:
     LARGE_BLOCK = 1048576
@@ -119,12 +122,36 @@ cdef class StreamLane(Lane):
                 # Its client has gone again, and nobody has heard of it.
                 self.leave_list(stream)
                 continue
-            try:
-                stream.launch()
-            except Exception:
-                self.log.exception("The request %s could not be begun", stream.request_line())
-                if stream.connection != NULL:
-                    self.reactor.close(stream.connection)
+            if not self._launch(stream) and stream.connection != NULL:
+                self.reactor.close(stream.connection)
+        return 0
+
+    cdef bint _launch(self, Stream stream) except -1:
+        """Have the application begin; False when that failed."""
+        self.reactor.unlock()
+        try:
+            stream.launch()
+        except Exception:
+            self.log.exception("The request %s could not be begun", stream.request_line())
+            return False
+        finally:
+            self.reactor.lock()
+        return True
+
+    cdef int unread(self, Connection *connection) except -1:
+        """Have the content that another worker has taken from what was read be a part of that again."""
+        cdef Content *content = connection.content
+        cdef Reader *reader = connection.reader
+        if content.is_chunked or content.file >= 0:
+            # It was the last of a generation whose requests run in place, and this one takes what it has no use for.
+            self.log.error("The request of %s is cut off: its content cannot move to this class of workers", peer_of(connection))
+            return self.reactor.close(connection)
+        make_room(reader, content.used)
+        memcpy(reader.data + reader.length, bytes_of(content.memory), <size_t> content.used)
+        reader.length += content.used
+        reset_head(&reader.head)
+        free_content(content)
+        connection.content = NULL
         return 0
 
     # ---- a request begins ----
@@ -306,14 +333,7 @@ cdef class StreamLane(Lane):
 
     cdef int _keep_behind(self, Connection *connection, const unsigned char *data, Py_ssize_t length) except -1:
         """Keep what came behind the content: the next request waits for its turn."""
-        cdef Reader rest
-        reset_head(&rest.head)
-        rest.head.fields = NULL
-        rest.head.capacity = 0
-        rest.data = <unsigned char *> data
-        rest.begin = 0
-        rest.length = rest.capacity = length
-        connection.reader = detach(&rest)
+        connection.reader = new_reader(data, length)
         return 0
 
     cdef int _look_for_end(self, Connection *connection, Stream stream) except -1:
@@ -355,27 +375,33 @@ cdef class StreamLane(Lane):
 
     cdef int wait(self, Stream stream, int reason) except -1:
         """Have its connection wait for `reason` from now on."""
-        if self.reactor.is_waiting:
-            self.tick(pyserver_now_ns())
-        return self.reactor.wait_for(stream.connection, reason, self.now_ns)
+        self.reactor.lock()
+        try:
+            if self.reactor.is_waiting:
+                self.tick(pyserver_now_ns())
+            return self.reactor.wait_for(stream.connection, reason, self.now_ns)
+        finally:
+            self.reactor.unlock()
 
     cdef int go_on(self, Stream stream) except -1:
         """It wants more again: read what has come since."""
         cdef Connection *connection = stream.connection
         if connection == NULL:
             return 0
-        if connection.is_readable:
-            return self.reactor.go_on_later(connection)
-        return self._watch_stream(connection, stream)
+        self.reactor.lock()
+        try:
+            if connection.is_readable:
+                return self.reactor.go_on_later(connection)
+            return self._watch_stream(connection, stream)
+        finally:
+            self.reactor.unlock()
 
     cdef int say_continue(self, Stream stream) except -1:
         """RFC 9110 §10.1.1: the application asks for content that the client holds back."""
         stream.expects_continue = False
         self.hold_out(stream)
         append(&self.out, b"HTTP/1.1 100 Continue\r\n\r\n", 25)
-        if self.give(stream) and stream.connection != NULL:
-            self._watch_stream(stream.connection, stream)
-        return 0
+        return self.go_on(stream) if self.give(stream) else 0
 
     cdef int hold_out(self, Stream stream) except -1:
         """Have `out` hold nothing but what goes to the client of this one."""
@@ -408,6 +434,13 @@ cdef class StreamLane(Lane):
         if connection == NULL:
             self.out.used = 0
             return True
+        self.reactor.lock()
+        try:
+            return self._give_out(connection, stream)
+        finally:
+            self.reactor.unlock()
+
+    cdef bint _give_out(self, Connection *connection, Stream stream) except -1:
         self._flush(connection)
         if connection.is_gone:
             self.reactor.close(connection)
@@ -428,10 +461,16 @@ cdef class StreamLane(Lane):
 
     cdef int complete(self, Stream stream) except -1:
         """The response is given, or cut off: its connection is free for the next request, or ends."""
-        cdef Connection *connection = stream.connection
-        if connection == NULL:
+        if stream.connection == NULL:
             return self.release(stream)
         self.hold_out(stream)
+        self.reactor.lock()
+        try:
+            return self._complete(stream.connection, stream)
+        finally:
+            self.reactor.unlock()
+
+    cdef int _complete(self, Connection *connection, Stream stream) except -1:
         self._record(stream)
         connection.stream = NULL
         connection.is_running = False

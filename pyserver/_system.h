@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
+#include <string.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
@@ -20,6 +21,7 @@
 #include <sys/resource.h>
 #if defined(__linux__)
 #include <linux/sockios.h>
+#include <sys/mman.h>
 #include <sys/sendfile.h>
 #endif
 #ifndef MSG_MORE
@@ -136,7 +138,6 @@ static inline int pyserver_mkstemp(char *path) {
 #endif
 }
 
-/* Bytes that have been given to the socket and not been acknowledged; -1 where the system does not tell. */
 /* Whether the peer has sent its last byte, though bytes before it are unread. */
 static inline int pyserver_has_peer_ended(int fd) {
 #ifdef POLLRDHUP
@@ -147,6 +148,7 @@ static inline int pyserver_has_peer_ended(int fd) {
     return poll(&looked, 1, 0) > 0;
 }
 
+/* Bytes that have been given to the socket and not been acknowledged; -1 where the system does not tell. */
 static inline int pyserver_unsent(int fd) {
 #if defined(__linux__)
     int bytes;
@@ -161,6 +163,100 @@ static inline int pyserver_unsent(int fd) {
 static inline int pyserver_unread(int fd) {
     int bytes;
     return ioctl(fd, FIONREAD, &bytes) < 0 ? 0 : bytes;
+}
+
+/* How long ago the peer has sent something last, nanoseconds; 0 where the system does not tell. */
+static inline long long pyserver_silence_ns(int fd) {
+#if defined(__linux__)
+    struct tcp_info info;
+    socklen_t size = sizeof info;
+    memset(&info, 0, sizeof info);
+    if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &size) == 0) {
+        return info.tcpi_last_data_recv * 1000000LL;
+    }
+#endif
+    (void) fd;
+    return 0;
+}
+
+enum { PYSERVER_MOST_FILES = 2 };
+
+/* Sends a message with descriptors; -1 with errno when the queue has no room for it now. */
+static inline ssize_t pyserver_send(int to, struct iovec *parts, int count, const int *files, int file_count) {
+    union {
+        char bytes[CMSG_SPACE(PYSERVER_MOST_FILES * sizeof(int))];
+        struct cmsghdr aligned;
+    } control;
+    struct msghdr message;
+    struct cmsghdr *head;
+    memset(&message, 0, sizeof message);
+    memset(&control, 0, sizeof control);
+    message.msg_iov = parts;
+    message.msg_iovlen = count;
+    message.msg_control = control.bytes;
+    message.msg_controllen = CMSG_SPACE(file_count * sizeof(int));
+    head = CMSG_FIRSTHDR(&message);
+    head->cmsg_level = SOL_SOCKET;
+    head->cmsg_type = SCM_RIGHTS;
+    head->cmsg_len = CMSG_LEN(file_count * sizeof(int));
+    memcpy(CMSG_DATA(head), files, file_count * sizeof(int));
+    return sendmsg(to, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+}
+
+/* Receives a message, and up to `most` descriptors that came with it; -1 in place of those that did not. */
+static inline ssize_t pyserver_receive(int from, struct iovec *parts, int count, int *files, int most) {
+    union {
+        char bytes[CMSG_SPACE(PYSERVER_MOST_FILES * sizeof(int))];
+        struct cmsghdr aligned;
+    } control;
+    struct msghdr message;
+    struct cmsghdr *head;
+    ssize_t got;
+    int at;
+    for (at = 0; at < most; at++) {
+        files[at] = -1;
+    }
+    memset(&message, 0, sizeof message);
+    message.msg_iov = parts;
+    message.msg_iovlen = count;
+    message.msg_control = control.bytes;
+    message.msg_controllen = CMSG_SPACE(most * sizeof(int));
+#ifdef MSG_CMSG_CLOEXEC
+    got = recvmsg(from, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+#else
+    got = recvmsg(from, &message, MSG_DONTWAIT);
+#endif
+    if (got < 0) {
+        return got;
+    }
+    for (head = CMSG_FIRSTHDR(&message); head != NULL; head = CMSG_NXTHDR(&message, head)) {
+        if (head->cmsg_level == SOL_SOCKET && head->cmsg_type == SCM_RIGHTS) {
+            memcpy(files, CMSG_DATA(head), head->cmsg_len - CMSG_LEN(0));
+        }
+    }
+    return got;
+}
+
+/* A file in memory that holds these bytes; -1 where there is no such thing, or no room for it. */
+static inline int pyserver_memory_file(const char *data, size_t length) {
+#if defined(__linux__) && defined(MFD_CLOEXEC)
+    size_t done = 0;
+    int file = memfd_create("pyserver-content", MFD_CLOEXEC);
+    while (file >= 0 && done < length) {
+        /* Not by write(): whoever reads it begins where the file's position is. */
+        ssize_t written = pwrite(file, data + done, length - done, (off_t) done);
+        if (written > 0) {
+            done += (size_t) written;
+        } else if (errno != EINTR) {
+            close(file);
+            return -1;
+        }
+    }
+    return file;
+#else
+    (void) data, (void) length;
+    return -1;
+#endif
 }
 
 /* One more than the highest descriptor this process can have. */

@@ -55,6 +55,10 @@ cdef extern from "_system.h":
     int64_t pyserver_unix_time_ns() nogil
     const char *inet_ntop(int family, const void *address, char *text, socklen_t size) nogil
     int pyserver_mkstemp(char *path)
+    int64_t pyserver_silence_ns(int fd) nogil
+    Py_ssize_t pyserver_send(int to, iovec *parts, int count, const int *files, int file_count) nogil
+    Py_ssize_t pyserver_receive(int source, iovec *parts, int count, int *files, int most) nogil
+    int pyserver_memory_file(const char *data, size_t length) nogil
     bint pyserver_has_peer_ended(int fd) nogil
     int pyserver_unsent(int fd) nogil
     int pyserver_unread(int fd) nogil

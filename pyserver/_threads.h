@@ -3,6 +3,7 @@
 #define PYSERVER_THREADS_H
 
 #include <pthread.h>
+#include <signal.h>
 #include <stdint.h>
 #include <time.h>
 
@@ -97,6 +98,21 @@ static inline int64_t pyserver_load(const int64_t *word) {
 
 static inline void pyserver_store(int64_t *word, int64_t value) {
     __atomic_store_n(word, value, __ATOMIC_SEQ_CST);
+}
+
+/* A thread that runs no Python, which no signal interrupts; 0, or an error number. */
+static inline int pyserver_thread_start(pthread_t *thread, void *(*run)(void *), void *argument) {
+    pthread_attr_t attributes;
+    sigset_t all, before;
+    int failed;
+    pthread_attr_init(&attributes);
+    pthread_attr_setstacksize(&attributes, 128 * 1024);
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    failed = pthread_create(thread, &attributes, run, argument);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    pthread_attr_destroy(&attributes);
+    return failed;
 }
 
 #endif

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
+    from pyserver.arbiter.commons import Commons
     from pyserver.arbiter.generations import Generation
     from pyserver.arbiter.hooks import Hooks
     from pyserver.arbiter.spawn import Closable
@@ -65,6 +66,7 @@ class Crew:
         self._poll = poll
         self.tally = Tally()
         self.molds = Molds(poll)
+        self.commons: Commons | None = None  # by which workers pass connections on
         self._is_subreaper: bool | None = None  # None: nobody has asked for a mold
         self._strangers: dict[int, tuple[int, int]] = {}  # as `_reaped` has the dead, who may not be known yet
         self.note_stranger: Callable[[int, int], bool] = lambda pid, status: False  # whether somebody knew this one
@@ -177,6 +179,16 @@ class Crew:
                 member.weighed_at_ns = now_ns
                 member.memory_bytes = private_bytes(member.pid, most_bytes) or 0
 
+    def let_move(self, member: Member, *, others_take: bool) -> None:
+        """Before it retires: let it pass its connections on, if somebody takes them.
+
+        Args:
+            others_take: whether another arbiter has workers that do.
+        """
+        takers = (one for one in self.roster if one.serves and one.scoreboard.read(one.slot, Cell.TAKES))
+        if others_take or any(one is not member for one in takers):
+            member.scoreboard.write(member.slot, Cell.MOVES, 1)
+
     def tell(self, member: Member, number: int) -> None:
         """Send it a signal."""
         if not member.pid:
@@ -238,7 +250,13 @@ class Crew:
             log=generation.log,
             lifeline=self._lifeline.read_end,
             channel=channel.theirs,
+            commons=self._commons_of(generation),
         )
+
+    def _commons_of(self, generation: Generation) -> tuple[int, int] | None:
+        if self.commons is None or generation.settings.move_connections == "off":
+            return None
+        return self.commons.descriptors
 
     def _started(
         self, generation: Generation, seat: Seat, not_its_own: Sequence[Closable], hooks: Hooks

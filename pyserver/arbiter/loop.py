@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from pyserver._scoreboard import Scoreboard
 from pyserver._version import __version__
 from pyserver.arbiter.actions import Abort, Ask, Kill, Quit, Reason, Relieve, Replace, ReportSlow, Retire, Spawn
+from pyserver.arbiter.commons import new_commons
 from pyserver.arbiter.crew import Crew
 from pyserver.arbiter.deaths import Deaths
 from pyserver.arbiter.generations import load_generation
@@ -166,7 +167,10 @@ class Arbiter:
             from pyserver.arbiter.upgrade import Upgrade
 
             self._upgrade = Upgrade.join(self._inheritance, self._reloads, self._poll, self._notifier)
+            self._crew.commons = self._inheritance.commons
         self._reloads.open(current)
+        if self._crew.commons is None:
+            self._crew.commons = new_commons(self._log)
         # Before anything is said: who reads that we listen may send a signal at once.
         self._inbox = SignalInbox(arbiter_verbs())
         self._poll.register(self._inbox, select.POLLIN)
@@ -303,6 +307,10 @@ class Arbiter:
     def _other_serves(self) -> bool:
         return self._upgrade is not None and self._upgrade.other_serves
 
+    @property
+    def _other_takes(self) -> bool:
+        return self._other_serves and self._upgrade is not None and self._upgrade.other_takes
+
     def _begin_upgrade(self) -> None:
         # The last one may have come to its end just now.
         self._note_upgrade()
@@ -314,7 +322,9 @@ class Arbiter:
             from pyserver.arbiter.upgrade import Upgrade
 
             launch = self._launch()._replace(prepare=lambda: self._hooks.call("pre_exec"))
-            self._upgrade = Upgrade.begin(launch, self._inbox, self._reloads, self._poll, self._notifier)
+            self._upgrade = Upgrade.begin(
+                launch, self._inbox, self._reloads, self._crew.commons, self._poll, self._notifier
+            )
         except OSError as error:
             self._log.error("A new arbiter cannot be started: %s", error.strerror)
         else:
@@ -354,6 +364,7 @@ class Arbiter:
         member = self._crew.roster.at(action.slot)
         match action:
             case Retire():
+                self._crew.let_move(member, others_take=self._other_takes)
                 self._crew.tell(member, worker_signal("retire"))
             case Quit():
                 self._crew.tell(member, worker_signal("quit"))

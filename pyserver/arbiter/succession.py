@@ -13,6 +13,7 @@ import socket
 import sys
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
+from pyserver.arbiter.commons import adopted
 from pyserver.arbiter.spawn import fork_process
 from pyserver.errors import EXIT_CONFIG
 from pyserver.sockets import Address, parse_address
@@ -21,13 +22,16 @@ from pyserver.systemd import for_successor
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, MutableMapping
 
+    from pyserver.arbiter.commons import Commons
     from pyserver.arbiter.spawn import Closable
     from pyserver.log import ErrorLog
 
 _LISTENERS = "PYSERVER_LISTENERS"  # descriptor=address,descriptor=address
 _OF = "PYSERVER_UPGRADE_OF"  # the process id of the old arbiter
 _CHANNEL = "PYSERVER_UPGRADE_CHANNEL"  # the descriptor of the socket that leads to it
+_COMMONS = "PYSERVER_COMMONS"  # as `Commons.encoded` has it
 _READY = b"r"
+_TAKES = b"t"
 _STOPS = b"s"
 
 
@@ -57,6 +61,7 @@ class OtherArbiter:
     def __init__(self, pid: int, channel: socket.socket, *, is_ready: bool) -> None:
         self.pid = pid
         self.is_ready = is_ready
+        self.takes = False  # what is put into the commons
         self.is_stopping = False
         self.is_gone = False
         self._channel = channel
@@ -75,12 +80,13 @@ class OtherArbiter:
         except OSError:
             said = b""
         self.is_ready = self.is_ready or _READY in said
+        self.takes = self.takes or _TAKES in said
         self.is_stopping = self.is_stopping or _STOPS in said
         self.is_gone = not said
 
     def say_ready(self) -> None:
-        """Tell it that this one serves."""
-        self._say(_READY)
+        """Tell it that this one serves; and where the two have the same commons, that it takes connections."""
+        self._say(_TAKES + _READY if self.takes else _READY)
 
     def say_stops(self) -> None:
         """Tell it that this one will serve no more."""
@@ -101,17 +107,21 @@ class Inheritance(NamedTuple):
 
     predecessor: OtherArbiter
     listeners: dict[Address, int]
+    commons: Commons | None = None  # if the two understand each other
 
 
 def take_inheritance(environ: MutableMapping[str, str]) -> Inheritance | None:
     """What is inherited, and taken out of `environ`; None in an arbiter that was started in the usual way."""
-    listeners, of, channel = (environ.pop(name, None) for name in (_LISTENERS, _OF, _CHANNEL))
+    listeners, of, channel, commons = (environ.pop(name, None) for name in (_LISTENERS, _OF, _CHANNEL, _COMMONS))
     if listeners is None or of is None or channel is None:
         return None
     try:
         connection = socket.socket(fileno=int(channel))
         connection.set_inheritable(False)
-        return Inheritance(OtherArbiter(int(of), connection, is_ready=True), decoded(listeners))
+        predecessor = OtherArbiter(int(of), connection, is_ready=True)
+        inherited = adopted(commons) if commons else None
+        predecessor.takes = inherited is not None
+        return Inheritance(predecessor, decoded(listeners), inherited)
     except (OSError, ValueError):
         # Somebody else's variables.
         return None
@@ -120,6 +130,7 @@ def take_inheritance(environ: MutableMapping[str, str]) -> Inheritance | None:
 def start_successor(
     launch: Launch,
     listeners: Mapping[Address, socket.socket],
+    commons: Commons | None,
     passed: Iterable[int],
     inbox: Closable,
     log: ErrorLog,
@@ -129,6 +140,7 @@ def start_successor(
     Args:
         launch: how this one was started.
         listeners: what the new one is given.
+        commons: likewise; by which its workers get the connections of ours.
         passed: the descriptors that this one was started with.
         inbox: that of the signals of this process.
         log: for what goes wrong in the new process.
@@ -144,6 +156,9 @@ def start_successor(
         _CHANNEL: str(theirs.fileno()),
     }
     descriptors = {theirs.fileno(), *passed, *(listener.fileno() for listener in listeners.values())}
+    if commons is not None:
+        environ[_COMMONS] = commons.encoded()
+        descriptors.update(commons.descriptors)
     launch = launch._replace(environ=environ)
     try:
         pid = fork_process(lambda mask: _execute(launch, descriptors, inbox, mask, log))

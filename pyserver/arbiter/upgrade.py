@@ -14,6 +14,7 @@ from pyserver.arbiter.succession import start_successor
 from pyserver.errors import BootError
 
 if TYPE_CHECKING:
+    from pyserver.arbiter.commons import Commons
     from pyserver.arbiter.reload import Reloads
     from pyserver.arbiter.spawn import Closable
     from pyserver.arbiter.succession import Inheritance, Launch, OtherArbiter
@@ -46,16 +47,17 @@ class Upgrade:
 
     @classmethod
     def begin(
-        cls, launch: Launch, inbox: Closable, reloads: Reloads, poll: select.poll, notifier: Notifier
+        cls, launch: Launch, inbox: Closable, reloads: Reloads, commons: Commons | None, poll: select.poll,
+        notifier: Notifier,
     ) -> Upgrade:
-        """Start a new arbiter, with the listeners of this one.
+        """Start a new arbiter, with the listeners and the commons of this one.
 
         Raises:
             OSError: the system has no room for another process.
         """
         log, passed = reloads.current.log, reloads.current.inherited.descriptors
         try:
-            other = start_successor(launch, reloads.listeners.share(), passed, inbox, log)
+            other = start_successor(launch, reloads.listeners.share(), commons, passed, inbox, log)
         except OSError:
             reloads.listeners.unshare()
             raise
@@ -78,6 +80,11 @@ class Upgrade:
     def other_serves(self) -> bool:
         """Whether the other one has workers that take what this one leaves in the accept queues."""
         return self._other.is_ready and self._goes_on
+
+    @property
+    def other_takes(self) -> bool:
+        """Whether its workers take what this one's put into the commons."""
+        return self._other.takes
 
     def hear(self, *, is_complete: bool) -> None:
         """Take note of the other one.

@@ -143,6 +143,17 @@ class Settings(Hooks):
         "connection, and requests on those that it has wait. It bounds neither idle connections nor open WebSockets, "
         "which cost little, and has no effect with sync and threaded workers.",
     )
+    move_connections: str = setting(
+        "auto", section=_WORKERS, choices=("auto", "off", "always"), reload="arbiter",
+        help="Whether open connections move between workers. A worker that leaves, after a reload for example, passes "
+        "its idle ones on, so that no client sees them closed; one that is busy passes on those that ask for something. "
+        "With always each connection is passed on after each response, which is for tests.",
+    )
+    handoff_after: float = setting(
+        0.005, section=_WORKERS, unit="s", minimum=0, maximum=60.0, reload="worker",
+        help="How long a request may wait for a busy worker before another one that is free gets its connection; 0 for "
+        "any time. It has no effect with a single worker, nor where connections do not move.",
+    )
     worker_options: Mapping[str, object] = setting(
         MappingProxyType({}), section=_WORKERS, flags=("--worker-option",), metavar="NAME=VALUE", repeatable=True,
         reload="worker",

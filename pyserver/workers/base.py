@@ -58,6 +58,8 @@ class Worker:
     interfaces: ClassVar[tuple[str, ...]] = ("wsgi",)
     # Whether `run` calls `note_ready` itself, because there is more to do than `boot` can.
     gets_ready_in_run: ClassVar[bool] = False
+    # Whether it takes connections that other workers pass on.
+    takes_connections: ClassVar[bool] = False
     # Whether `relieve` ends just the requests that are over their time: then it is always tried before an abort.
     ends_requests: ClassVar[bool] = False
 
@@ -77,6 +79,7 @@ class Worker:
         self._explanation = ""  # why a page is served in the application's place
         self._lifeline = seat.lifeline
         self._channel = seat.channel
+        self.commons = seat.commons
         self.hooks = seat.hooks
         self._preloaded = seat.application
         self._counts: Counts | None = None
@@ -254,6 +257,7 @@ class Worker:
         """Tell the arbiter, once, that requests are served from now on: an older worker may go."""
         if self._state is WorkerState.BOOTING and not (self.is_retiring or self.is_quitting):
             self.scoreboard.write(self.slot, Cell.ENDS_REQUESTS, self.ends_requests)
+            self.scoreboard.write(self.slot, Cell.TAKES, self.takes_connections and self.commons is not None)
             self._advance("loaded")
             self._report(Report(ReportKind.LOADED, text=self._explanation))
             if self.scoreboard.read(self.slot, Cell.DISMISSED):

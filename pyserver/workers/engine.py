@@ -10,6 +10,7 @@ from pyserver._access import AccessLog, check_access_log
 from pyserver._connection import Buffers, Durations
 from pyserver._engine import Engine
 from pyserver._http import Limits
+from pyserver._scoreboard import Cell
 from pyserver._wsgi import WatchedGateway, WSGIGateway
 from pyserver.workers.base import Worker
 from pyserver.workers.peers import TrustedPeers
@@ -31,6 +32,8 @@ _IDLE_GRACE = 0.4
 class EngineWorker(Worker):
     """Slow clients wait in the engine, not in the application; a subclass says who waits on the engine."""
 
+    takes_connections = True
+
     @classmethod
     def check(cls, settings: Settings) -> None:
         """Raise ConfigError for settings that the engine cannot be built from."""
@@ -46,6 +49,10 @@ class EngineWorker(Worker):
             jitter = int.from_bytes(os.urandom(8), "big") % (self.settings.max_requests_jitter + 1)
             self._engine.max_requests = self.settings.max_requests + jitter
             self._engine.on_max_requests = self.ask_for_replacement
+        try:
+            self._engine.start_steward()
+        except OSError as error:
+            self.log.warning("No steward can be started, so that requests may wait for a busy worker: %s", error.strerror)
 
     def reopen(self) -> None:
         """Open both logs anew."""
@@ -54,7 +61,7 @@ class EngineWorker(Worker):
 
     def drain(self) -> None:
         """Have the engine accept no more."""
-        self._engine.retire(_IDLE_GRACE, self.is_last)
+        self._engine.retire(_IDLE_GRACE, self.is_last, self.scoreboard.read(self.slot, Cell.MOVES) != 0)
 
     def quit(self) -> None:
         """Have the engine cut off what is open."""
@@ -115,6 +122,10 @@ def build_engine(
         threads=threads,
         capacity=capacity,
         streams=streams,
+        commons=worker.commons,
+        moves_always=settings.move_connections == "always",
+        # Where there is nobody else, there is nobody to hand anything to.
+        handoff_after=settings.handoff_after if max(settings.workers, worker.number + 1) > 1 else 0,
     )
 
 

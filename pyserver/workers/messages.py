@@ -99,6 +99,7 @@ class Seat(NamedTuple):
     log: ErrorLog
     lifeline: int  # the read end of a pipe whose other end only the arbiter holds
     channel: socket.socket  # reports go out, questions come in
+    commons: tuple[int, int] | None = None  # descriptors: where connections are taken from, and where they are put
     hooks: WorkerHooks | None = None  # what calls the operator's functions; None without any
     application: Application | None = None  # when the process that forked this one has loaded it
     refork: Callable[[Worker, int], None] | None = None  # how to fork a mold that is given the descriptor

@@ -1,0 +1,2 @@
+def commons_version() -> int:
+    """Which messages are understood here."""
