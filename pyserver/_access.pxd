@@ -15,6 +15,7 @@ cdef struct Facts:
     int status
     int64_t sent                # content bytes
     int64_t duration_ns
+    int64_t queue_ns            # how long it has waited before
 
 
 cdef struct Step:

@@ -50,6 +50,7 @@ cdef enum:
     MILLISECONDS
     MICROSECONDS
     DECIMAL_SECONDS
+    QUEUE_SECONDS
     PID
     REQUEST_FIELD
     USER
@@ -76,6 +77,7 @@ FIELDS = {
     "M": (MILLISECONDS, ""),
     "D": (MICROSECONDS, ""),
     "L": (DECIMAL_SECONDS, ""),
+    "Q": (QUEUE_SECONDS, ""),
     "p": (PID, ""),
 }
 # The same for "%({name}x)s".
@@ -433,7 +435,7 @@ cdef unsigned char *put_text(unsigned char *to, Span text) noexcept nogil:
 
 
 cdef unsigned char *put_number(unsigned char *to, int atom, const Facts *facts) noexcept nogil:
-    cdef int64_t microseconds = facts.duration_ns // 1000
+    cdef int64_t microseconds = (facts.queue_ns if atom == QUEUE_SECONDS else facts.duration_ns) // 1000
     if atom == STATUS:
         return write_decimal(to, <uint64_t> facts.status)
     if atom == SENT_OR_DASH and facts.sent == 0:

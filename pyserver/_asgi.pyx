@@ -107,6 +107,7 @@ cdef class ASGIGateway(Gateway):
             scope = self._websocket_scope(connection, handshake)
             call = self._websocket_call(head, handshake)
         self._put_rest(scope, connection, head, base, fields)
+        scope["extensions"]["pyserver"] = {"queue_time": transport.queue_ns / 1e9}
         if meanings & TELLS_SCHEME and self._says_https(connection, fields):
             scope["scheme"] = "https" if handshake is None else "wss"
         self._prepare(<Call> call, <StreamLane> transport, scope)

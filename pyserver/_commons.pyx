@@ -16,13 +16,17 @@ from pyserver._connection cimport (
 from pyserver._http cimport COMPLETE, Bounds, Chunks, Span, parse_head, reset_head
 from pyserver._system cimport iovec, pyserver_memory_file, pyserver_receive, pyserver_send
 
+from pyserver.commons import VERSION as _VERSION
+
 cdef extern from "Python.h":
     char *bytes_of "PyBytes_AS_STRING" (PyObject *bytes) nogil
 
 cdef enum:
-    VERSION = 1
     CARRIED = 65536             # bytes of a request at most that are in a message
     FILES = 2                   # the connection, and what it has sent of its content
+
+
+cdef uint32_t VERSION = _VERSION
 
 
 cdef struct Message:
@@ -45,11 +49,6 @@ cdef struct Message:
     uint64_t received
     uint64_t expected
     Chunks chunks
-
-
-def commons_version() -> int:
-    """Which messages are understood here."""
-    return VERSION
 
 
 cdef bint put_connection(int commons, const Connection *connection, uint64_t listener, int64_t since_ns) noexcept nogil:

@@ -1,6 +1,7 @@
 # The contract of _engine: who serves the connections of a worker, and when.
 from libc.stdint cimport int64_t
 
+from pyserver._balance cimport Balance
 from pyserver._commons cimport Arrival
 from pyserver._connection cimport Connection, Source
 from pyserver._lane cimport Lane
@@ -46,6 +47,8 @@ cdef class Engine(Stewarded):
     cdef Source _commons                # where connections are taken from that others pass on; fd -1 for nowhere
     cdef Moving _moving
     cdef int64_t _idle_grace_ns         # how long a retiring worker lets connections be idle
+    cdef Balance _balance               # None where there are no other workers
+    cdef int64_t _shuns_until_ns        # until then others have what is in the commons; 0: no longer
     cdef int64_t _move_again_ns         # when there may be room for more; 0: nobody waits for that
     cdef Source _bell                   # the read end of a pipe that wakes the thread which waits
     cdef int _bell_rope                 # … its write end
@@ -76,6 +79,8 @@ cdef class Engine(Stewarded):
     cdef bint _take_one(self, Lane lane) except -1
     cdef int _restore(self, Connection *connection, Arrival *arrival) except -1
     cdef int _move_idle(self) except -1
+    cdef int _even_out(self, int64_t now_ns) except -1
+    cdef int _give_some(self, int wanted) except -1
     cdef int _stop_moving(self) except -1
     cdef int _hurry(self) except -1
     cdef int _look_away(self) except -1

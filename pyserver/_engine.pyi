@@ -55,6 +55,7 @@ class Engine(Stewarded):
         streams: bool = False,
         commons: tuple[int, int] | None = None,
         moves_always: bool = False,
+        siblings: tuple[int, int, int] | None = None,
         handoff_after: float = 0,
     ) -> None: ...
     @property

@@ -12,6 +12,7 @@ from libc.string cimport strerror
 from posix.unistd cimport close, read, write
 
 from pyserver._access cimport AccessLog
+from pyserver._balance cimport Balance
 from pyserver._commons cimport Arrival, take_connection
 from pyserver._connection cimport (
     AWAIT_CONTENT, AWAIT_FIRST_BYTE, AWAIT_HEAD, AWAIT_NEXT_REQUEST, AWAIT_ROOM, AWAIT_TURN, AWAIT_WRITE, BELL_SOURCE,
@@ -46,6 +47,7 @@ cdef enum:
 
 cdef int64_t SECOND = 1000000000
 cdef int64_t ACCEPT_PAUSE_NS = SECOND
+cdef int64_t SHUNNED_NS = 20000000          # how long others may take what was given them
 cdef int64_t MOVE_PAUSE_NS = 1000000        # until the commons may have room again
 cdef int64_t ALWAYS = 1
 cdef int64_t TURN_NS = 5000000              # how long a turn may take before others, and watches, have theirs
@@ -75,6 +77,8 @@ cdef class Engine(Stewarded):
         streams: whether they run as tasks of an event loop instead, and take their content as it comes.
         commons: the descriptors of the commons, that of the end to take from and that to put into; None for none.
         moves_always: whether each connection is put there after each response.
+        siblings: where the slots of all workers are: the address of the first, bytes from one to the next, and how many
+            there are; None for no others.
         handoff_after: seconds that the application may keep connections waiting, before others are to serve them; 0
             for any time.
 
@@ -89,7 +93,7 @@ cdef class Engine(Stewarded):
         self, list listeners, Gateway gateway not None, Limits limits not None, Durations durations not None,
         Buffers buffers not None, *, log, AccessLog access=None, size_t row=0, str poller="auto", bytes server=b"pyserver",
         bint date=True, int threads=0, int capacity=0, bint streams=False, tuple commons=None, bint moves_always=False,
-        double handoff_after=0,
+        tuple siblings=None, double handoff_after=0,
     ):
         cdef int at
         self._bell.fd = self._bell_rope = -1
@@ -117,9 +121,11 @@ cdef class Engine(Stewarded):
             self._commons.fd, self.commons = commons
             self._moving = MOVES_ALWAYS if moves_always else MOVES_WHEN_LEAVING
             self.poller.add(&self._commons, READABLE | EXCLUSIVE)
+            if siblings is not None and row:
+                self._balance = Balance(*siblings, row)
         self._last_descriptor = pyserver_descriptor_limit()
         self._last_descriptor -= min(SPARE_DESCRIPTORS, self._last_descriptor // 8)
-        self._looked_ns = self._seen_ns = pyserver_now_ns()
+        self._looked_ns = self._seen_ns = self.reported_ns = pyserver_now_ns()
         if threads:
             self.leadership = Leadership(threads)
             self.mutex = self.leadership.mutex()
@@ -251,6 +257,10 @@ cdef class Engine(Stewarded):
         cdef Leadership leadership = self.leadership
         cdef int count
         cdef int64_t seen_ns = lane.now_ns
+        self.away_ns = seen_ns - self.reported_ns
+        if self._balance is not None:
+            self._even_out(seen_ns)
+        self.slot.cells[<int> Cell.WAITS_SINCE_NS] = seen_ns
         poller.begin_wait()
         pyserver_store(&self.rounds, self.rounds + 1)
         if leadership is None:
@@ -264,10 +274,12 @@ cdef class Engine(Stewarded):
             leadership.lock()
             self.is_waiting = False
         pyserver_store(&self.rounds, self.rounds + 1)
+        self.slot.cells[<int> Cell.WAITS_SINCE_NS] = 0
         if count < 0:
             raise PollerError(-count, f"the poller failed: {strerror(-count).decode()}")
         self._run_signal_handlers()
         lane.tick(pyserver_now_ns())
+        self.reported_ns = lane.now_ns
         # No later: behind a wait that was left early the process may have been stopped, and the clock not.
         self._note_seen(count, seen_ns if count else min(seen_ns + max(wait_ms, 0) * <int64_t> 1000000, lane.now_ns))
         self._looked_ns = lane.now_ns
@@ -471,6 +483,8 @@ cdef class Engine(Stewarded):
             # It may have been told to retire meanwhile.
             if self._has_lost(lane) or not self._accepts or lane.now_ns - began_ns > TURN_NS:
                 break
+            if self._balance is not None and self._balance.somebody_waits(lane.now_ns):
+                break
         return self._step_back(listener)
 
     cdef int _step_back(self, Listener *listener) except -1:
@@ -610,6 +624,36 @@ cdef class Engine(Stewarded):
                 connection = later
         return self._stop_moving() if self.is_left_alone() else 0
 
+    cdef int _even_out(self, int64_t now_ns) except -1:
+        """Give some connections away if this worker does more than the others."""
+        cdef int wanted = self._balance.surplus(now_ns, self.away_ns, self.connections)
+        if self._shuns_until_ns and now_ns >= self._shuns_until_ns:
+            self._shuns_until_ns = 0
+            if self._accepts:
+                self.poller.add(&self._commons, READABLE | EXCLUSIVE)
+        if wanted and not self.is_retiring and not self.is_left_alone():
+            self._give_some(wanted)
+        return 0
+
+    cdef int _give_some(self, int wanted) except -1:
+        """Give away so many of those that have asked for something last."""
+        cdef Connection *connection = self.lists[AWAIT_NEXT_REQUEST].last
+        cdef Connection *earlier
+        if not self._shuns_until_ns and self._accepts:
+            # It would be the first to see them.
+            self.poller.remove(&self._commons)
+        self._shuns_until_ns = pyserver_now_ns() + SHUNNED_NS
+        while connection != NULL and wanted > 0:
+            earlier = connection.earlier
+            if connection.reader == NULL and not connection.has_ended:
+                if not self.pass_on(connection, <int> Cell.GIVEN_UNEVEN, 0):
+                    break
+                if self.epoll < 0:
+                    self.poller.remove(&connection.source)
+                wanted -= 1
+            connection = earlier
+        return 0
+
     cdef int _stop_moving(self) except -1:
         """Serve what is left in the commons: those who should have taken it may be gone."""
         self.moves = False
@@ -624,7 +668,7 @@ cdef class Engine(Stewarded):
         if self._accepts:
             for at in range(self._listener_count):
                 self.poller.remove(&self._listeners[at].source)
-            if self._commons.fd >= 0:
+            if self._commons.fd >= 0 and not self._shuns_until_ns:
                 self.poller.remove(&self._commons)
         self._accepts = False
         return 0
@@ -636,7 +680,7 @@ cdef class Engine(Stewarded):
                 self.poller.add(&self._listeners[at].source, READABLE | EXCLUSIVE)
             except PermissionError:
                 pass                # the signal handler has closed it, as in _accept_one()
-        if self._commons.fd >= 0:
+        if self._commons.fd >= 0 and not self._shuns_until_ns:
             self.poller.add(&self._commons, READABLE | EXCLUSIVE)
         self._accepts = True
         return 0
@@ -675,6 +719,8 @@ cdef class Engine(Stewarded):
         cdef int64_t earliest = Stewarded.earliest_ns(self)
         if self._move_again_ns:
             earliest = min(earliest, self._move_again_ns)
+        if self._shuns_until_ns:
+            earliest = min(earliest, self._shuns_until_ns)
         return min(earliest, self._accept_again_ns) if self.pauses else earliest
 
     def guard_listeners(self) -> int:

@@ -29,6 +29,7 @@ cdef class Transport:
     cdef object log
     cdef object dropped                 # to be let go of before the next request runs
     cdef Exchange exchange              # of the request that runs, or ran last; reused while nobody else holds it
+    cdef int64_t queue_ns               # of the request that begins, how long it has waited for that
     cdef bint has_given                 # the socket was given something since that request began
     cdef bint renews                    # a request is over time only when it gives nothing for that long
 
@@ -74,6 +75,7 @@ cdef class Exchange:
     cdef bint is_logged                 # a signal handler has written its line of the access log
     cdef bint has_excess                # the application gave more than its Content-Length
     cdef bint gathers                   # the kernel may join blocks
+    cdef int64_t queue_ns               # how long it has waited for somebody to serve it
     cdef int64_t wrote_ns               # when the last block was given; 0 before the first
     cdef bytes response_head
     cdef dict environ

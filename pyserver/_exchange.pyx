@@ -309,6 +309,7 @@ cdef class Exchange:
         facts.minor = <int> self.head.minor
         facts.status = self.response.status
         facts.sent = self.response.sent
+        facts.queue_ns = self.queue_ns
 
 
 cdef class Stream(Exchange):
@@ -375,7 +376,7 @@ cdef void state_refusal(Facts *facts, Connection *connection, const Reader *read
     # Another line than the first was begun, or something about all lines was wrong.
     if head.line > head.target > 0 or head.fault > <int> Fault.REQUEST_LINE_END:
         facts.minor = <int> head.minor
-    facts.duration_ns = 0
+    facts.duration_ns = facts.queue_ns = 0
 
 
 cdef inline void state_request(

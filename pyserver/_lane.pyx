@@ -494,6 +494,7 @@ cdef class Lane(Transport):
         exchange.persists = head_persists(head) and self.reactor.lists[AWAIT_NEXT_REQUEST].duration_ns > 0
         exchange.is_finished = exchange.is_logged = exchange.has_failed = exchange.has_excess = exchange.gathers = False
         exchange.wrote_ns = 0
+        exchange.queue_ns = self.reactor.note_queued(connection, self.now_ns)
         reset_response(&exchange.response, is_of_head(reader))
         connection.requests += 1
         delist(self.reactor.lists, connection)

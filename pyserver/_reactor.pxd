@@ -27,6 +27,8 @@ cdef class Reactor:
     cdef Ready *reported                # by the last wait
     cdef int ready_at                   # of what was reported, what is served next
     cdef int ready_count
+    cdef int64_t reported_ns            # when that was
+    cdef int64_t away_ns                # how long nobody had asked before
     cdef int64_t rounds                 # twice how often it was waited for events; odd while somebody does
     cdef int commons                    # where connections are put that others are to serve; -1 for nowhere
     cdef uint64_t *identities           # of the listeners
@@ -64,6 +66,7 @@ cdef class Reactor:
     cdef int note_served(self) except -1
     cdef bint is_full(self) noexcept
     cdef int64_t earliest_ns(self) noexcept
+    cdef int64_t note_queued(self, Connection *connection, int64_t now_ns) noexcept nogil
     cdef int wait_for(self, Connection *connection, int reason, int64_t now_ns) except -1
     cdef int watch_connection(self, Connection *connection, int interest) except -1
     cdef int go_on_later(self, Connection *connection) except -1

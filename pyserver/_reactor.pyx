@@ -17,7 +17,7 @@ from pyserver._exchange cimport Gateway, Stream, forks
 from pyserver._http cimport Limits
 from pyserver._poller cimport READABLE, WRITABLE, new_poller, unwatch_natively
 from pyserver._scoreboard cimport Cell
-from pyserver._system cimport SHUT_RDWR, SOL_SOCKET, SO_LINGER, linger, pyserver_now_ns, setsockopt, shutdown
+from pyserver._system cimport SHUT_RDWR, SOL_SOCKET, SO_LINGER, linger, pyserver_now_ns, pyserver_silence_ns, setsockopt, shutdown
 
 cdef extern from "_threads.h":
     bint pyserver_mutex_try(pyserver_mutex *mutex) nogil
@@ -30,6 +30,7 @@ cdef extern from "<sched.h>" nogil:
 cdef enum:
     SEIZURES = 100              # a steward has the lock for a moment only
 
+cdef int64_t AWAY_NS = 1000000              # in less than that nothing has waited for long
 cdef int64_t CLOSE_FRAME_NS = 5000000000    # how long the answer to a close frame is waited for
 cdef int64_t LINGER_NS = 2000000000         # silence after which a closed connection is given up
 
@@ -137,6 +138,21 @@ cdef class Reactor:
             if self.lists[reason].first != NULL and self.lists[reason].first.deadline_ns < earliest:
                 earliest = self.lists[reason].first.deadline_ns
         return earliest
+
+    cdef int64_t note_queued(self, Connection *connection, int64_t now_ns) noexcept nogil:
+        """How long the request that begins now has waited for somebody to serve it."""
+        cdef int64_t *cells = self.slot.cells
+        cdef int64_t since_ns = self.reported_ns
+        if connection.since_ns:
+            since_ns = connection.since_ns
+            connection.since_ns = 0
+        elif self.away_ns > AWAY_NS and connection.family:
+            # It came when nobody looked, or has just come; the kernel knows, in ticks of some milliseconds.
+            since_ns = max(since_ns - self.away_ns, min(since_ns, now_ns - pyserver_silence_ns(connection.source.fd)))
+        since_ns = max(now_ns - since_ns, <int64_t> 0)
+        cells[<int> Cell.QUEUE_NS] += since_ns
+        cells[<int> Cell.QUEUE_MOST_NS] = max(cells[<int> Cell.QUEUE_MOST_NS], since_ns)
+        return since_ns
 
     cdef int wait_for(self, Connection *connection, int reason, int64_t now_ns) except -1:
         """Have the connection wait for `reason` from now on."""

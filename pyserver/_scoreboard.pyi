@@ -42,6 +42,9 @@ class Scoreboard:
     rows: int
     def __init__(self, slots: int, rows: int = 1) -> None: ...
     def address(self, slot: int) -> int: ...
+    @property
+    def extent(self) -> tuple[int, int, int]:
+        """Where the slots lie in memory: the address of the first, bytes from one to the next, and how many there are."""
     def read(self, slot: int, cell: Cell) -> int:
         """One word of a slot; BUSY_SINCE_NS is that of its oldest request."""
     def write(self, slot: int, cell: Cell, value: int) -> None:

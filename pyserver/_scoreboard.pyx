@@ -79,6 +79,11 @@ cdef class Scoreboard:
         """Where the slot lies in memory, for the engine that writes it."""
         return <size_t> self._slot(slot)
 
+    @property
+    def extent(self) -> tuple:
+        """Where the slots lie in memory: the address of the first, bytes from one to the next, and how many there are."""
+        return <size_t> self._memory, self._slot_size, self.slots
+
     def read(self, int slot, Cell cell) -> int:
         """The value of one word of a slot."""
         if cell == Cell.BUSY_SINCE_NS:

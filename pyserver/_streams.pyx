@@ -162,6 +162,7 @@ cdef class StreamLane(Lane):
         cdef const unsigned char *base = reader.data + reader.begin
         cdef Py_ssize_t used = 0
         cdef Stream stream
+        self.queue_ns = self.reactor.note_queued(connection, pyserver_now_ns() if self.reactor.is_waiting else self.now_ns)
         try:
             stream = self.reactor.gateway.open(self, connection, head, base)
         except Exception:
@@ -171,6 +172,7 @@ cdef class StreamLane(Lane):
             return self._answer_for(connection, reader, stream)
         stream.transport = self
         stream.connection = connection
+        stream.queue_ns = self.queue_ns
         stream.persists = head_persists(head) and self.reactor.lists[AWAIT_NEXT_REQUEST].duration_ns > 0
         reset_response(&stream.response, is_of_head(reader))
         connection.requests += 1

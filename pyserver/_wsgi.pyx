@@ -7,7 +7,7 @@ from cpython.dict cimport PyDict_Copy
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_INCREF, Py_XDECREF
 from cpython.unicode cimport PyUnicode_DATA, PyUnicode_DecodeLatin1, PyUnicode_GET_LENGTH
-from libc.stdint cimport uint64_t
+from libc.stdint cimport int64_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcmp, memcpy
 
@@ -33,6 +33,8 @@ cdef extern from "Python.h":
     object PyObject_Vectorcall(object callable, PyObject **arguments, size_t count, PyObject *names)
     size_t PY_VECTORCALL_ARGUMENTS_OFFSET
     bint PyUnicode_IS_ASCII(object text)
+
+cdef int64_t TELLABLE_NS = 1000
 
 cdef enum:
     # A request adds some fifteen fields to the twenty-two of the template; a dict that has the room from the start
@@ -411,6 +413,8 @@ cdef class WSGIGateway(Gateway):
         if connection.family:
             environ["REMOTE_ADDR"] = self._peer_address(connection)
             environ["REMOTE_PORT"] = self._peer_port(connection.port)
+        if exchange.queue_ns >= TELLABLE_NS:
+            environ["pyserver.queue_time"] = exchange.queue_ns / 1e9
         self._put_fields(environ, exchange)
         if exchange.content.length or exchange.received != NULL:
             self._put_content(environ, exchange)
@@ -656,6 +660,7 @@ cdef dict template(
         "wsgi.url_scheme": "http",
         "wsgi.input": EMPTY_INPUT,
         "wsgi.errors": errors,
+        "pyserver.queue_time": 0.0,
         "wsgi.multithread": multithread,
         "wsgi.multiprocess": multiprocess,
         "wsgi.run_once": False,

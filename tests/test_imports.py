@@ -24,12 +24,14 @@ LAYERS = [
     {"_engine"},
     {"_streams"},
     {"_lane"},
+    {"_steward"},
     {"_reactor"},
     {"_leadership"},
     {"_abort"},
     {"_exchange"},
     {"_doors"},
     {"_poller"},
+    {"_commons"},
     {"_connection"},
     {"_response"},
     {"_http", "_websocket"},
@@ -37,6 +39,7 @@ LAYERS = [
 LEAVES = {
     "_version", "errors", "refusals", "signals", "_scoreboard", "_signals", "sockets", "log", "_access", "_spool",
     "_system", "_process", "_stacks", "_alarm", "identity", "daemon", "systemd", "lifespan",
+    "commons", "_balance",
 }  # fmt: skip
 # `__init__` offers names of any layer, so nothing but a user imports it; the demo is an application.
 OUTSIDE = {"__init__", "demo"}

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from pyserver.arbiter.commons import Commons
+    from pyserver.commons import Commons
     from pyserver.arbiter.generations import Generation
     from pyserver.arbiter.hooks import Hooks
     from pyserver.arbiter.spawn import Closable

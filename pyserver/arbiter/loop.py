@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from pyserver._scoreboard import Scoreboard
 from pyserver._version import __version__
 from pyserver.arbiter.actions import Abort, Ask, Kill, Quit, Reason, Relieve, Replace, ReportSlow, Retire, Spawn
-from pyserver.arbiter.commons import new_commons
+from pyserver.commons import new_commons
 from pyserver.arbiter.crew import Crew
 from pyserver.arbiter.deaths import Deaths
 from pyserver.arbiter.generations import load_generation

@@ -13,7 +13,7 @@ import socket
 import sys
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
-from pyserver.arbiter.commons import adopted
+from pyserver.commons import adopted
 from pyserver.arbiter.spawn import fork_process
 from pyserver.errors import EXIT_CONFIG
 from pyserver.sockets import Address, parse_address
@@ -22,7 +22,7 @@ from pyserver.systemd import for_successor
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, MutableMapping
 
-    from pyserver.arbiter.commons import Commons
+    from pyserver.commons import Commons
     from pyserver.arbiter.spawn import Closable
     from pyserver.log import ErrorLog
 

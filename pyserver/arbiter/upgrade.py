@@ -14,7 +14,7 @@ from pyserver.arbiter.succession import start_successor
 from pyserver.errors import BootError
 
 if TYPE_CHECKING:
-    from pyserver.arbiter.commons import Commons
+    from pyserver.commons import Commons
     from pyserver.arbiter.reload import Reloads
     from pyserver.arbiter.spawn import Closable
     from pyserver.arbiter.succession import Inheritance, Launch, OtherArbiter

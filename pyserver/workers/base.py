@@ -267,6 +267,7 @@ class Worker:
         """Tell the arbiter that it serves nobody new, whoever wanted that: its end is no accident."""
         # One that boots has nothing to leave.
         if self._state is WorkerState.READY:
+            self.scoreboard.write(self.slot, Cell.TAKES, 0)
             self._advance("retire")
             self._report(Report(ReportKind.RETIRING))
 

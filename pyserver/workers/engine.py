@@ -124,6 +124,7 @@ def build_engine(
         streams=streams,
         commons=worker.commons,
         moves_always=settings.move_connections == "always",
+        siblings=worker.scoreboard.extent,
         # Where there is nobody else, there is nobody to hand anything to.
         handoff_after=settings.handoff_after if max(settings.workers, worker.number + 1) > 1 else 0,
     )

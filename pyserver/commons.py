@@ -10,11 +10,10 @@ import contextlib
 import socket
 from typing import TYPE_CHECKING, NamedTuple
 
-from pyserver._commons import commons_version
-
 if TYPE_CHECKING:
     from pyserver.log import ErrorLog
 
+VERSION = 1  # of what is said of a connection there; two versions of pyserver meet in an upgrade
 _ROOM = 4 * 1024 * 1024  # bytes, of which the system gives as many as it allows
 
 
@@ -36,7 +35,7 @@ class Commons(NamedTuple):
 
     def encoded(self) -> str:
         """As `adopted` reads it, in another process that has inherited the descriptors."""
-        return ",".join(map(str, (commons_version(), *self.descriptors)))
+        return ",".join(map(str, (VERSION, *self.descriptors)))
 
 
 def new_commons(log: ErrorLog) -> Commons | None:
@@ -62,7 +61,7 @@ def adopted(text: str) -> Commons | None:
         return None
     for one in sockets:
         one.set_inheritable(False)
-    if version != commons_version() or len(sockets) != len(Commons._fields):
+    if version != VERSION or len(sockets) != len(Commons._fields):
         for one in sockets:
             one.close()
         return None

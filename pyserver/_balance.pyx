@@ -1,0 +1,93 @@
+"""Whether a worker does more than its share, by what all of them leave on the scoreboard.
+
+Connections that stay open stay where they were accepted, so one worker may have many that ask for much while the next
+one waits. Who does more than the others, and hardly ever waits itself, is told how many of its connections to give away.
+"""
+from libc.stdint cimport int64_t
+from libc.stdlib cimport calloc, free
+
+from pyserver._scoreboard cimport Cell, Slot
+
+cdef int64_t LOOK_NS = 100000000            # between two looks at the others
+cdef int64_t WAITED_NS = 200000             # who has waited for so long has really nothing to do
+
+cdef enum:
+    ENOUGH = 64                 # requests that have to be served between two looks for them to say anything
+    TOLERANCE = 32              # a surplus under one in so many is none
+
+
+cdef class Balance:
+    """The share of one worker.
+
+    Args:
+        first: address of the first slot of the scoreboard.
+        stride: bytes from one slot to the next.
+        count: how many there are.
+        own: address of the one that this worker writes.
+    """
+
+    def __cinit__(self, size_t first, Py_ssize_t stride, int count, size_t own):
+        self._first = <char *> first
+        self._stride = stride
+        self._count = count
+        self._own = <Slot *> own
+        self._before = <int64_t *> calloc(<size_t> max(count, 1), sizeof(int64_t))
+        if self._before == NULL:
+            raise MemoryError()
+
+    def __dealloc__(self):
+        free(self._before)
+
+    cdef Slot *_slot(self, int at) noexcept nogil:
+        return <Slot *> (self._first + at * self._stride)
+
+    cdef bint somebody_waits(self, int64_t now_ns) noexcept nogil:
+        """Whether another worker has nothing to do."""
+        cdef int at
+        cdef int64_t since_ns
+        cdef Slot *slot
+        for at in range(self._count):
+            slot = self._slot(at)
+            if slot == self._own or not slot.cells[<int> Cell.TAKES]:
+                continue
+            since_ns = slot.cells[<int> Cell.WAITS_SINCE_NS]
+            if since_ns and now_ns - since_ns > WAITED_NS:
+                return True
+        return False
+
+    cdef int surplus(self, int64_t now_ns, int64_t busy_ns, int connections) noexcept nogil:
+        """How many of its connections the worker is to give away; asked before each wait.
+
+        Args:
+            busy_ns: how long it has been busy since it was asked last.
+            connections: how many it has.
+        """
+        cdef bint is_busy
+        self._busy_ns += busy_ns
+        if now_ns - self._looked_ns < LOOK_NS:
+            return 0
+        is_busy = self._busy_ns > (now_ns - self._looked_ns) // 2
+        self._busy_ns = 0
+        self._looked_ns = now_ns
+        connections = self._weigh(connections)
+        return connections if is_busy else 0
+
+    cdef int _weigh(self, int connections) noexcept nogil:
+        cdef int at, others = 0
+        cdef int64_t served, own = 0, theirs = 0, excess
+        cdef Slot *slot
+        for at in range(self._count):
+            slot = self._slot(at)
+            served = slot.cells[<int> Cell.REQUESTS] - self._before[at]
+            self._before[at] = slot.cells[<int> Cell.REQUESTS]
+            if slot == self._own:
+                own = served
+            elif slot.cells[<int> Cell.TAKES] and served >= 0:
+                theirs += served
+                others += 1
+        if others == 0 or own < ENOUGH:
+            return 0
+        excess = own - (own + theirs) // (others + 1)
+        if excess * TOLERANCE < own:
+            return 0
+        return <int> ((connections * excess + own - 1) // own)

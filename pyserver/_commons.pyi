@@ -1,2 +1,0 @@
-def commons_version() -> int:
-    """Which messages are understood here."""
