@@ -7,6 +7,7 @@ from libc.stdint cimport int64_t
 from libc.stdlib cimport calloc, free
 
 from pyserver._scoreboard cimport Cell, Slot
+from pyserver._system cimport pyserver_thread_time_ns
 
 cdef int64_t LOOK_NS = 100000000            # between two looks at the others
 cdef int64_t WAITED_NS = 200000             # who has waited for so long has really nothing to do
@@ -55,22 +56,40 @@ cdef class Balance:
                 return True
         return False
 
-    cdef int surplus(self, int64_t now_ns, int64_t busy_ns, int connections) noexcept nogil:
+    cdef int surplus(self, int64_t now_ns, int64_t busy_ns, int reports, int connections) noexcept nogil:
         """How many of its connections the worker is to give away; asked before each wait.
 
         Args:
-            busy_ns: how long it has been busy since it was asked last.
+            busy_ns: how long it has not waited since it was asked last; negative where that is not known.
+            reports: how many sources the last wait reported.
             connections: how many it has.
         """
         cdef bint is_busy
-        self._busy_ns += busy_ns
+        self._busy_ns += max(busy_ns, <int64_t> 0)
+        self._rounds += 1
+        self._reports += reports
         if now_ns - self._looked_ns < LOOK_NS:
             return 0
-        is_busy = self._busy_ns > (now_ns - self._looked_ns) // 2
-        self._busy_ns = 0
-        self._looked_ns = now_ns
+        is_busy = self._note_busy(now_ns, busy_ns >= 0)
         connections = self._weigh(connections)
-        return connections if is_busy else 0
+        return connections if is_busy and self.somebody_waits(now_ns) else 0
+
+    cdef bint _note_busy(self, int64_t now_ns, bint is_known) noexcept nogil:
+        """Whether it has hardly ever waited since it was looked at; from now on anew."""
+        cdef int64_t half_ns = (now_ns - self._looked_ns) // 2
+        cdef int64_t worked_ns
+        cdef bint is_busy
+        if is_known:
+            is_busy = self._busy_ns > half_ns
+        else:
+            # In an event loop much else happens. Who has worked most of the time was busy, and so was one that has
+            # found several connections each time, however seldom it had a processor.
+            worked_ns = pyserver_thread_time_ns()
+            is_busy = worked_ns - self._worked_ns > half_ns or self._reports > 2 * self._rounds
+            self._worked_ns = worked_ns
+        self._busy_ns = self._rounds = self._reports = 0
+        self._looked_ns = now_ns
+        return is_busy
 
     cdef int _weigh(self, int connections) noexcept nogil:
         cdef int at, others = 0

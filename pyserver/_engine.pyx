@@ -47,7 +47,7 @@ cdef enum:
 
 cdef int64_t SECOND = 1000000000
 cdef int64_t ACCEPT_PAUSE_NS = SECOND
-cdef int64_t SHUNNED_NS = 20000000          # how long others may take what was given them
+cdef int64_t SHUNNED_NS = 5000000           # how long others may take what was given them
 cdef int64_t MOVE_PAUSE_NS = 1000000        # until the commons may have room again
 cdef int64_t ALWAYS = 1
 cdef int64_t TURN_NS = 5000000              # how long a turn may take before others, and watches, have theirs
@@ -626,7 +626,9 @@ cdef class Engine(Stewarded):
 
     cdef int _even_out(self, int64_t now_ns) except -1:
         """Give some connections away if this worker does more than the others."""
-        cdef int wanted = self._balance.surplus(now_ns, self.away_ns, self.connections)
+        cdef int wanted = self._balance.surplus(
+            now_ns, -1 if self.capacity else self.away_ns, self.ready_count, self.connections
+        )
         if self._shuns_until_ns and now_ns >= self._shuns_until_ns:
             self._shuns_until_ns = 0
             if self._accepts:

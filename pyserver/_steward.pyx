@@ -130,6 +130,7 @@ cdef class Stewarded(Reactor):
         if not pyserver_load(&self._pauses) and pyserver_mutex_try(self.mutex):
             if self.rounds == round:
                 is_busy = True
+                self.slot.cells[<int> Cell.WAITS_SINCE_NS] = 0
                 self._stand_in()
             pyserver_mutex_unlock(self.mutex)
         pyserver_store(&self._acts, False)

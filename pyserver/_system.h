@@ -70,6 +70,13 @@ static inline long long pyserver_now_ns(void) {
     return now.tv_sec * 1000000000LL + now.tv_nsec;
 }
 
+/* How long this thread has had a processor. */
+static inline long long pyserver_thread_time_ns(void) {
+    struct timespec used;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &used);
+    return used.tv_sec * 1000000000LL + used.tv_nsec;
+}
+
 static inline long long pyserver_unix_time_ns(void) {
     struct timespec now;
     clock_gettime(CLOCK_REALTIME, &now);

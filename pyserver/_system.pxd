@@ -53,6 +53,7 @@ cdef extern from "_system.h":
     Py_ssize_t pyserver_sendfile(int to, int file, off_t offset, size_t length) nogil
     int64_t pyserver_now_ns() nogil
     int64_t pyserver_unix_time_ns() nogil
+    int64_t pyserver_thread_time_ns() nogil
     const char *inet_ntop(int family, const void *address, char *text, socklen_t size) nogil
     int pyserver_mkstemp(char *path)
     int64_t pyserver_silence_ns(int fd) nogil

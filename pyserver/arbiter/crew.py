@@ -24,14 +24,22 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from pyserver.commons import Commons
     from pyserver.arbiter.generations import Generation
     from pyserver.arbiter.hooks import Hooks
     from pyserver.arbiter.spawn import Closable
+    from pyserver.commons import Commons
     from pyserver.log import ErrorLog
 
 _SECOND_NS = 1_000_000_000
 _WEIGHING_NS = _SECOND_NS  # how often the memory of a worker is looked at, at most
+
+# Which word of a slot counts the connections that were passed on for which reason.
+MOVED = {
+    Cell.GIVEN_LEAVING: "by workers that left",
+    Cell.GIVEN_BUSY: "by busy ones",
+    Cell.GIVEN_UNEVEN: "by those that had more to do than others",
+    Cell.GIVEN_ALWAYS: "for no reason",
+}
 
 
 class Tally:
@@ -41,6 +49,7 @@ class Tally:
         self.accepted = 0  # connections
         self.answered = 0  # requests
         self.abandoned = 0  # requests
+        self.moved = dict.fromkeys(MOVED, 0)  # connections, by the reason
 
     def add(self, member: Member) -> None:
         """A worker has gone; its slot still says what it did."""
@@ -49,6 +58,8 @@ class Tally:
         self.answered += board.read(slot, Cell.REQUESTS) + board.read(slot, Cell.REFUSED)
         # One that has said how many it cut was asked to quit while some of them ran.
         self.abandoned += len(board.rows_busy(slot)) if member.abandoned is None else member.abandoned
+        for cell in MOVED:
+            self.moved[cell] += board.read(slot, cell)
 
 
 class Crew:

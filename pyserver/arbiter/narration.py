@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from pyserver.arbiter.actions import Reason, Spent
 from pyserver.arbiter.autopsy import Findings, OutOfMemory, cause_of_death, how_it_ended
+from pyserver.arbiter.crew import MOVED
 from pyserver.arbiter.memory import OutOfMemoryKills
 from pyserver.arbiter.requests import activity, requests_of, running
 from pyserver.systemd import Condition
@@ -148,6 +149,9 @@ class Narrator:
             "%s connections were accepted, %s requests answered, %s abandoned",
             tally.accepted, tally.answered, tally.abandoned,
         )  # fmt: skip
+        if any(tally.moved.values()):
+            reasons = (f"{count} {MOVED[cell]}" for cell, count in tally.moved.items() if count)
+            log.info("Connections were passed on: %s", ", ".join(reasons))
 
 
 def _overdue(member: Member, settings: Settings, now_ns: int) -> str:
