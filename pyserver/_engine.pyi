@@ -56,6 +56,7 @@ class Engine(Stewarded):
         commons: tuple[int, int] | None = None,
         moves_always: bool = False,
         siblings: tuple[int, int, int] | None = None,
+        lifeline: int = -1,
         handoff_after: float = 0,
     ) -> None: ...
     @property

@@ -79,6 +79,7 @@ cdef class Engine(Stewarded):
         moves_always: whether each connection is put there after each response.
         siblings: where the slots of all workers are: the address of the first, bytes from one to the next, and how many
             there are; None for no others.
+        lifeline: a descriptor that is readable once nobody may take from the commons any more; -1 for none.
         handoff_after: seconds that the application may keep connections waiting, before others are to serve them; 0
             for any time.
 
@@ -93,7 +94,7 @@ cdef class Engine(Stewarded):
         self, list listeners, Gateway gateway not None, Limits limits not None, Durations durations not None,
         Buffers buffers not None, *, log, AccessLog access=None, size_t row=0, str poller="auto", bytes server=b"pyserver",
         bint date=True, int threads=0, int capacity=0, bint streams=False, tuple commons=None, bint moves_always=False,
-        tuple siblings=None, double handoff_after=0,
+        tuple siblings=None, int lifeline=-1, double handoff_after=0,
     ):
         cdef int at
         self._bell.fd = self._bell_rope = -1
@@ -119,6 +120,7 @@ cdef class Engine(Stewarded):
         if commons is not None:
             self._commons.kind = COMMONS_SOURCE
             self._commons.fd, self.commons = commons
+            self.lifeline = lifeline
             self._moving = MOVES_ALWAYS if moves_always else MOVES_WHEN_LEAVING
             self.poller.add(&self._commons, READABLE | EXCLUSIVE)
             if siblings is not None and row:

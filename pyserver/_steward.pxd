@@ -21,8 +21,8 @@ cdef class Stewarded(Reactor):
     cdef int64_t _handoff_ns            # how long the application may keep a connection waiting; 0 for any time
     cdef pthread_t _thread
     cdef bint _has_steward              # the thread is there
-    cdef int _parent                    # whose death ends all taking
-    cdef int _lifeline[2]               # a pipe that is written to when the thread is to end
+    cdef int lifeline                   # is readable once the arbiter is gone; -1 where there is none
+    cdef int _ends[2]                   # a pipe that is written to when the thread is to end
     cdef int _knocker                   # the end of a pipe by which an event loop is woken; -1 for none
     cdef pyserver_mutex _own_mutex
     cdef int64_t _acts                  # whether it is in the middle of something

@@ -10,7 +10,7 @@ look at a number a few hundred times a second; and a server that has nothing to 
 """
 from libc.errno cimport EAGAIN, EINTR, errno
 from libc.stdint cimport INT64_MAX, int64_t
-from posix.unistd cimport close as close_descriptor, getppid, pipe, write
+from posix.unistd cimport close as close_descriptor, pipe, write
 
 from pyserver._connection cimport (
     AWAIT_CLOSE, AWAIT_CONTENT, AWAIT_FIRST_BYTE, AWAIT_HEAD, AWAIT_NEXT_REQUEST, AWAIT_TURN, AWAIT_WRITE, BORROWED,
@@ -55,7 +55,7 @@ cdef class Stewarded(Reactor):
     """A reactor whose connections somebody looks after while the worker is busy."""
 
     def __cinit__(self):
-        self._knocker = -1
+        self._knocker = self.lifeline = -1
 
     cdef int appoint(self, double handoff_after) except -1:
         """Have a steward from now on; it begins with start_steward()."""
@@ -71,10 +71,9 @@ cdef class Stewarded(Reactor):
         cdef int failed
         if self._handoff_ns == 0 or self._has_steward:
             return
-        self._parent = getppid()
-        if pipe(self._lifeline) < 0:
+        if pipe(self._ends) < 0:
             raise OSError(errno, "pipe")
-        for end in self._lifeline:
+        for end in self._ends:
             _os.set_inheritable(end, False)
         failed = pyserver_thread_start(&self._thread, &live, <void *> self)
         if failed:
@@ -92,16 +91,17 @@ cdef class Stewarded(Reactor):
             return 0
         self._has_steward = False
         steward_of = NULL
-        write(self._lifeline[1], b"\0", 1)
+        write(self._ends[1], b"\0", 1)
         with nogil:
             pthread_join(self._thread, NULL)
-        for end in self._lifeline:
+        for end in self._ends:
             close_descriptor(end)
         return 0
 
     cdef bint is_left_alone(self) noexcept nogil:
         """Whether nobody may take what is put into the commons, for the whole server stops."""
-        return self.slot.cells[<int> Cell.STOPS] != 0 or (self._parent and getppid() != self._parent)
+        cdef pollfd lifeline = pollfd(self.lifeline, POLLIN, 0)
+        return self.slot.cells[<int> Cell.STOPS] != 0 or (self.lifeline >= 0 and poll(&lifeline, 1, 0) > 0)
 
     # ---- its life ----
 
@@ -119,7 +119,7 @@ cdef class Stewarded(Reactor):
         """For so long, and no longer than until there is something to receive; whether all is over."""
         cdef pollfd watched[2]
         cdef int wait_ms = -1 if ns == FOR_EVER else <int> min((ns + 999999) // 1000000, <int64_t> 60000)
-        watched[0] = pollfd(self._lifeline[0], POLLIN, 0)
+        watched[0] = pollfd(self._ends[0], POLLIN, 0)
         watched[1] = pollfd(self.epoll, POLLIN, 0)
         return poll(watched, 2 if until_ready else 1, wait_ms) > 0 and watched[0].revents != 0
 
@@ -147,7 +147,7 @@ cdef class Stewarded(Reactor):
         for at in range(first, first + self._again_count):
             connection = self._again[at]
             if connection.source.fd >= 0:
-                self._tend(connection, READABLE)
+                self._tend(connection, READABLE | WRITABLE)
         count = look_natively(self.epoll, self._seen)
         for at in range(count):
             if self._seen[at].source.kind != CONNECTION_SOURCE:
@@ -292,7 +292,7 @@ def _forget() -> None:
     global steward_of
     if steward_of != NULL:
         (<Stewarded> steward_of)._has_steward = False
-        for end in (<Stewarded> steward_of)._lifeline:
+        for end in (<Stewarded> steward_of)._ends:
             close_descriptor(end)
         steward_of = NULL
 

@@ -77,7 +77,7 @@ class Worker:
         self._is_spent = False
         self.application: Application
         self._explanation = ""  # why a page is served in the application's place
-        self._lifeline = seat.lifeline
+        self.lifeline = seat.lifeline
         self._channel = seat.channel
         self.commons = seat.commons
         self.hooks = seat.hooks
@@ -279,7 +279,7 @@ class Worker:
         """The whole life of the process; called once, by the arbiter's child. Returns the exit code."""
         # Before the application is loaded, which may hang.
         self._inbox.end_when_orphaned(self._last_seconds)
-        if select.select([self._lifeline], [], [], 0)[0]:
+        if select.select([self.lifeline], [], [], 0)[0]:
             self.log.error("The arbiter is gone; worker (pid: %s) does not start", os.getpid())
             return EXIT_OK
         os.environ["PYSERVER_SLOT"] = str(self.number)
@@ -292,7 +292,7 @@ class Worker:
             if self.hooks is not None:
                 self.hooks.note_boot()
             self.watch(self._inbox.fileno(), self._obey)
-            self.watch(self._lifeline, self._orphaned)
+            self.watch(self.lifeline, self._orphaned)
             self.watch(self._channel.fileno(), self._hear)
             if self._thread is not None:
                 self._thread.start()
@@ -389,7 +389,7 @@ class Worker:
         """The arbiter died: nobody will replace, reload or stop this worker, so it goes, and frees the port."""
         if self._is_orphan:
             return  # Both ends are seen at once.
-        self.unwatch(self._lifeline)
+        self.unwatch(self.lifeline)
         self.unwatch(self._channel.fileno())
         self._is_orphan = True
         self.log.error("The arbiter is gone; worker (pid: %s) stops", os.getpid())

@@ -125,6 +125,7 @@ def build_engine(
         commons=worker.commons,
         moves_always=settings.move_connections == "always",
         siblings=worker.scoreboard.extent,
+        lifeline=worker.lifeline,
         # Where there is nobody else, there is nobody to hand anything to.
         handoff_after=settings.handoff_after if max(settings.workers, worker.number + 1) > 1 else 0,
     )
