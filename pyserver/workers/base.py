@@ -52,7 +52,8 @@ class Worker:
 
     What a subclass finds: `settings`, `options`, `listeners` (bound, listening, non-blocking sockets), `log`, `counts`
     (its slot on the scoreboard), `number` (which of the workers it is, from 0), `application` (after `boot`),
-    `is_retiring`, `is_quitting`, `is_last`.
+    `is_retiring`, `is_quitting`, `is_last`, `commons` (two descriptors: of which to take connections, into which to put
+    them), `lifeline` (a descriptor that is readable once the arbiter is gone).
     """
 
     interfaces: ClassVar[tuple[str, ...]] = ("wsgi",)
