@@ -44,7 +44,7 @@ class Scoreboard:
     def address(self, slot: int) -> int: ...
     @property
     def extent(self) -> tuple[int, int, int]:
-        """Where the slots lie in memory: the address of the first, bytes from one to the next, and how many there are."""
+        """Address of the first slot, bytes from one to the next, and how many there are."""
     def read(self, slot: int, cell: Cell) -> int:
         """One word of a slot; BUSY_SINCE_NS is that of its oldest request."""
     def write(self, slot: int, cell: Cell, value: int) -> None:

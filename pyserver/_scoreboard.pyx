@@ -81,7 +81,7 @@ cdef class Scoreboard:
 
     @property
     def extent(self) -> tuple:
-        """Where the slots lie in memory: the address of the first, bytes from one to the next, and how many there are."""
+        """Address of the first slot, bytes from one to the next, and how many there are."""
         return <size_t> self._memory, self._slot_size, self.slots
 
     def read(self, int slot, Cell cell) -> int:

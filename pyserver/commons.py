@@ -43,7 +43,7 @@ def new_commons(log: ErrorLog) -> Commons | None:
     try:
         taken_from, put_into = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     except OSError as error:
-        log.info("Connections cannot move between workers here (%s): a reload closes those that are idle", error.strerror)
+        log.info("Connections cannot move here (%s): a reload closes those that are idle", error.strerror)
         return None
     for end in (taken_from, put_into):
         end.setblocking(False)

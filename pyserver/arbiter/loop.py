@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 from pyserver._scoreboard import Scoreboard
 from pyserver._version import __version__
 from pyserver.arbiter.actions import Abort, Ask, Kill, Quit, Reason, Relieve, Replace, ReportSlow, Retire, Spawn
-from pyserver.commons import new_commons
 from pyserver.arbiter.crew import Crew
 from pyserver.arbiter.deaths import Deaths
 from pyserver.arbiter.generations import load_generation
@@ -25,6 +24,7 @@ from pyserver.arbiter.policy import Stop, Wanted, next_actions, next_deadline_ns
 from pyserver.arbiter.preload import Preload
 from pyserver.arbiter.reload import Reloads
 from pyserver.arbiter.spawn import set_title
+from pyserver.commons import new_commons
 from pyserver.daemon import Starter
 from pyserver.errors import EXIT_OK
 from pyserver.signals import STACKS_SIGNAL, SignalInbox, arbiter_verbs, worker_signal

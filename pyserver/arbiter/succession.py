@@ -13,8 +13,8 @@ import socket
 import sys
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
-from pyserver.commons import adopted
 from pyserver.arbiter.spawn import fork_process
+from pyserver.commons import adopted
 from pyserver.errors import EXIT_CONFIG
 from pyserver.sockets import Address, parse_address
 from pyserver.systemd import for_successor
@@ -22,8 +22,8 @@ from pyserver.systemd import for_successor
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, MutableMapping
 
-    from pyserver.commons import Commons
     from pyserver.arbiter.spawn import Closable
+    from pyserver.commons import Commons
     from pyserver.log import ErrorLog
 
 _LISTENERS = "PYSERVER_LISTENERS"  # descriptor=address,descriptor=address

@@ -14,10 +14,10 @@ from pyserver.arbiter.succession import start_successor
 from pyserver.errors import BootError
 
 if TYPE_CHECKING:
-    from pyserver.commons import Commons
     from pyserver.arbiter.reload import Reloads
     from pyserver.arbiter.spawn import Closable
     from pyserver.arbiter.succession import Inheritance, Launch, OtherArbiter
+    from pyserver.commons import Commons
     from pyserver.log import ErrorLog
     from pyserver.systemd import Notifier
 
@@ -47,7 +47,12 @@ class Upgrade:
 
     @classmethod
     def begin(
-        cls, launch: Launch, inbox: Closable, reloads: Reloads, commons: Commons | None, poll: select.poll,
+        cls,
+        launch: Launch,
+        inbox: Closable,
+        reloads: Reloads,
+        commons: Commons | None,
+        poll: select.poll,
         notifier: Notifier,
     ) -> Upgrade:
         """Start a new arbiter, with the listeners and the commons of this one.

@@ -146,7 +146,7 @@ class Settings(Hooks):
     move_connections: str = setting(
         "auto", section=_WORKERS, choices=("auto", "off", "always"), reload="arbiter",
         help="Whether open connections move between workers. A worker that leaves, after a reload for example, passes "
-        "its idle ones on, so that no client sees them closed; one that is busy passes on those that ask for something. "
+        "its idle ones on, so that no client sees them closed; a busy one those that ask for something. "
         "With always each connection is passed on after each response, which is for tests.",
     )
     handoff_after: float = setting(

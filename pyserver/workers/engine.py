@@ -52,7 +52,7 @@ class EngineWorker(Worker):
         try:
             self._engine.start_steward()
         except OSError as error:
-            self.log.warning("No steward can be started, so that requests may wait for a busy worker: %s", error.strerror)
+            self.log.warning("No steward can be started, so requests may wait for a busy worker: %s", error.strerror)
 
     def reopen(self) -> None:
         """Open both logs anew."""
