@@ -68,9 +68,9 @@ def test_a_worker_has_nothing_of_its_siblings_and_nothing_of_the_arbiter_alone(s
     log = str(tmp_path / "server.log")
     for worker in workers:
         siblings = set().union(*(other for other in workers if other is not worker))
-        # The listener, the pipe whose end says that the arbiter has died, and the log.
+        # The listener, the commons, the pipe whose end says that the arbiter has died, and the log.
         kinds = sorted(link.partition(":")[0] for link in worker & siblings)
-        assert kinds == sorted([log, "pipe", "socket"])
+        assert kinds == sorted([log, "pipe", "socket", "socket", "socket"])
         assert worker & arbiter == worker & siblings
 
 

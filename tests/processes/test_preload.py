@@ -120,8 +120,8 @@ def test_a_worker_has_no_descriptor_of_another_one(site):
     site.start(workers=3)
     first, *others = map(descriptors, site.workers())
     assert others == [first, first]
-    # A listener and its own channel.
-    assert first.count("socket") == 2
+    # A listener, its own channel, and the two ends of the commons.
+    assert first.count("socket") == 4
 
 
 @with_each_class

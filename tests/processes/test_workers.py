@@ -133,8 +133,8 @@ def test_a_replacement_holds_no_more_descriptors_than_the_first_worker(serve):
         return sorted(os.readlink(link).split(":")[0] for link in Path(f"/proc/{pid}/fd").iterdir())
 
     def settled(pid):
-        # The listener and the channel, without the connection of a request that is about to be closed.
-        return eventually(lambda: (found := descriptors(pid)).count("socket") == 2 and found)
+        # The listener, the channel and the commons, without the connection of a request that is about to be closed.
+        return eventually(lambda: (found := descriptors(pid)).count("socket") == 4 and found)
 
     server.get()
     (pid,) = server.workers()
