@@ -22,6 +22,8 @@ cdef class Stewarded(Reactor):
     cdef pthread_t _thread
     cdef bint _has_steward              # the thread is there
     cdef int lifeline                   # is readable once the arbiter is gone; -1 where there is none
+    cdef bint _is_called                # when the application is; else it sees for itself that there is something to do
+    cdef int64_t _is_over
     cdef int _ends[2]                   # a pipe that is written to when the thread is to end
     cdef int _knocker                   # the end of a pipe by which an event loop is woken; -1 for none
     cdef pyserver_mutex _own_mutex
@@ -36,6 +38,7 @@ cdef class Stewarded(Reactor):
     cdef bint is_left_alone(self) noexcept nogil
     cdef void _live(self) noexcept nogil
     cdef bint _sleep(self, int64_t ns, bint until_ready) noexcept nogil
+    cdef bint _rest(self) noexcept nogil
     cdef bint _act(self, int64_t round) noexcept nogil
     cdef void _stand_in(self) noexcept nogil
     cdef bint _tend(self, Connection *connection, int events) noexcept nogil

@@ -10,7 +10,7 @@ look at a number a few hundred times a second; and a server that has nothing to 
 """
 from libc.errno cimport EAGAIN, EINTR, errno
 from libc.stdint cimport INT64_MAX, int64_t
-from posix.unistd cimport close as close_descriptor, pipe, write
+from posix.unistd cimport close as close_descriptor, pipe, read, write
 
 from pyserver._connection cimport (
     AWAIT_CLOSE, AWAIT_CONTENT, AWAIT_FIRST_BYTE, AWAIT_HEAD, AWAIT_NEXT_REQUEST, AWAIT_TURN, AWAIT_WRITE, BORROWED,
@@ -35,7 +35,7 @@ cdef extern from "_threads.h" nogil:
     void pyserver_mutex_unlock(pyserver_mutex *mutex)
     int64_t pyserver_load(const int64_t *word)
     void pyserver_store(int64_t *word, int64_t value)
-    int pyserver_thread_start(pthread_t *thread, void *(*run)(void *) noexcept nogil, void *argument)
+    int pyserver_thread_start(pthread_t *thread, const char *name, void *(*run)(void *) noexcept nogil, void *argument)
 
 cdef extern from "<pthread.h>" nogil:
     int pthread_join(pthread_t thread, void **result)
@@ -75,7 +75,11 @@ cdef class Stewarded(Reactor):
             raise OSError(errno, "pipe")
         for end in self._ends:
             _os.set_inheritable(end, False)
-        failed = pyserver_thread_start(&self._thread, &live, <void *> self)
+            _os.set_blocking(end, False)
+        self._is_over = self.steward_rests = False
+        self.steward_bell = self._ends[1]
+        self._is_called = self.leadership is None and self.capacity == 0
+        failed = pyserver_thread_start(&self._thread, b"steward", &live, <void *> self)
         if failed:
             raise OSError(failed, _os.strerror(failed))
         self._has_steward = True
@@ -91,6 +95,7 @@ cdef class Stewarded(Reactor):
             return 0
         self._has_steward = False
         steward_of = NULL
+        pyserver_store(&self._is_over, True)
         write(self._ends[1], b"\0", 1)
         with nogil:
             pthread_join(self._thread, NULL)
@@ -108,20 +113,40 @@ cdef class Stewarded(Reactor):
     cdef void _live(self) noexcept nogil:
         cdef int64_t round
         cdef bint is_needed = False
-        while not self._sleep(max(self._due_ns - pyserver_now_ns(), 0) if is_needed else FOR_EVER, True):
+        while True:
+            if is_needed:
+                if self._sleep(max(self._due_ns - pyserver_now_ns(), 0), True):
+                    return
+            elif self._rest():
+                return
             round = pyserver_load(&self.rounds)
             if self._sleep(AGAIN_NS if is_needed and not self._has_left_some else self._handoff_ns, False):
                 return
             # Odd: somebody waits at the poller, and gets all there is.
             is_needed = round % 2 == 0 and self._act(round)
 
+    cdef bint _rest(self) noexcept nogil:
+        """Until the worker may be needing it; whether all is over."""
+        cdef bint is_over = False
+        if not self._is_called:
+            return self._sleep(FOR_EVER, True)
+        # At its poller the worker is told also what concerns no connection.
+        pyserver_store(&self.steward_rests, True)
+        if pyserver_load(&self.rounds) % 2:
+            is_over = self._sleep(FOR_EVER, False)
+        pyserver_store(&self.steward_rests, False)
+        return is_over
+
     cdef bint _sleep(self, int64_t ns, bint until_ready) noexcept nogil:
         """For so long, and no longer than until there is something to receive; whether all is over."""
         cdef pollfd watched[2]
+        cdef char called[16]
         cdef int wait_ms = -1 if ns == FOR_EVER else <int> min((ns + 999999) // 1000000, <int64_t> 60000)
         watched[0] = pollfd(self._ends[0], POLLIN, 0)
         watched[1] = pollfd(self.epoll, POLLIN, 0)
-        return poll(watched, 2 if until_ready else 1, wait_ms) > 0 and watched[0].revents != 0
+        if poll(watched, 2 if until_ready else 1, wait_ms) > 0 and watched[0].revents:
+            read(self._ends[0], called, sizeof(called))
+        return pyserver_load(&self._is_over) != 0
 
     cdef bint _act(self, int64_t round) noexcept nogil:
         """Do what is to be done, if the worker is still in that round; whether it is."""

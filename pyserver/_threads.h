@@ -2,6 +2,9 @@
 #ifndef PYSERVER_THREADS_H
 #define PYSERVER_THREADS_H
 
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
 #include <pthread.h>
 #include <signal.h>
 #include <stdint.h>
@@ -101,7 +104,7 @@ static inline void pyserver_store(int64_t *word, int64_t value) {
 }
 
 /* A thread that runs no Python, which no signal interrupts; 0, or an error number. */
-static inline int pyserver_thread_start(pthread_t *thread, void *(*run)(void *), void *argument) {
+static inline int pyserver_thread_start(pthread_t *thread, const char *name, void *(*run)(void *), void *argument) {
     pthread_attr_t attributes;
     sigset_t all, before;
     int failed;
@@ -112,6 +115,13 @@ static inline int pyserver_thread_start(pthread_t *thread, void *(*run)(void *),
     failed = pthread_create(thread, &attributes, run, argument);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     pthread_attr_destroy(&attributes);
+#if defined(__linux__)
+    if (!failed) {
+        pthread_setname_np(*thread, name);
+    }
+#else
+    (void) name;
+#endif
     return failed;
 }
 
