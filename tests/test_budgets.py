@@ -22,8 +22,9 @@ REQUESTS = 20
 # A wait that a tracer or a signal interrupts is resumed under a name of its own.
 WAITING = {"epoll": {"epoll_wait", "epoll_pwait"}, "poll": {"poll", "ppoll", "restart_syscall"}}
 # What a class does beside requests, and how often, is not decided by their number alone: threads wake one another, and
-# look for new connections between two turns; the hub's loop asks who it is each time round.
-BESIDE = {"sync": set(), "threaded": {"futex", "accept4", "restart_syscall"}, "gevent": {"getpid"}}
+# look for new connections between two turns; the hub's loop asks who it is each time round, and how long a request has
+# waited is asked where nobody has looked for a while.
+BESIDE = {"sync": set(), "threaded": {"futex", "accept4", "restart_syscall"}, "gevent": {"getpid", "getsockopt"}}
 # A hub waits for the engine's poller, and then the engine asks that.
 WAITS = {"sync": 1, "threaded": 1, "gevent": 2}
 # Calls of Python functions for a request, besides those of the application; gevent has two of its own.

@@ -93,6 +93,8 @@ def build_engine(
         threads, capacity, streams: how many requests run at once, and in what; see `Engine`.
     """
     settings = worker.settings
+    # Where there is nobody else, there is nobody to hand anything to.
+    is_alone = max(settings.workers, worker.number + 1) == 1
     return Engine(
         worker.listeners,
         gateway,
@@ -124,10 +126,9 @@ def build_engine(
         streams=streams,
         commons=worker.commons,
         moves_always=settings.move_connections == "always",
-        siblings=worker.scoreboard.extent,
+        siblings=None if is_alone else worker.scoreboard.extent,
         lifeline=worker.lifeline,
-        # Where there is nobody else, there is nobody to hand anything to.
-        handoff_after=settings.handoff_after if max(settings.workers, worker.number + 1) > 1 else 0,
+        handoff_after=0 if is_alone else settings.handoff_after,
     )
 
 
