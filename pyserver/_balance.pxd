@@ -13,12 +13,11 @@ cdef class Balance:
     cdef int64_t _looked_ns
     # Since then, of this worker:
     cdef int64_t _busy_ns               # how long it did not wait
-    cdef int64_t _rounds                # how often it did
-    cdef int64_t _reports               # what was there then, all together
+    cdef int _surplus                   # what it has to give, as soon as somebody waits
     cdef int64_t _worked_ns             # the processor's time of this thread, so far
 
     cdef Slot *_slot(self, int at) noexcept nogil
-    cdef bint somebody_waits(self, int64_t now_ns) noexcept nogil
-    cdef int surplus(self, int64_t now_ns, int64_t busy_ns, int reports, int connections) noexcept nogil
+    cdef bint somebody_waits(self, int64_t now_ns, int64_t for_ns) noexcept nogil
+    cdef int surplus(self, int64_t now_ns, int64_t busy_ns, int connections) noexcept nogil
     cdef bint _note_busy(self, int64_t now_ns, bint is_known) noexcept nogil
     cdef int _weigh(self, int connections) noexcept nogil

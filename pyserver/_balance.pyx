@@ -10,10 +10,10 @@ from pyserver._scoreboard cimport Cell, Slot
 from pyserver._system cimport pyserver_thread_time_ns
 
 cdef int64_t LOOK_NS = 100000000            # between two looks at the others
-cdef int64_t WAITED_NS = 200000             # who has waited for so long has really nothing to do
 
 cdef enum:
     ENOUGH = 64                 # requests that have to be served between two looks for them to say anything
+    IDLE_SHARE = 4              # who has worked for less than this part of the time has nothing to give away
     TOLERANCE = 32              # a surplus under one in so many is none
 
 
@@ -42,8 +42,8 @@ cdef class Balance:
     cdef Slot *_slot(self, int at) noexcept nogil:
         return <Slot *> (self._first + at * self._stride)
 
-    cdef bint somebody_waits(self, int64_t now_ns) noexcept nogil:
-        """Whether another worker has nothing to do."""
+    cdef bint somebody_waits(self, int64_t now_ns, int64_t for_ns) noexcept nogil:
+        """Whether another worker has had nothing to do for so long."""
         cdef int at
         cdef int64_t since_ns
         cdef Slot *slot
@@ -52,42 +52,42 @@ cdef class Balance:
             if slot == self._own or not slot.cells[<int> Cell.TAKES]:
                 continue
             since_ns = slot.cells[<int> Cell.WAITS_SINCE_NS]
-            if since_ns and now_ns - since_ns > WAITED_NS:
+            if since_ns and now_ns - since_ns >= for_ns:
                 return True
         return False
 
-    cdef int surplus(self, int64_t now_ns, int64_t busy_ns, int reports, int connections) noexcept nogil:
+    cdef int surplus(self, int64_t now_ns, int64_t busy_ns, int connections) noexcept nogil:
         """How many of its connections the worker is to give away; asked before each wait.
 
         Args:
             busy_ns: how long it has not waited since it was asked last; negative where that is not known.
-            reports: how many sources the last wait reported.
             connections: how many it has.
         """
         cdef bint is_busy
+        cdef int given
         self._busy_ns += max(busy_ns, <int64_t> 0)
-        self._rounds += 1
-        self._reports += reports
-        if now_ns - self._looked_ns < LOOK_NS:
+        if now_ns - self._looked_ns >= LOOK_NS:
+            is_busy = self._note_busy(now_ns, busy_ns >= 0)
+            connections = self._weigh(connections)
+            self._surplus = connections if is_busy else 0
+        # Whoever is not waiting now has perhaps been, and will be.
+        if self._surplus == 0 or not self.somebody_waits(now_ns, 0):
             return 0
-        is_busy = self._note_busy(now_ns, busy_ns >= 0)
-        connections = self._weigh(connections)
-        return connections if is_busy and self.somebody_waits(now_ns) else 0
+        given, self._surplus = self._surplus, 0
+        return given
 
     cdef bint _note_busy(self, int64_t now_ns, bint is_known) noexcept nogil:
-        """Whether it has hardly ever waited since it was looked at; from now on anew."""
-        cdef int64_t half_ns = (now_ns - self._looked_ns) // 2
+        """Whether it has worked for a good part of the time since it was looked at; from now on anew."""
+        cdef int64_t passed_ns = now_ns - self._looked_ns
         cdef int64_t worked_ns
         cdef bint is_busy
-        if is_known:
-            is_busy = self._busy_ns > half_ns
-        else:
-            # In an event loop much else happens. Who has worked most of the time was busy, and so was one that has
-            # found several connections each time, however seldom it had a processor.
+        if not is_known:
+            # In an event loop much else happens; and the less time it had of a processor, the more others wanted it.
             worked_ns = pyserver_thread_time_ns()
-            is_busy = worked_ns - self._worked_ns > half_ns or self._reports > 2 * self._rounds
+            self._busy_ns = 2 * (worked_ns - self._worked_ns)
             self._worked_ns = worked_ns
-        self._busy_ns = self._rounds = self._reports = 0
+        is_busy = self._busy_ns > passed_ns // IDLE_SHARE
+        self._busy_ns = 0
         self._looked_ns = now_ns
         return is_busy
 

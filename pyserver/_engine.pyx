@@ -47,6 +47,7 @@ cdef enum:
 
 cdef int64_t SECOND = 1000000000
 cdef int64_t ACCEPT_PAUSE_NS = SECOND
+cdef int64_t WAITED_NS = 200000             # who has waited for so long has really nothing to do
 cdef int64_t SHUNNED_NS = 5000000           # how long others may take what was given them
 cdef int64_t MOVE_PAUSE_NS = 1000000        # until the commons may have room again
 cdef int64_t ALWAYS = 1
@@ -485,7 +486,7 @@ cdef class Engine(Stewarded):
             # It may have been told to retire meanwhile.
             if self._has_lost(lane) or not self._accepts or lane.now_ns - began_ns > TURN_NS:
                 break
-            if self._balance is not None and self._balance.somebody_waits(lane.now_ns):
+            if self._balance is not None and self._balance.somebody_waits(lane.now_ns, WAITED_NS):
                 break
         return self._step_back(listener)
 
@@ -629,7 +630,7 @@ cdef class Engine(Stewarded):
     cdef int _even_out(self, int64_t now_ns) except -1:
         """Give some connections away if this worker does more than the others."""
         cdef int wanted = self._balance.surplus(
-            now_ns, -1 if self.capacity else self.away_ns, self.ready_count, self.connections
+            now_ns, -1 if self.capacity else self.away_ns, self.connections
         )
         if self._shuns_until_ns and now_ns >= self._shuns_until_ns:
             self._shuns_until_ns = 0
