@@ -45,6 +45,7 @@ cdef class Engine(Stewarded):
     cdef int _most_connections          # that the descriptors were found to be enough for; 0: not found yet
     cdef int _last_descriptor           # connections beyond it wait until there are fewer
     cdef Source _commons                # where connections are taken from that others pass on; fd -1 for nowhere
+    cdef bint _sees_commons             # it is waited for
     cdef Moving _moving
     cdef int64_t _idle_grace_ns         # how long a retiring worker lets connections be idle
     cdef Balance _balance               # None where there are no other workers
@@ -63,6 +64,7 @@ cdef class Engine(Stewarded):
     cdef int _go_round(self, Lane lane) except -1
     cdef int _end_round(self, Lane lane) except -1
     cdef int _admit(self, Lane lane) except -1
+    cdef int _give_held(self, int64_t now_ns) except -1
     cdef int _tell_served(self) except -1
     cdef int _hang_bell(self) except -1
     cdef int _run_signal_handlers(self) except -1
@@ -75,6 +77,7 @@ cdef class Engine(Stewarded):
     cdef int _accept(self, Lane lane, Listener *listener) except -1
     cdef bint _accept_one(self, Listener *listener, Lane lane) except -1
     cdef int _adopt(self, int fd, const sockaddr_storage *address, int listener, Lane lane) except -1
+    cdef int _watch_commons(self, bint wanted) except -1
     cdef int _take_moved(self, Lane lane) except -1
     cdef bint _take_one(self, Lane lane) except -1
     cdef int _restore(self, Connection *connection, Arrival *arrival) except -1

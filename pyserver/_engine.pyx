@@ -48,6 +48,7 @@ cdef enum:
 cdef int64_t SECOND = 1000000000
 cdef int64_t ACCEPT_PAUSE_NS = SECOND
 cdef int64_t WAITED_NS = 200000             # who has waited for so long has really nothing to do
+cdef int64_t HELD_NS = 5000000              # between two looks for somebody who serves whom nobody serves here
 cdef int64_t SHUNNED_NS = 5000000           # how long others may take what was given them
 cdef int64_t MOVE_PAUSE_NS = 1000000        # until the commons may have room again
 cdef int64_t ALWAYS = 1
@@ -123,7 +124,7 @@ cdef class Engine(Stewarded):
             self._commons.fd, self.commons = commons
             self.lifeline = lifeline
             self._moving = MOVES_ALWAYS if moves_always else MOVES_WHEN_LEAVING
-            self.poller.add(&self._commons, READABLE | EXCLUSIVE)
+            self._watch_commons(True)
             if siblings is not None and row:
                 self._balance = Balance(*siblings, row)
         self._last_descriptor = pyserver_descriptor_limit()
@@ -209,6 +210,8 @@ cdef class Engine(Stewarded):
         self._go_round(lane)
         # Until the next call, others may have something to say.
         self.is_waiting = self.on_wake is not None
+        if self.capacity:
+            self.slot.cells[<int> Cell.WAITS_SINCE_NS] = lane.now_ns
         return 0
 
     def serve(self, int thread) -> None:
@@ -263,7 +266,8 @@ cdef class Engine(Stewarded):
         self.away_ns = seen_ns - self.reported_ns
         if self._balance is not None:
             self._even_out(seen_ns)
-        self.slot.cells[<int> Cell.WAITS_SINCE_NS] = seen_ns
+        if not self.capacity:
+            self.slot.cells[<int> Cell.WAITS_SINCE_NS] = seen_ns
         poller.begin_wait()
         pyserver_store(&self.rounds, self.rounds + 1)
         if leadership is None:
@@ -347,9 +351,25 @@ cdef class Engine(Stewarded):
             if not self._accepts and not self.pauses and not self.is_retiring:
                 for at in range(self._listener_count):
                     self._accept_one(&self._listeners[at], None)
+        if self._balance is not None and (self._move_again_ns or self.lists[AWAIT_TURN].first != NULL):
+            self._give_held(lane.now_ns)
         # Not for each place that becomes free: it takes system calls.
         if not self._accepts and not self.pauses and not self.is_retiring and self.running <= self.capacity * 7 // 8:
             self._listen()
+        return 0
+
+    cdef int _give_held(self, int64_t now_ns) except -1:
+        """Give away who waits for a turn here, while another worker has nothing to do."""
+        cdef Connection *connection
+        if self.is_retiring or self.is_left_alone():
+            return 0
+        self._move_again_ns = 0
+        while self.lists[AWAIT_TURN].first != NULL and self._balance.somebody_waits(now_ns, 0):
+            connection = self.lists[AWAIT_TURN].first
+            if not self.pass_on(connection, <int> Cell.GIVEN_BUSY, connection.since_ns or self.reported_ns):
+                break
+        if self.lists[AWAIT_TURN].first != NULL:
+            self._move_again_ns = now_ns + HELD_NS
         return 0
 
     cdef int note_served(self) except -1:
@@ -560,11 +580,18 @@ cdef class Engine(Stewarded):
                 break
             if not self._take_one(lane) or self._has_lost(lane) or not self._accepts or lane.now_ns - began_ns > TURN_NS:
                 break
-        if self._accepts and self.leadership is not None and self.poller.is_edge_triggered:
+        if self._sees_commons and self.leadership is not None and self.poller.is_edge_triggered:
             # As at the listeners.
-            self.poller.remove(&self._commons)
-            self.poller.add(&self._commons, READABLE | EXCLUSIVE)
+            self._watch_commons(False)
+            self._watch_commons(True)
         return 0
+
+    cdef int _watch_commons(self, bint wanted) except -1:
+        """Wait for what others put there, or no longer."""
+        if self._commons.fd < 0 or wanted == self._sees_commons:
+            return 0
+        self._sees_commons = wanted
+        return self.poller.add(&self._commons, READABLE | EXCLUSIVE) if wanted else self.poller.remove(&self._commons)
 
     cdef bint _take_one(self, Lane lane) except -1:
         """Take a connection, and unless `lane` is None serve it; False when there is none for now."""
@@ -634,8 +661,7 @@ cdef class Engine(Stewarded):
         )
         if self._shuns_until_ns and now_ns >= self._shuns_until_ns:
             self._shuns_until_ns = 0
-            if self._accepts:
-                self.poller.add(&self._commons, READABLE | EXCLUSIVE)
+            self._watch_commons(self._accepts)
         if wanted and not self.is_retiring and not self.is_left_alone():
             self._give_some(wanted)
         return 0
@@ -644,9 +670,8 @@ cdef class Engine(Stewarded):
         """Give away so many of those that have asked for something last."""
         cdef Connection *connection = self.lists[AWAIT_NEXT_REQUEST].last
         cdef Connection *earlier
-        if not self._shuns_until_ns and self._accepts:
-            # It would be the first to see them.
-            self.poller.remove(&self._commons)
+        # It would be the first to see them.
+        self._watch_commons(False)
         self._shuns_until_ns = pyserver_now_ns() + SHUNNED_NS
         while connection != NULL and wanted > 0:
             earlier = connection.earlier
@@ -673,8 +698,7 @@ cdef class Engine(Stewarded):
         if self._accepts:
             for at in range(self._listener_count):
                 self.poller.remove(&self._listeners[at].source)
-            if self._commons.fd >= 0 and not self._shuns_until_ns:
-                self.poller.remove(&self._commons)
+            self._watch_commons(False)
         self._accepts = False
         return 0
 
@@ -685,8 +709,7 @@ cdef class Engine(Stewarded):
                 self.poller.add(&self._listeners[at].source, READABLE | EXCLUSIVE)
             except PermissionError:
                 pass                # the signal handler has closed it, as in _accept_one()
-        if self._commons.fd >= 0 and not self._shuns_until_ns:
-            self.poller.add(&self._commons, READABLE | EXCLUSIVE)
+        self._watch_commons(not self._shuns_until_ns)
         self._accepts = True
         return 0
 
