@@ -597,17 +597,22 @@ cdef class Engine(Stewarded):
         """Take a connection, and unless `lane` is None serve it; False when there is none for now."""
         cdef Arrival arrival
         cdef Connection *connection
+        cdef int fd
         take_connection(self._commons.fd, &arrival, &self.bounds)
         connection = arrival.connection
         if connection == NULL:
             return arrival.was_foreign
+        fd = connection.source.fd
         self._restore(connection, &arrival)
+        if connection.source.fd < 0:
+            return True
         if lane is None:
             if connection.is_held:
                 self.go_on_later(connection)
             return self.watch_connection(connection, READABLE) == 0
+        # It may come to its end in this turn, and be freed by another thread.
         lane.tend(connection, READABLE)
-        if self._last_descriptor <= connection.source.fd:
+        if fd >= self._last_descriptor:
             self._pause_accepting(EMFILE)
         return True
 
@@ -656,9 +661,7 @@ cdef class Engine(Stewarded):
 
     cdef int _even_out(self, int64_t now_ns) except -1:
         """Give some connections away if this worker does more than the others."""
-        cdef int wanted = self._balance.surplus(
-            now_ns, -1 if self.capacity else self.away_ns, self.connections
-        )
+        cdef int wanted = self._balance.surplus(now_ns, -1 if self.capacity else self.away_ns, self.connections)
         if self._shuns_until_ns and now_ns >= self._shuns_until_ns:
             self._shuns_until_ns = 0
             self._watch_commons(self._accepts)

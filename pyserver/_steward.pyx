@@ -274,7 +274,7 @@ cdef class Stewarded(Reactor):
         cdef Connection *connection
         while there.first != NULL and there.first.deadline_ns <= now_ns:
             connection = there.first
-            if connection.is_readable:
+            if connection.is_readable or pyserver_unread(connection.source.fd):
                 break               # it is not the client that is late
             unwatch_natively(self.epoll, connection.source.fd)
             if forks() != self._forks:
