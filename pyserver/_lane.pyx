@@ -13,7 +13,6 @@ from libc.errno cimport EAGAIN, EINTR, errno
 from libc.stdint cimport int64_t, uint64_t
 from libc.stdlib cimport free
 from libc.string cimport memcpy, memmove, memset, strerror
-from posix.unistd cimport write
 
 from pyserver._abort cimport answer_for, forget
 from pyserver._access cimport Facts
@@ -41,9 +40,6 @@ from pyserver._system cimport (
 )
 
 from pyserver.refusals import REASONS as _REASONS, REFUSALS as _REFUSALS
-
-cdef extern from "_threads.h":
-    int64_t pyserver_load(const int64_t *word) nogil
 
 cdef extern from "Python.h":
     Py_ssize_t Py_REFCNT(PyObject *object)
@@ -559,6 +555,7 @@ cdef class Lane(Transport):
         self._set_running(connection)
         self.reactor.running += 1
         leadership.leave(self.number)
+        self.reactor.call_steward()
         self.dropped = None
         try:
             if not exchange.is_finished:
@@ -580,8 +577,7 @@ cdef class Lane(Transport):
             return self.reactor.gateway.run(exchange, request)
         connection.is_running = True
         self.reactor.unlock()
-        if pyserver_load(&self.reactor.steward_rests):
-            write(self.reactor.steward_bell, b"\0", 1)
+        self.reactor.call_steward()
         try:
             return self.reactor.gateway.run(exchange, request)
         finally:

@@ -65,6 +65,7 @@ cdef class Reactor:
     cdef int unlock(self) except -1
     cdef bint seize(self) noexcept nogil
     cdef int nudge(self) except -1
+    cdef void call_steward(self) noexcept nogil
     cdef int note_served(self) except -1
     cdef bint is_full(self) noexcept
     cdef int64_t earliest_ns(self) noexcept

@@ -5,7 +5,7 @@ Nothing here is received, sent or parsed: that is what a lane does with one conn
 from cpython.ref cimport Py_DECREF
 from libc.stdint cimport INT64_MAX, int64_t, uint8_t
 from libc.stdlib cimport free, realloc
-from posix.unistd cimport close as close_descriptor
+from posix.unistd cimport close as close_descriptor, write
 
 from pyserver._access cimport AccessLog
 from pyserver._commons cimport put_connection
@@ -23,6 +23,7 @@ cdef extern from "_threads.h":
     bint pyserver_mutex_try(pyserver_mutex *mutex) nogil
     void pyserver_mutex_lock(pyserver_mutex *mutex) nogil
     void pyserver_mutex_unlock(pyserver_mutex *mutex) nogil
+    int64_t pyserver_load(const int64_t *word) nogil
 
 cdef extern from "<sched.h>" nogil:
     int sched_yield()
@@ -110,6 +111,11 @@ cdef class Reactor:
     cdef int nudge(self) except -1:
         """Have whoever waits for events look anew: there is something else to do, or sooner."""
         return 0
+
+    cdef void call_steward(self) noexcept nogil:
+        """The application is called: have somebody look whether it lets others wait."""
+        if pyserver_load(&self.steward_rests):
+            write(self.steward_bell, b"\0", 1)
 
     cdef int note_served(self) except -1:
         """A request has been served outside of a round."""

@@ -13,7 +13,8 @@ cdef extern from "<pthread.h>" nogil:
 
 cdef enum Sent:
     FAILED
-    SOME_SENT
+    SOME_SENT                   # and the socket takes no more now
+    MORE_FITS                   # it would, but others have their turn first
     ALL_SENT
 
 
@@ -22,7 +23,7 @@ cdef class Stewarded(Reactor):
     cdef pthread_t _thread
     cdef bint _has_steward              # the thread is there
     cdef int lifeline                   # is readable once the arbiter is gone; -1 where there is none
-    cdef bint _is_called                # when the application is; else it sees for itself that there is something to do
+    cdef bint _is_alone                 # one thread waits for events, and serves them
     cdef int64_t _is_over
     cdef int _ends[2]                   # a pipe that is written to when the thread is to end
     cdef int _knocker                   # the end of a pipe by which an event loop is woken; -1 for none
@@ -30,6 +31,7 @@ cdef class Stewarded(Reactor):
     cdef int64_t _acts                  # whether it is in the middle of something
     cdef int64_t _pauses                # … and is not to begin anything
     cdef int64_t _due_ns                # when it has something to do at the latest
+    cdef bint _owes                     # it could not do all that there was to do
     cdef bint _has_left_some            # what it cannot do is reported again and again
     cdef Ready _seen[READY_LIMIT]
 

@@ -78,7 +78,7 @@ cdef class Stewarded(Reactor):
             _os.set_blocking(end, False)
         self._is_over = self.steward_rests = False
         self.steward_bell = self._ends[1]
-        self._is_called = self.leadership is None and self.capacity == 0
+        self._is_alone = self.leadership is None and self.capacity == 0
         failed = pyserver_thread_start(&self._thread, b"steward", &live, <void *> self)
         if failed:
             raise OSError(failed, _os.strerror(failed))
@@ -128,12 +128,10 @@ cdef class Stewarded(Reactor):
     cdef bint _rest(self) noexcept nogil:
         """Until the worker may be needing it; whether all is over."""
         cdef bint is_over = False
-        if not self._is_called:
-            return self._sleep(FOR_EVER, True)
-        # At its poller the worker is told also what concerns no connection.
         pyserver_store(&self.steward_rests, True)
-        if pyserver_load(&self.rounds) % 2:
-            is_over = self._sleep(FOR_EVER, False)
+        # At its poller the only thread of a worker is told also what concerns no connection.
+        if not self._is_alone or pyserver_load(&self.rounds) % 2:
+            is_over = self._sleep(FOR_EVER, not self._is_alone)
         pyserver_store(&self.steward_rests, False)
         return is_over
 
@@ -166,6 +164,7 @@ cdef class Stewarded(Reactor):
         cdef int at, count, left = 0
         cdef int first = self._again_first
         cdef Connection *connection
+        self._owes = False
         for at in range(self.ready_at, self.ready_count):
             if self.reported[at].source.kind == CONNECTION_SOURCE and self.reported[at].source.fd >= 0:
                 self._tend(<Connection *> self.reported[at].source, self.reported[at].events)
@@ -186,6 +185,9 @@ cdef class Stewarded(Reactor):
         self._has_left_some = left > 0
         if count < READY_LIMIT:
             self._expire_natively(pyserver_now_ns())
+        if self._owes:
+            # Nothing tells when the commons has room again.
+            self._due_ns = 0
 
     # ---- one connection ----
 
@@ -203,6 +205,8 @@ cdef class Stewarded(Reactor):
             if not events & (WRITABLE | BROKEN):
                 return True
             sent = self._drain_natively(connection)
+            if sent == MORE_FITS:
+                self._owes = True
             if sent != ALL_SENT:
                 return sent == SOME_SENT
         # With a response on its way or a turn to come, the next request has been read, perhaps.
@@ -210,15 +214,18 @@ cdef class Stewarded(Reactor):
             wants = connection.reader != NULL and connection.waits_for in (AWAIT_WRITE, AWAIT_TURN)
         if connection.closes or not (wants or connection.is_readable) or connection.waits_for == AWAIT_CLOSE:
             return connection.output == NULL and not connection.is_readable
-        if events & BROKEN and connection.reader == NULL and pyserver_unread(connection.source.fd) == 0:
-            return False                # it has just left
+        if connection.reader == NULL and pyserver_unread(connection.source.fd) == 0:
+            return False                # it has left, or there was nothing to take
         return self._give(connection, pyserver_now_ns() - pyserver_silence_ns(connection.source.fd))
 
     cdef bint _give(self, Connection *connection, int64_t since_ns) noexcept nogil:
         """Have another worker serve it."""
         if self.is_left_alone() or (self.is_retiring and not self.moves):
             return False
-        return self.pass_on(connection, <int> Cell.GIVEN_BUSY, since_ns)
+        if self.pass_on(connection, <int> Cell.GIVEN_BUSY, since_ns):
+            return True
+        self._owes = True
+        return False
 
     cdef Sent _drain_natively(self, Connection *connection) noexcept nogil:
         """Send what is queued; what it was sent from is freed by the worker."""
@@ -226,6 +233,7 @@ cdef class Stewarded(Reactor):
         cdef Segment *segment = output.first
         cdef Py_ssize_t sent
         cdef int64_t before = output.given
+        cdef bint is_full = False
         while segment != NULL and output.given - before < DRAINED:
             if segment.length == 0:
                 segment = segment.next
@@ -240,6 +248,7 @@ cdef class Stewarded(Reactor):
             if sent < 0 and errno == EINTR:
                 continue
             if sent < 0 and errno in (EAGAIN, EWOULDBLOCK):
+                is_full = True
                 break
             if sent <= 0:
                 return FAILED           # the worker finds out, and says so
@@ -255,7 +264,11 @@ cdef class Stewarded(Reactor):
         if output.given != before and connection.waits_for == AWAIT_WRITE:
             connection.unsent = pyserver_unsent(connection.source.fd)
             enlist(self.lists, connection, AWAIT_WRITE, pyserver_now_ns())
-        return SOME_SENT if segment != NULL else ALL_SENT
+        while segment != NULL and segment.length == 0:
+            segment = segment.next
+        if segment == NULL:
+            return ALL_SENT
+        return SOME_SENT if is_full else MORE_FITS
 
     # ---- deadlines ----
 

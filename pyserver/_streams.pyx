@@ -129,6 +129,7 @@ cdef class StreamLane(Lane):
     cdef bint _launch(self, Stream stream) except -1:
         """Have the application begin; False when that failed."""
         self.reactor.unlock()
+        self.reactor.call_steward()
         try:
             stream.launch()
         except Exception:
