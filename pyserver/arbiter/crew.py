@@ -190,14 +190,15 @@ class Crew:
                 member.weighed_at_ns = now_ns
                 member.memory_bytes = private_bytes(member.pid, most_bytes) or 0
 
-    def let_move(self, member: Member, *, others_take: bool) -> None:
+    def let_move(self, member: Member, staying: Iterable[Member], *, others_take: bool) -> None:
         """Before it retires: let it pass its connections on, if somebody takes them.
 
         Args:
+            member: who retires.
+            staying: those who do not: what one puts into the commons that leaves a moment later is nobody's.
             others_take: whether another arbiter has workers that do.
         """
-        takers = (one for one in self.roster if one.serves and one.scoreboard.read(one.slot, Cell.TAKES))
-        if others_take or any(one is not member for one in takers):
+        if others_take or any(one.scoreboard.read(one.slot, Cell.TAKES) for one in staying if one is not member):
             member.scoreboard.write(member.slot, Cell.MOVES, 1)
 
     def tell(self, member: Member, number: int) -> None:

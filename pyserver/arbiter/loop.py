@@ -20,7 +20,7 @@ from pyserver.arbiter.hooks import Hooks
 from pyserver.arbiter.intent import Intent
 from pyserver.arbiter.listeners import Listeners
 from pyserver.arbiter.narration import Narrator
-from pyserver.arbiter.policy import Stop, Wanted, next_actions, next_deadline_ns
+from pyserver.arbiter.policy import Stop, Wanted, next_actions, next_deadline_ns, stays
 from pyserver.arbiter.preload import Preload
 from pyserver.arbiter.reload import Reloads
 from pyserver.arbiter.spawn import set_title
@@ -167,9 +167,12 @@ class Arbiter:
             from pyserver.arbiter.upgrade import Upgrade
 
             self._upgrade = Upgrade.join(self._inheritance, self._reloads, self._poll, self._notifier)
-            self._crew.commons = self._inheritance.commons
+            if current.settings.move_connections == "off":
+                self._inheritance.refuse_commons()
+            else:
+                self._crew.commons = self._inheritance.commons
         self._reloads.open(current)
-        if self._crew.commons is None:
+        if self._crew.commons is None and current.settings.move_connections != "off":
             self._crew.commons = new_commons(self._log)
         # Before anything is said: who reads that we listen may send a signal at once.
         self._inbox = SignalInbox(arbiter_verbs())
@@ -364,7 +367,9 @@ class Arbiter:
         member = self._crew.roster.at(action.slot)
         match action:
             case Retire():
-                self._crew.let_move(member, others_take=self._other_takes)
+                wanted = self._wanted()
+                staying = [one for one in self._crew.roster if stays(wanted, one)]
+                self._crew.let_move(member, staying, others_take=self._other_takes)
                 self._crew.tell(member, worker_signal("retire"))
             case Quit():
                 self._crew.tell(member, worker_signal("quit"))

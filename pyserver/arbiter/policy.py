@@ -87,6 +87,17 @@ def next_deadline_ns(wanted: Wanted, running: Sequence[Member], now_ns: int) -> 
     return min((at_ns for at_ns in instants if at_ns > now_ns), default=None)
 
 
+def stays(wanted: Wanted, worker: Member) -> bool:
+    """Whether nothing that is known now will have the worker leave."""
+    return (
+        wanted.stop is Stop.NO
+        and worker.serves
+        and worker.generation == wanted.generation
+        and worker.number < wanted.workers
+        and not (worker.spent or worker.retired_at_ns)
+    )
+
+
 def _surplus(wanted: Wanted, replaced: Iterable[Member], current: Iterable[Member]) -> list[Member]:
     """Who retires.
 

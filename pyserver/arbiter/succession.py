@@ -109,6 +109,12 @@ class Inheritance(NamedTuple):
     listeners: dict[Address, int]
     commons: Commons | None = None  # if the two understand each other
 
+    def refuse_commons(self) -> None:
+        """Nothing moves here: have the other one pass nothing on."""
+        self.predecessor.takes = False
+        if self.commons is not None:
+            self.commons.close()
+
 
 def take_inheritance(environ: MutableMapping[str, str]) -> Inheritance | None:
     """What is inherited, and taken out of `environ`; None in an arbiter that was started in the usual way."""
