@@ -1,0 +1,87 @@
+"""What the servers of these tests serve, by WSGI and by ASGI: the same paths have the same answers."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import hashlib
+import json
+import os
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable
+
+    Message = dict[str, Any]
+
+LARGE = 12_000_000  # bytes, more than sockets hold
+
+
+def hold(name: str) -> None:
+    """Tell which process this is, and keep the thread, whatever runs in it, until the gate of that name is opened."""
+    new = Path(f"{name}.new")
+    new.write_text(str(os.getpid()))
+    new.rename(f"{name}.entered")
+    gate = os.open(f"{name}.gate", os.O_RDONLY)
+    while os.read(gate, 64):
+        pass
+    os.close(gate)
+
+
+def fork() -> None:
+    """Have a child that ends at once, and a program."""
+    child = os.fork()
+    if child == 0:
+        os._exit(0)
+    os.waitpid(child, 0)
+    subprocess.run(["true"], check=True)
+
+
+@functools.cache
+def large() -> bytes:
+    """Content that differs all over."""
+    return b"".join(hashlib.sha256(b"%d" % number).digest() for number in range(LARGE // 32))
+
+
+def answer(path: str, query: str, content: bytes, waited: float) -> bytes:
+    """The content of the response; who gave it, and to what."""
+    if path == "/large":
+        return large()
+    if path == "/hold":
+        hold(query)
+    if path == "/fork":
+        fork()
+    told = {"pid": os.getpid(), "query": query, "waited": waited}
+    return json.dumps({**told, "length": len(content), "sum": hashlib.sha256(content).hexdigest()}).encode()
+
+
+def wsgi(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+    """By WSGI."""
+    content = environ["wsgi.input"].read()
+    told = answer(environ["PATH_INFO"], environ["QUERY_STRING"], content, environ["pyserver.queue_time"])
+    start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(len(told)))])
+    return [told]
+
+
+async def asgi(
+    scope: Message, receive: Callable[[], Awaitable[Message]], send: Callable[[Message], Awaitable[None]]
+) -> None:
+    """By ASGI; /hold-later blocks when it has waited for something."""
+    if scope["type"] == "lifespan":
+        return
+    content, more = b"", True
+    while more:
+        event = await receive()
+        content += event.get("body", b"")
+        more = event.get("more_body", False)
+    path = scope["path"]
+    if path == "/hold-later":
+        await asyncio.sleep(0.001)
+        path = "/hold"
+    waited = scope["extensions"]["pyserver"]["queue_time"]
+    told = answer(path, scope["query_string"].decode(), content, waited)
+    fields = [(b"content-type", b"text/plain"), (b"content-length", b"%d" % len(told))]
+    await send({"type": "http.response.start", "status": 200, "headers": fields})
+    await send({"type": "http.response.body", "body": told})
