@@ -43,7 +43,7 @@ cdef struct Message:
     uint8_t has_content         # that began to arrive
     uint8_t is_complete
     uint8_t is_in_file          # the second descriptor
-    uint8_t nothing
+    uint8_t has_copies          # a child of an application has the connection, too
     uint32_t read               # bytes behind the message: from the head on, without that content
     uint32_t kept               # … and behind those the content
     uint64_t received
@@ -75,6 +75,7 @@ cdef bint put_connection(int commons, const Connection *connection, uint64_t lis
     message.port = connection.port
     message.family = connection.family
     message.waits_for = connection.waits_for
+    message.has_copies = connection.has_copies
     files[0] = connection.source.fd
     files[1] = -1
     if reader != NULL:
@@ -171,6 +172,7 @@ cdef int fill(
     memcpy(connection.address, message.address, 16)
     connection.port = message.port
     connection.family = message.family
+    connection.has_copies = message.has_copies
     if message.read:
         connection.reader = new_reader(carried, message.read)
     if not message.has_content:

@@ -105,6 +105,7 @@ cdef struct Connection:
     atomic_int is_gone          # the peer takes no more: what is written is dropped; asked without the mutex, too
     bint closes                 # once all output is written
     bint lingers                # … and then what the peer still sends is read and dropped
+    bint has_copies             # a child of an application may hold it open, in this worker or one before
     bint resets                 # … or ends in a reset, for nothing else tells that the response is cut
     uint8_t interest            # what a level-triggered poller was asked for
     uint8_t family              # of the peer's address: 4, 6, or 0 for a Unix socket

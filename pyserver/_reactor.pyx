@@ -230,7 +230,7 @@ cdef class Reactor:
         if connection.resets:
             none_left = linger(1, 0)
             setsockopt(connection.source.fd, SOL_SOCKET, SO_LINGER, &none_left, sizeof(linger))
-        elif forks() != self._forks:
+        elif connection.has_copies or forks() != self._forks:
             # A child of the application's may hold the socket open, and the peer would wait for its end.
             shutdown(connection.source.fd, SHUT_RDWR)
         close_descriptor(connection.source.fd)
@@ -255,6 +255,7 @@ cdef class Reactor:
             cell: which counts it.
             since_ns: since when its request has been there; 0 for none.
         """
+        connection.has_copies = connection.has_copies or forks() != self._forks
         if not put_connection(self.commons, connection, self.identities[connection.listener], since_ns):
             return False
         self.slot.cells[cell] += 1

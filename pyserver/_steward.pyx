@@ -155,6 +155,9 @@ cdef class Stewarded(Reactor):
                 is_busy = True
                 self.slot.cells[<int> Cell.WAITS_SINCE_NS] = 0
                 self._stand_in()
+                if self.is_retiring and self.connections == 0 and self._knocker >= 0:
+                    # An event loop would find out with the next deadline only.
+                    write(self._knocker, b"\0", 1)
             pyserver_mutex_unlock(self.mutex)
         pyserver_store(&self._acts, False)
         return is_busy
@@ -290,7 +293,7 @@ cdef class Stewarded(Reactor):
             if connection.is_readable or pyserver_unread(connection.source.fd):
                 break               # it is not the client that is late
             unwatch_natively(self.epoll, connection.source.fd)
-            if forks() != self._forks:
+            if connection.has_copies or forks() != self._forks:
                 # A child of the application's may hold the socket open.
                 shutdown(connection.source.fd, SHUT_RDWR)
             self.let_go_of(connection)
