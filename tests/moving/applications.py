@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     Message = dict[str, Any]
 
+tasks: list[asyncio.Task[None]] = []
 LARGE = 12_000_000  # bytes, more than sockets hold
 
 
@@ -28,6 +29,30 @@ def hold(name: str) -> None:
     while os.read(gate, 64):
         pass
     os.close(gate)
+
+
+def hold_when_told(name: str) -> None:
+    """Wait as greenlets do, and then keep the thread of all of them."""
+    import gevent
+
+    while not Path(f"{name}.go").exists():
+        gevent.sleep(0.01)
+    hold(name)
+
+
+async def task_that_holds_when_told(name: str) -> None:
+    """The same for tasks."""
+    while not Path(f"{name}.go").exists():
+        await asyncio.sleep(0.01)
+    hold(name)
+
+
+def leave_child(name: str) -> None:
+    """Have a child that goes on until the gate of that name is opened, with all that is open here."""
+    if os.fork() == 0:
+        with open(f"{name}.gate") as gate:
+            gate.read()
+        os._exit(0)
 
 
 def fork() -> None:
@@ -53,6 +78,12 @@ def answer(path: str, query: str, content: bytes, waited: float) -> bytes:
         hold(query)
     if path == "/fork":
         fork()
+    if path == "/hold-when-told":
+        import gevent
+
+        gevent.spawn(hold_when_told, query)
+    if path == "/leave-child":
+        leave_child(query)
     told = {"pid": os.getpid(), "query": query, "waited": waited}
     return json.dumps({**told, "length": len(content), "sum": hashlib.sha256(content).hexdigest()}).encode()
 
@@ -80,6 +111,9 @@ async def asgi(
     if path == "/hold-later":
         await asyncio.sleep(0.001)
         path = "/hold"
+    if path == "/hold-when-told":
+        path = "/"
+        tasks.append(asyncio.create_task(task_that_holds_when_told(scope["query_string"].decode())))
     waited = scope["extensions"]["pyserver"]["queue_time"]
     told = answer(path, scope["query_string"].decode(), content, waited)
     fields = [(b"content-type", b"text/plain"), (b"content-length", b"%d" % len(told))]

@@ -15,7 +15,7 @@ from support import Client, eventually
 
 if TYPE_CHECKING:
     import signal
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from classes import WorkerClass
     from support import Response, Server
@@ -104,7 +104,7 @@ class Site:
             path: what they are kept with.
             before: what that visitor does just before.
         """
-        while True:
+        for _ in range(8):
             fresh = self.invite()
             busiest = Counter(one.worker for one in fresh).most_common(1)[0][0]
             stays, *theirs = (one for one in fresh if one.worker == busiest)
@@ -116,6 +116,7 @@ class Site:
                 return stays
             # The machine was slow, and connections have moved before they should.
             self.let_go()
+        raise AssertionError("no worker can be kept busy")
 
     def keep_all_busy(self, path: str = "/hold") -> None:
         """Keep all threads of all workers."""
@@ -154,11 +155,18 @@ class Site:
 
     def worker_of(self, visitor: Client) -> int:
         """The process that has accepted the connection, or was passed it; 0 while that has not happened."""
-        port = visitor.socket.getsockname()[1]
-        remote = f":{port:04X}"
+        (worker,) = self.workers_of([visitor])
+        return worker
+
+    def workers_of(self, visitors: Sequence[Client]) -> list[int]:
+        """The same for each of several."""
+        # proc(5): who is at the other end of the sockets of this machine, and the inodes of those.
         rows = (line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:])
-        inodes = {f"socket:[{row[9]}]" for row in rows if row[2].endswith(remote) and row[9] != "0"}
-        return next((pid for pid in self.server.workers() if inodes & set(descriptors(pid))), 0)
+        inodes = {row[2].rpartition(":")[2]: f"socket:[{row[9]}]" for row in rows if row[9] != "0"}
+        # Of a worker and its children, the worker.
+        owners = {link: pid for pid in sorted(self.server.workers(), reverse=True) for link in descriptors(pid)}
+        ports = [f"{one.socket.getsockname()[1]:04X}" for one in visitors]
+        return [owners.get(inodes.get(port, ""), 0) for port in ports]
 
     def says(self, text: str, within: float = PATIENT) -> None:
         """Wait until it does."""

@@ -91,13 +91,13 @@ def test_where_connections_do_not_move_it_waits(shared_site):
 def test_a_first_request_on_a_connection_that_was_accepted_is_answered_by_another(shared_site):
     site = shared_site()
     silent = [site.visitor() for _ in range(16)]
-    eventually(lambda: all(map(site.worker_of, silent)))
+    eventually(lambda: all(site.workers_of(silent)))
     site.keep_busy()
-    theirs = [one for one in silent if site.worker_of(one) == site.busy]
+    is_theirs = site.busy in site.workers_of(silent)
     for one in silent:
         one.begin()
     assert all(is_elsewhere(one.hear(), site) for one in silent)
-    if not theirs:
+    if not is_theirs:
         pytest.skip("by chance, the other worker has accepted all of them")
     site.let_go()
 

@@ -3,6 +3,7 @@
 import os
 import signal
 import threading
+from collections import Counter
 
 import pytest
 from moving.site import PATIENT
@@ -13,39 +14,46 @@ def reload(site, workers=2):
     site.changes_workers(lambda: site.server.send_signal(signal.SIGHUP), workers)
 
 
+def begin_reload(site):
+    """Return when new workers serve, and the old ones have been told to go."""
+    before = site.server.log().count("is ready\n")
+    site.server.send_signal(signal.SIGHUP)
+    eventually(lambda: site.server.log().count(") is ready\n") >= before + 2, PATIENT)
+
+
 def are_elsewhere(visitors):
     """Whether each is answered, in a connection that persists, by a worker that has not answered it before."""
     before = [one.worker for one in visitors]
     return [one.ask()["pid"] not in before for one in visitors] == [True] * len(visitors)
 
 
-def test_a_reload_passes_idle_connections_on(sites):
-    site = sites()
+def test_a_reload_passes_idle_connections_on(shared_site):
+    site = shared_site()
     visitors = site.invite()
     reload(site)
     assert are_elsewhere(visitors)
 
 
-def test_a_reload_of_a_single_worker_passes_idle_connections_on(sites):
-    site = sites("-w", "1")
+def test_a_reload_of_a_single_worker_passes_idle_connections_on(shared_site):
+    site = shared_site("-w", "1")
     visitors = site.invite()
     reload(site, 1)
     assert are_elsewhere(visitors)
 
 
-def test_a_reload_passes_connections_on_that_have_sent_nothing_yet(sites):
-    site = sites("--request-head-timeout", "60")
+def test_a_reload_passes_connections_on_that_have_sent_nothing_yet(shared_site):
+    site = shared_site()
     silent = [site.visitor() for _ in range(6)]
-    eventually(lambda: all(map(site.worker_of, silent)))
+    eventually(lambda: all(site.workers_of(silent)))
     before = set(site.server.workers())
     reload(site)
     assert not {one.ask()["pid"] for one in silent} & before
 
 
-def test_connections_that_have_moved_once_move_again(sites):
-    site = sites("-w", "1")
+def test_connections_that_have_moved_once_move_again(shared_site):
+    site = shared_site("-w", "1")
     visitors = site.invite(4)
-    for _ in range(3):
+    for _ in range(2):
         reload(site, 1)
         assert are_elsewhere(visitors)
 
@@ -78,14 +86,13 @@ def test_a_worker_that_was_added_and_goes_again_passes_its_connections_on(sites)
     assert {one.ask()["pid"] for one in visitors} == set(site.server.workers())
 
 
-def test_half_a_head_is_completed_after_a_reload(sites):
-    site = sites()
+def test_half_a_head_is_completed_after_a_reload(shared_site):
+    site = shared_site()
     visitor = site.visitor()
     visitor.send(b"GET / HTTP/1.1\r\nHo")
     eventually(lambda: site.worker_of(visitor))
     before = set(site.server.workers())
-    site.server.send_signal(signal.SIGHUP)
-    site.says("Generation 2 is ready")
+    begin_reload(site)
     visitor.send(b"st: test\r\n\r\n")
     response = visitor.receive_response()
     assert response.status == 200
@@ -94,28 +101,47 @@ def test_half_a_head_is_completed_after_a_reload(sites):
     assert visitor.ask()["pid"] not in before
 
 
-def test_a_request_that_runs_during_a_reload_is_answered_and_its_connection_moves(sites):
-    site = sites()
+def test_a_request_that_runs_during_a_reload_is_answered_and_its_connection_moves(shared_site):
+    site = shared_site()
     site.keep_busy()
     kept = [one.visitor for one in site.held]
     busy = site.busy
-    site.server.send_signal(signal.SIGHUP)
-    site.says("Generation 2 is ready")
+    begin_reload(site)
     site.let_go()
     eventually(lambda: busy not in site.server.workers(), PATIENT)
     assert all(one.ask()["pid"] != busy for one in kept)
 
 
-def test_who_asks_a_busy_worker_that_leaves_is_answered_by_a_new_one(sites):
-    site = sites()
+def test_who_asks_a_busy_worker_that_leaves_is_answered_by_a_new_one(shared_site):
+    site = shared_site()
     visitor = site.keep_busy()
     busy = site.busy
-    site.server.send_signal(signal.SIGHUP)
-    site.says("Generation 2 is ready")
+    begin_reload(site)
     assert visitor.ask()["pid"] != busy
     site.let_go()
     eventually(lambda: busy not in site.server.workers(), PATIENT)
     assert visitor.ask()["pid"] != busy
+
+
+def test_a_worker_whose_last_connection_is_passed_on_while_its_loop_is_blocked_ends(sites, worker_class, tmp_path):
+    if worker_class.name not in ("gevent", "asgi"):
+        pytest.skip("it has no loop in which anything but a request runs")
+    site = sites("--request-head-timeout", "60")
+    os.mkfifo(tmp_path / "loop.gate")
+    visitors = site.invite()
+    old = Counter(one.worker for one in visitors).most_common(1)[0][0]
+    visitor, idle, *_ = (one for one in visitors if one.worker == old)
+    idle.ask("/hold-when-told?loop")
+    visitor.send(b"GET / HT")
+    site.server.send_signal(signal.SIGHUP)
+    # It has been told to go, and has passed on what is idle.
+    eventually(lambda: site.worker_of(idle) not in (0, old), PATIENT)
+    (tmp_path / "loop.go").touch()
+    eventually((tmp_path / "loop.entered").exists)
+    visitor.send(b"TP/1.1\r\nHost: test\r\n\r\n")
+    assert visitor.hear()["pid"] != old
+    (tmp_path / "loop.gate").write_text("")
+    eventually(lambda: old not in site.server.workers(), PATIENT)
 
 
 def test_where_connections_do_not_move_a_reload_closes_those_that_are_idle(sites):
@@ -125,8 +151,8 @@ def test_where_connections_do_not_move_a_reload_closes_those_that_are_idle(sites
     assert all(one.is_closed_by_server() for one in visitors)
 
 
-def test_no_request_is_lost_in_many_reloads(sites):
-    site = sites()
+def test_no_request_is_lost_in_many_reloads(shared_site):
+    site = shared_site()
     visitors, failures, is_over = site.invite(4), [], threading.Event()
 
     def ask_on(visitor):
@@ -140,7 +166,7 @@ def test_no_request_is_lost_in_many_reloads(sites):
     for thread in threads:
         thread.start()
     try:
-        for _ in range(5):
+        for _ in range(3):
             reload(site)
     finally:
         is_over.set()

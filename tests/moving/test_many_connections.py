@@ -62,8 +62,9 @@ def test_a_shutdown_answers_those_that_wait_for_busy_workers(sites):
 def test_who_waits_for_a_worker_that_is_killed_is_answered_by_another(sites):
     site = sites()
     visitor = site.keep_busy()
-    others = [one for one in site.visitors if site.worker_of(one) == site.busy]
-    others = [one for one in others if one not in [held.visitor for held in site.held]]
+    kept = [one.visitor for one in site.held]
+    owners = zip(site.visitors, site.workers_of(site.visitors), strict=True)
+    others = [one for one, worker in owners if worker == site.busy and one not in kept]
     for one in others:
         one.begin()
     assert all(one.hear()["pid"] != site.busy for one in others)
@@ -77,11 +78,11 @@ def test_who_waits_in_the_commons_survives_the_worker_that_put_him_there(sites):
     many = site.invite(60)
     site.keep_all_busy()
     killed = site.held[0].worker
-    theirs = [one for one in many if site.worker_of(one) == killed]
+    theirs = [one for one, worker in zip(many, site.workers_of(many), strict=True) if worker == killed]
     for one in theirs:
         one.begin()
     # Its end of the connection is closed when another may have it.
-    eventually(lambda: not any(site.worker_of(one) == killed for one in theirs), PATIENT)
+    eventually(lambda: killed not in site.workers_of(theirs), PATIENT)
     os.kill(killed, signal.SIGKILL)
     site.held[:] = [one for one in site.held if one.worker != killed]
     for one in theirs:

@@ -1,5 +1,6 @@
 """Connections that move after each response: nothing is left behind anywhere, and nothing else is different."""
 
+import os
 import re
 from pathlib import Path
 
@@ -64,6 +65,17 @@ def test_an_application_may_fork_while_others_wait(shared_site):
         for one in visitors:
             one.hear()
     site.let_go()
+
+
+def test_a_connection_that_a_child_of_the_application_has_is_closed_where_it_has_moved_to(sites):
+    site = sites()
+    os.mkfifo(site.server.directory / "child.gate")
+    visitor = site.keep_busy(before=lambda one: one.ask("/leave-child?child"))
+    visitor.send(b"GET / HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n")
+    assert visitor.receive_response().status == 200
+    assert visitor.is_closed_by_server()
+    site.let_go()
+    (site.server.directory / "child.gate").write_text("")
 
 
 def threads_of(pid):
