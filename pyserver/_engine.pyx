@@ -230,6 +230,10 @@ cdef class Engine(Stewarded):
             while leadership.follow(thread):
                 lane.tick(pyserver_now_ns())
                 self._lead(lane)
+                if self._moving == MOVES_ALWAYS or self.moves:
+                    # The thread that leads waits, perhaps, and would see with the next event only what became idle.
+                    self._move_idle()
+                    self.nudge()
                 self._tell_served()
                 lane.let_go()
         finally:
