@@ -104,7 +104,7 @@ class Site:
             path: what they are kept with.
             before: what that visitor does just before.
         """
-        for _ in range(8):
+        for _ in range(30):
             fresh = self.invite()
             busiest = Counter(one.worker for one in fresh).most_common(1)[0][0]
             stays, *theirs = (one for one in fresh if one.worker == busiest)

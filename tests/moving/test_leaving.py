@@ -6,6 +6,7 @@ import threading
 from collections import Counter
 
 import pytest
+from classes import only
 from moving.site import PATIENT
 from support import eventually
 
@@ -34,6 +35,7 @@ def test_a_reload_passes_idle_connections_on(shared_site):
     assert are_elsewhere(visitors)
 
 
+@only("sync")
 def test_a_reload_of_a_single_worker_passes_idle_connections_on(shared_site):
     site = shared_site("-w", "1")
     visitors = site.invite()
@@ -50,6 +52,7 @@ def test_a_reload_passes_connections_on_that_have_sent_nothing_yet(shared_site):
     assert not {one.ask()["pid"] for one in silent} & before
 
 
+@only("sync")
 def test_connections_that_have_moved_once_move_again(shared_site):
     site = shared_site("-w", "1")
     visitors = site.invite(4)
@@ -76,6 +79,7 @@ def test_a_worker_too_many_passes_its_connections_on(sites):
     assert {one.ask()["pid"] for one in visitors} == {left}
 
 
+@only("sync")
 def test_a_worker_that_was_added_and_goes_again_passes_its_connections_on(sites):
     site = sites("-w", "1")
     site.server.send_signal(signal.SIGTTIN)
@@ -144,6 +148,7 @@ def test_a_worker_whose_last_connection_is_passed_on_while_its_loop_is_blocked_e
     eventually(lambda: old not in site.server.workers(), PATIENT)
 
 
+@only("sync")
 def test_where_connections_do_not_move_a_reload_closes_those_that_are_idle(sites):
     site = sites("--move-connections", "off")
     visitors = site.invite(4)
@@ -175,6 +180,7 @@ def test_no_request_is_lost_in_many_reloads(shared_site):
     assert failures == []
 
 
+@only("sync")
 def test_the_server_tells_at_its_end_what_has_moved(sites):
     site = sites("-w", "1")
     site.invite(3)
@@ -226,6 +232,7 @@ def test_after_an_upgrade_the_new_workers_have_the_connections_of_the_old(sites,
     new.end()
 
 
+@only("sync")
 def test_after_an_upgrade_that_is_taken_back_the_old_workers_have_all_connections(sites, upgrade):
     site = sites()
     before = set(site.server.workers())
@@ -235,6 +242,7 @@ def test_after_an_upgrade_that_is_taken_back_the_old_workers_have_all_connection
     assert {one.ask()["pid"] for one in visitors} <= before
 
 
+@only("sync")
 def test_an_upgrade_after_which_connections_do_not_move_closes_those_that_are_idle(sites, upgrade, tmp_path):
     (tmp_path / "pyserver.conf.py").write_text("")
     site = sites()

@@ -5,6 +5,7 @@ import os
 import signal
 from collections import Counter
 
+from classes import only
 from moving.site import PATIENT, Visitor
 from support import eventually
 
@@ -33,6 +34,7 @@ def test_all_are_answered_by_the_one_that_is_free_first(sites):
     site.let_go()
 
 
+@only("sync")
 def test_each_is_answered_once(sites):
     site = sites()
     many = site.invite(MANY)
@@ -73,6 +75,7 @@ def test_who_waits_for_a_worker_that_is_killed_is_answered_by_another(sites):
     site.held.clear()
 
 
+@only("sync")
 def test_who_waits_in_the_commons_survives_the_worker_that_put_him_there(sites):
     site = sites()
     many = site.invite(60)

@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
+from classes import only
 from moving.site import PATIENT
 from sharing import descriptors
 from support import eventually
@@ -88,6 +89,7 @@ def test_a_single_worker_has_no_steward(sites):
     assert [threads_of(pid) - threads_of(alone) for pid in with_others] == [1, 1]
 
 
+@only("sync")
 @pytest.mark.parametrize("off", [("--handoff-after", "0"), ("--move-connections", "off")])
 def test_where_nobody_is_handed_anything_there_is_no_steward(sites, off):
     (alone,) = sites("-w", "1").server.workers()
@@ -105,6 +107,7 @@ def test_a_request_that_had_to_wait_knows_how_long(shared_site):
     assert visitor.hear()["waited"] > 0
 
 
+@only("sync")
 def test_the_access_log_tells_how_long_requests_have_waited(sites, tmp_path):
     site = sites("--access-logfile", "access.log", "--access-logformat", "%(r)s %(Q)s")
     site.invite(3)
