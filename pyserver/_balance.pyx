@@ -76,9 +76,9 @@ cdef class Balance:
         given, self._surplus = self._surplus, 0
         return given
 
-    def look(self, int64_t now_ns, int64_t busy_ns, int reports, int connections) -> int:
+    def look(self, int64_t now_ns, int64_t busy_ns, int connections) -> int:
         """The surplus, for tests."""
-        return self.surplus(now_ns, busy_ns, reports, connections)
+        return self.surplus(now_ns, busy_ns, connections)
 
     cdef bint _note_busy(self, int64_t now_ns, bint is_known) noexcept nogil:
         """Whether it has worked for a good part of the time since it was looked at; from now on anew."""

@@ -554,8 +554,8 @@ cdef class Lane(Transport):
         left_ns = self.now_ns
         self._set_running(connection)
         self.reactor.running += 1
-        leadership.leave(self.number)
         self.reactor.call_steward()
+        leadership.leave(self.number)
         self.dropped = None
         try:
             if not exchange.is_finished:
@@ -576,8 +576,8 @@ cdef class Lane(Transport):
         if self.reactor.mutex == NULL:
             return self.reactor.gateway.run(exchange, request)
         connection.is_running = True
-        self.reactor.unlock()
         self.reactor.call_steward()
+        self.reactor.unlock()
         try:
             return self.reactor.gateway.run(exchange, request)
         finally:

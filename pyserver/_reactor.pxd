@@ -30,6 +30,7 @@ cdef class Reactor:
     cdef int64_t reported_ns            # when that was
     cdef int64_t away_ns                # how long nobody had asked before
     cdef int64_t rounds                 # twice how often it was waited for events; odd while somebody does
+    cdef int64_t calls                  # of the application, as far as a steward is to look after them
     cdef int64_t steward_rests          # until it is called
     cdef int steward_bell               # … by this end of a pipe
     cdef int commons                    # where connections are put that others are to serve; -1 for nowhere

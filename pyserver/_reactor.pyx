@@ -24,6 +24,7 @@ cdef extern from "_threads.h":
     void pyserver_mutex_lock(pyserver_mutex *mutex) nogil
     void pyserver_mutex_unlock(pyserver_mutex *mutex) nogil
     int64_t pyserver_load(const int64_t *word) nogil
+    void pyserver_store(int64_t *word, int64_t value) nogil
 
 cdef extern from "<sched.h>" nogil:
     int sched_yield()
@@ -114,6 +115,7 @@ cdef class Reactor:
 
     cdef void call_steward(self) noexcept nogil:
         """The application is called: have somebody look whether it lets others wait."""
+        pyserver_store(&self.calls, self.calls + 1)
         if pyserver_load(&self.steward_rests):
             write(self.steward_bell, b"\0", 1)
 

@@ -24,6 +24,7 @@ cdef class Stewarded(Reactor):
     cdef bint _has_steward              # the thread is there
     cdef int lifeline                   # is readable once the arbiter is gone; -1 where there is none
     cdef bint _is_alone                 # one thread waits for events, and serves them
+    cdef int64_t _calls                 # that there were when it looked last
     cdef int64_t _is_over
     cdef int _ends[2]                   # a pipe that is written to when the thread is to end
     cdef int _knocker                   # the end of a pipe by which an event loop is woken; -1 for none

@@ -128,10 +128,13 @@ cdef class Stewarded(Reactor):
     cdef bint _rest(self) noexcept nogil:
         """Until the worker may be needing it; whether all is over."""
         cdef bint is_over = False
+        cdef int64_t calls
         pyserver_store(&self.steward_rests, True)
-        # At its poller the only thread of a worker is told also what concerns no connection.
-        if not self._is_alone or pyserver_load(&self.rounds) % 2:
+        calls = pyserver_load(&self.calls)
+        if calls == self._calls:
+            # At its poller the only thread of a worker is told also what concerns no connection.
             is_over = self._sleep(FOR_EVER, not self._is_alone)
+        self._calls = calls
         pyserver_store(&self.steward_rests, False)
         return is_over
 

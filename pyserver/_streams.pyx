@@ -128,8 +128,8 @@ cdef class StreamLane(Lane):
 
     cdef bint _launch(self, Stream stream) except -1:
         """Have the application begin; False when that failed."""
-        self.reactor.unlock()
         self.reactor.call_steward()
+        self.reactor.unlock()
         try:
             stream.launch()
         except Exception:

@@ -1,5 +1,7 @@
 """Who does more than its share gives some of its connections to those that wait."""
 
+import time
+
 import pytest
 
 from pyserver._balance import Balance
@@ -25,12 +27,12 @@ class Board:
     def wait(self, slot, since_ns=LOOK):
         self.scoreboard.write(slot, Cell.WAITS_SINCE_NS, self.now_ns + LOOK - since_ns)
 
-    def look(self, served, connections, *, busy_ns=BUSY, reports=1, after_ns=LOOK):
+    def look(self, served, connections, *, busy_ns=BUSY, after_ns=LOOK):
         """How many of its connections it is to give away, when all have served so many since it looked last."""
         for slot, count in zip(self.workers, served, strict=True):
             self.scoreboard.write(slot, Cell.REQUESTS, self.scoreboard.read(slot, Cell.REQUESTS) + count)
         self.now_ns += after_ns
-        return self.balance.look(self.now_ns, busy_ns, reports, connections)
+        return self.balance.look(self.now_ns, busy_ns, connections)
 
 
 # What each has served, how many connections the first has, and how many of them are too many.
@@ -60,10 +62,12 @@ def test_where_nobody_waits_nothing_is_given():
     assert Board(2).look([1000, 0], 10) == 0
 
 
-def test_who_has_just_begun_to_wait_does_not_count():
+def test_a_surplus_is_given_as_soon_as_somebody_waits():
     board = Board(2)
-    board.wait(1, since_ns=1000)
     assert board.look([1000, 0], 10) == 0
+    board.wait(1)
+    assert board.look([0, 0], 10, after_ns=1) == 5
+    assert board.look([0, 0], 10, after_ns=1) == 0
 
 
 def test_who_takes_nothing_does_not_count():
@@ -106,14 +110,18 @@ def test_a_worker_that_was_replaced_counts_from_then_on():
     assert board.look([1000, 0], 10) == 5
 
 
-def test_in_an_event_loop_who_finds_several_at_once_is_busy():
-    board = Board(2)
-    board.wait(1)
-    assert board.look([1000, 0], 10, busy_ns=-1, reports=3) == 5
-
-
-def test_in_an_event_loop_who_finds_one_now_and_then_is_not():
+def test_in_an_event_loop_who_works_is_busy():
     board = Board(2)
     board.look([0, 0], 10, busy_ns=-1)
     board.wait(1)
-    assert board.look([1000, 0], 10, busy_ns=-1, reports=1) == 0
+    until = time.thread_time_ns() + LOOK // 2
+    while time.thread_time_ns() < until:
+        pass
+    assert board.look([1000, 0], 10, busy_ns=-1) == 5
+
+
+def test_in_an_event_loop_who_hardly_works_is_not():
+    board = Board(2)
+    board.look([0, 0], 10, busy_ns=-1)
+    board.wait(1)
+    assert board.look([1000, 0], 10, busy_ns=-1, after_ns=1000 * LOOK) == 0
