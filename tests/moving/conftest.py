@@ -36,7 +36,9 @@ def worker_class(request: pytest.FixtureRequest) -> WorkerClass:
 
 def _arguments(given: tuple[str, ...]) -> tuple[str, ...]:
     workers = () if "-w" in given else ("-w", "2")
-    return ("--pythonpath", str(HERE), "--keep-alive", "60", "--log-level", "debug", *workers, *given)
+    # On a loaded machine it takes some time to receive two megabytes, and connections shall not move meanwhile.
+    handoff = () if "--handoff-after" in given else ("--handoff-after", "0.05")
+    return ("--pythonpath", str(HERE), "--keep-alive", "60", "--log-level", "debug", *workers, *handoff, *given)
 
 
 def _begun(server: Server, worker_class: WorkerClass, given: tuple[str, ...]) -> Site:
