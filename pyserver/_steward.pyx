@@ -35,7 +35,10 @@ cdef extern from "_threads.h" nogil:
     void pyserver_mutex_unlock(pyserver_mutex *mutex)
     int64_t pyserver_load(const int64_t *word)
     void pyserver_store(int64_t *word, int64_t value)
-    int pyserver_thread_start(pthread_t *thread, const char *name, void *(*run)(void *) noexcept nogil, void *argument)
+    int pyserver_thread_start(pthread_t *thread, void *(*run)(void *) noexcept nogil, void *argument)
+
+cdef extern from "_threads.h" nogil:
+    void pyserver_name_this_thread(const char *name)
 
 cdef extern from "<pthread.h>" nogil:
     int pthread_join(pthread_t thread, void **result)
@@ -79,7 +82,7 @@ cdef class Stewarded(Reactor):
         self._is_over = self.steward_rests = False
         self.steward_bell = self._ends[1]
         self._is_alone = self.leadership is None and self.capacity == 0
-        failed = pyserver_thread_start(&self._thread, b"steward", &live, <void *> self)
+        failed = pyserver_thread_start(&self._thread, &live, <void *> self)
         if failed:
             raise OSError(failed, _os.strerror(failed))
         self._has_steward = True
@@ -313,6 +316,7 @@ cdef class Stewarded(Reactor):
 
 
 cdef void *live(void *stewarded) noexcept nogil:
+    pyserver_name_this_thread(b"steward")
     (<Stewarded> stewarded)._live()
     return NULL
 

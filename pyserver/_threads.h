@@ -2,13 +2,13 @@
 #ifndef PYSERVER_THREADS_H
 #define PYSERVER_THREADS_H
 
-#ifndef _GNU_SOURCE
-#define _GNU_SOURCE
-#endif
 #include <pthread.h>
 #include <signal.h>
 #include <stdint.h>
 #include <time.h>
+#if defined(__linux__)
+#include <sys/prctl.h>
+#endif
 
 typedef pthread_mutex_t pyserver_mutex;
 
@@ -104,7 +104,7 @@ static inline void pyserver_store(int64_t *word, int64_t value) {
 }
 
 /* A thread that runs no Python, which no signal interrupts; 0, or an error number. */
-static inline int pyserver_thread_start(pthread_t *thread, const char *name, void *(*run)(void *), void *argument) {
+static inline int pyserver_thread_start(pthread_t *thread, void *(*run)(void *), void *argument) {
     pthread_attr_t attributes;
     sigset_t all, before;
     int failed;
@@ -115,14 +115,16 @@ static inline int pyserver_thread_start(pthread_t *thread, const char *name, voi
     failed = pthread_create(thread, &attributes, run, argument);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     pthread_attr_destroy(&attributes);
+    return failed;
+}
+
+/* By the thread itself: to name another one a file below /proc is opened, and who reaps the process pays for that. */
+static inline void pyserver_name_this_thread(const char *name) {
 #if defined(__linux__)
-    if (!failed) {
-        pthread_setname_np(*thread, name);
-    }
+    prctl(PR_SET_NAME, name, 0, 0, 0);
 #else
     (void) name;
 #endif
-    return failed;
 }
 
 #endif
