@@ -11,7 +11,9 @@ cdef struct Arrival:
     int64_t since_ns            # when its request was there, as far as is known; 0 for none
     int64_t deadline_ns         # of what it waits for
     int reason                  # … which is this
-    bint was_foreign            # there was something that was not understood
+    bint was_lost               # there was something that was not understood
+    bint was_interrupted
+    bint is_short               # descriptors are, so that what is there has been left
 
 
 cdef bint put_connection(int commons, const Connection *connection, uint64_t listener, int64_t since_ns) noexcept nogil

@@ -4,7 +4,7 @@ A message is a descriptor and what its worker knew of it, the bytes included tha
 one there has nothing of it any more.
 """
 from cpython.object cimport PyObject
-from libc.errno cimport EINTR, errno
+from libc.errno cimport EINTR, EMFILE, ENFILE, errno
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
@@ -126,11 +126,12 @@ cdef int take_connection(int commons, Arrival *arrival, const Bounds *bounds) ex
     got = pyserver_receive(commons, parts, 2, files, FILES)
     try:
         if got < 0:
-            arrival.was_foreign = errno == EINTR
+            arrival.was_interrupted = errno == EINTR
+            arrival.is_short = errno in (EMFILE, ENFILE)
             return 0
         if not is_understood(&message, got, files):
             # Of nothing, the end of it, there is no more.
-            arrival.was_foreign = got > 0
+            arrival.was_lost = got > 0
             return 0
         arrival.connection = new_connection(files[0])
         files[0] = -1

@@ -103,6 +103,8 @@ cdef struct Connection:
     bint is_running             # a request of it is with the application, in another thread or greenlet perhaps
     bint has_ended              # the peer has sent its last byte
     atomic_int is_gone          # the peer takes no more: what is written is dropped; asked without the mutex, too
+    bint is_broken              # the poller has said that an end or an error follows what is to be received
+    bint keeps_deadline         # that of the worker before, until something is received
     bint closes                 # once all output is written
     bint lingers                # … and then what the peer still sends is read and dropped
     bint has_copies             # a child of an application may hold it open, in this worker or one before

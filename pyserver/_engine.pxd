@@ -45,6 +45,7 @@ cdef class Engine(Stewarded):
     cdef int _most_connections          # that the descriptors were found to be enough for; 0: not found yet
     cdef int _last_descriptor           # connections beyond it wait until there are fewer
     cdef Source _commons                # where connections are taken from that others pass on; fd -1 for nowhere
+    cdef bint _takes_rest               # what is in the commons is nobody else's to take
     cdef bint _sees_commons             # it is waited for
     cdef Moving _moving
     cdef int64_t _idle_grace_ns         # how long a retiring worker lets connections be idle
@@ -82,6 +83,7 @@ cdef class Engine(Stewarded):
     cdef bint _take_one(self, Lane lane) except -1
     cdef int _restore(self, Connection *connection, Arrival *arrival) except -1
     cdef int _move_idle(self) except -1
+    cdef int _take_rest(self) except -1
     cdef int _even_out(self, int64_t now_ns) except -1
     cdef int _give_some(self, int wanted) except -1
     cdef int _stop_moving(self) except -1

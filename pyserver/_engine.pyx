@@ -49,7 +49,9 @@ cdef int64_t SECOND = 1000000000
 cdef int64_t ACCEPT_PAUSE_NS = SECOND
 cdef int64_t WAITED_NS = 200000             # who has waited for so long has really nothing to do
 cdef int64_t HELD_NS = 5000000              # between two looks for somebody who serves whom nobody serves here
-cdef int64_t SHUNNED_NS = 5000000           # how long others may take what was given them
+cdef enum:
+    SHUNNED_MS = 5              # how long others may take what was given them
+cdef int64_t SHUNNED_NS = SHUNNED_MS * 1000000
 cdef int64_t MOVE_PAUSE_NS = 1000000        # until the commons may have room again
 cdef int64_t ALWAYS = 1
 cdef int64_t TURN_NS = 5000000              # how long a turn may take before others, and watches, have theirs
@@ -247,12 +249,12 @@ cdef class Engine(Stewarded):
         while not self._has_lost(lane):
             if self.ready_at == self.ready_count and self._turns_left == 0:
                 lane.let_go()
-                if self._is_stopped or (self.is_retiring and self.connections == 0):
-                    self.leadership.end()
-                    return 0
                 if self._in_round:
                     # The one before lost the lead at its very end.
                     self._end_round(lane)
+                if self._is_stopped or (self.is_retiring and self.connections == 0):
+                    self.leadership.end()
+                    return 0
                 self._wait(self.next_wait_ms(), lane)
             self._go_round(lane)
         return 0
@@ -270,6 +272,9 @@ cdef class Engine(Stewarded):
         self.away_ns = seen_ns - self.reported_ns
         if self._balance is not None:
             self._even_out(seen_ns)
+            if self._shuns_until_ns and wait_ms:
+                # That was not known when it was decided how long to wait.
+                wait_ms = SHUNNED_MS if wait_ms < 0 else min(wait_ms, SHUNNED_MS)
         if not self.capacity:
             self.slot.cells[<int> Cell.WAITS_SINCE_NS] = seen_ns
         poller.begin_wait()
@@ -337,6 +342,8 @@ cdef class Engine(Stewarded):
         self._expire(lane)
         if self._moving == MOVES_ALWAYS or self.moves:
             self._move_idle()
+        if self._takes_rest:
+            self._take_rest()
         self.free_dead()
         self._unwatched.clear()
         if self.pauses and (lane.now_ns >= self._accept_again_ns or self.connections < self._paused_at):
@@ -605,7 +612,13 @@ cdef class Engine(Stewarded):
         take_connection(self._commons.fd, &arrival, &self.bounds)
         connection = arrival.connection
         if connection == NULL:
-            return arrival.was_foreign
+            if arrival.was_lost:
+                self.log.error("a connection is closed that another worker has passed on: it cannot be taken")
+            elif arrival.is_short:
+                # It stays there.
+                self._takes_rest = self.is_retiring
+                self._pause_accepting(EMFILE)
+            return arrival.was_lost or arrival.was_interrupted
         fd = connection.source.fd
         self._restore(connection, &arrival)
         if connection.source.fd < 0:
@@ -613,7 +626,9 @@ cdef class Engine(Stewarded):
         if lane is None:
             if connection.is_held:
                 self.go_on_later(connection)
-            return self.watch_connection(connection, READABLE) == 0
+            self.watch_connection(connection, READABLE)
+            self._takes_rest = fd >= self._last_descriptor
+            return True
         # It may come to its end in this turn, and be freed by another thread.
         lane.tend(connection, READABLE)
         if fd >= self._last_descriptor:
@@ -635,6 +650,7 @@ cdef class Engine(Stewarded):
             connection.is_held = True
         if connection.reader != NULL and arrival.reason in (AWAIT_HEAD, AWAIT_CONTENT):
             enlist_until(self.lists, connection, arrival.reason, arrival.deadline_ns)
+            connection.keeps_deadline = True
         else:
             self.wait_for(connection, AWAIT_NEXT_REQUEST if connection.requests else AWAIT_FIRST_BYTE, pyserver_now_ns())
         if self._has_streams and connection.content != NULL:
@@ -695,9 +711,15 @@ cdef class Engine(Stewarded):
         """Serve what is left in the commons: those who should have taken it may be gone."""
         self.moves = False
         self._moving = MOVES_NEVER
-        while self._take_one(None):
-            pass
+        self._take_rest()
         return self._hurry() if self.is_retiring else 0
+
+    cdef int _take_rest(self) except -1:
+        """Take all that is left in the commons, for nobody else may; where descriptors are short, later."""
+        self._takes_rest = False
+        while self._commons.fd >= 0 and not self._takes_rest and self._take_one(None):
+            pass
+        return 0
 
     cdef int _look_away(self) except -1:
         """Leave to others who connects; the listeners stay readable."""
@@ -806,8 +828,8 @@ cdef class Engine(Stewarded):
             if takes_queue or self.is_waiting or self.ready_at < self.ready_count:
                 while self._accept_one(&self._listeners[at], None) and takes_queue:
                     pass
-        while takes_queue and self._commons.fd >= 0 and self._take_one(None):
-            pass
+        if takes_queue:
+            self._take_rest()
         self._look_away()
         self.pauses = False
         for at in range(self._listener_count):

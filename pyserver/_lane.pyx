@@ -111,6 +111,8 @@ cdef class Lane(Transport):
         try:
             if events & (READABLE | BROKEN):
                 connection.is_readable = True
+            if events & BROKEN:
+                connection.is_broken = True
             if connection.is_running:
                 self._tend_running(connection, events)
             elif connection.output != NULL:
@@ -201,12 +203,13 @@ cdef class Lane(Transport):
             connection.is_readable = False
             got = recv(connection.source.fd, into, <size_t> room, 0)
             if got > 0:
+                connection.keeps_deadline = False
                 if content != NULL:
                     self._received_in_place(connection, content, got)
                 else:
                     self._received(connection, got)
                 # While a request of it ran, more may have been reported to another thread.
-                if got < room and not to_the_end and not connection.is_readable:
+                if got < room and not to_the_end and not connection.is_readable and not connection.is_broken:
                     return 0
             elif got == 0:
                 return self._ended(connection)
@@ -476,6 +479,7 @@ cdef class Lane(Transport):
         cdef Slot *slot = self.slot
         cdef Py_ssize_t length = 0
         cdef int64_t began_ns, duration_ns
+        cdef bint was_running
         if exchange is None or Py_REFCNT(<PyObject *> exchange) > 2:
             # Somebody kept the last one (an application its write callable, say): it must not speak for this request.
             exchange = Exchange.__new__(Exchange)
@@ -522,7 +526,10 @@ cdef class Lane(Transport):
         if self.access is not None:
             exchange.log_access(self.now_ns, duration_ns)
             if self.reactor.leadership is None:
+                # A steward has its turn meanwhile, and is to leave this connection alone.
+                was_running, connection.is_running = connection.is_running, True
                 self.let_go()
+                connection.is_running = was_running
         exchange.connection = NULL
         if not exchange.persists:
             connection.closes = True
@@ -1002,7 +1009,7 @@ cdef class Lane(Transport):
         else:
             reason = AWAIT_NEXT_REQUEST
         # The time for a head runs from its first byte, however many follow.
-        if connection.waits_for != reason or reason not in (AWAIT_FIRST_BYTE, AWAIT_HEAD):
+        if connection.waits_for != reason or not (connection.keeps_deadline or reason in (AWAIT_FIRST_BYTE, AWAIT_HEAD)):
             self.reactor.wait_for(connection, reason, self.now_ns)
         return self.reactor.watch_connection(connection, WRITABLE if reason == AWAIT_WRITE else READABLE)
 

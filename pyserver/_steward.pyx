@@ -172,6 +172,7 @@ cdef class Stewarded(Reactor):
         """Look after all that is reported, and what was to have another turn."""
         cdef int at, count, left = 0
         cdef int first = self._again_first
+        cdef int64_t now_ns
         cdef Connection *connection
         self._owes = False
         for at in range(self.ready_at, self.ready_count):
@@ -181,6 +182,7 @@ cdef class Stewarded(Reactor):
             connection = self._again[at]
             if connection.source.fd >= 0:
                 self._tend(connection, READABLE | WRITABLE)
+        now_ns = pyserver_now_ns()
         count = look_natively(self.epoll, self._seen)
         for at in range(count):
             if self._seen[at].source.kind != CONNECTION_SOURCE:
@@ -193,7 +195,8 @@ cdef class Stewarded(Reactor):
                     write(self._knocker, b"\0", 1)
         self._has_left_some = left > 0
         if count < READY_LIMIT:
-            self._expire_natively(pyserver_now_ns())
+            # Who has sent something since then is not late.
+            self._expire_natively(now_ns)
         if self._owes:
             # Nothing tells when the commons has room again.
             self._due_ns = 0
@@ -206,6 +209,8 @@ cdef class Stewarded(Reactor):
         cdef Sent sent
         if events & (READABLE | BROKEN):
             connection.is_readable = True
+        if events & BROKEN:
+            connection.is_broken = True
         wants = connection.is_held
         if connection.is_running:
             # Whoever runs its request looks for more behind it, unless that runs beside others.

@@ -219,9 +219,21 @@ static inline ssize_t pyserver_receive(int from, struct iovec *parts, int count,
     struct msghdr message;
     struct cmsghdr *head;
     ssize_t got;
-    int at;
+    int at, short_of = 0;
+    /* Without room for its descriptors the message would be taken all the same, and what they refer to closed. */
     for (at = 0; at < most; at++) {
+        files[at] = fcntl(from, F_DUPFD_CLOEXEC, 0);
+        short_of = files[at] < 0 ? errno : short_of;
+    }
+    for (at = 0; at < most; at++) {
+        if (files[at] >= 0) {
+            close(files[at]);
+        }
         files[at] = -1;
+    }
+    if (short_of) {
+        errno = short_of;
+        return -1;
     }
     memset(&message, 0, sizeof message);
     message.msg_iov = parts;
