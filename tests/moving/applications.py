@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import hashlib
 import json
 import os
+import resource
 import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
 
     Message = dict[str, Any]
 
+taken: list[int] = []
+LIMITS = resource.getrlimit(resource.RLIMIT_NOFILE)
 tasks: list[asyncio.Task[None]] = []
 LARGE = 12_000_000  # bytes, more than sockets hold
 
@@ -70,6 +74,31 @@ def large() -> bytes:
     return b"".join(hashlib.sha256(b"%d" % number).digest() for number in range(LARGE // 32))
 
 
+class Holding:
+    """Keeps the thread in which nobody needs it any more."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __del__(self) -> None:
+        hold(self._name)
+
+
+def exhaust() -> None:
+    """Leave no descriptor to this process."""
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(256, LIMITS[0]), LIMITS[1]))
+    with contextlib.suppress(OSError):
+        while True:
+            taken.append(os.open("/dev/null", os.O_RDONLY))
+
+
+def release() -> None:
+    """Give them back."""
+    while taken:
+        os.close(taken.pop())
+    resource.setrlimit(resource.RLIMIT_NOFILE, LIMITS)
+
+
 def answer(path: str, query: str, content: bytes, waited: float) -> bytes:
     """The content of the response; who gave it, and to what."""
     if path == "/large":
@@ -78,6 +107,10 @@ def answer(path: str, query: str, content: bytes, waited: float) -> bytes:
         hold(query)
     if path == "/fork":
         fork()
+    if path == "/exhaust":
+        exhaust()
+    if path == "/release":
+        release()
     if path == "/hold-when-told":
         import gevent
 
@@ -91,6 +124,8 @@ def answer(path: str, query: str, content: bytes, waited: float) -> bytes:
 def wsgi(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
     """By WSGI."""
     content = environ["wsgi.input"].read()
+    if environ["PATH_INFO"] == "/holding":
+        environ["holding"] = Holding(environ["QUERY_STRING"])
     told = answer(environ["PATH_INFO"], environ["QUERY_STRING"], content, environ["pyserver.queue_time"])
     start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(len(told)))])
     return [told]

@@ -1,0 +1,57 @@
+"""Descriptors run out, clients leave, finalizers take their time: what moves arrives all the same."""
+
+import os
+import socket
+from collections import Counter
+
+import pytest
+from calls import ASGI
+from support import eventually
+
+
+def test_who_has_no_descriptor_left_takes_nothing(sites):
+    site = sites()
+    visitor = site.keep_busy()
+    other = site.visitor()
+    # What is imported only when it is needed has been.
+    other.ask()
+    assert other.ask("/exhaust")["pid"] != site.busy
+    visitor.begin("/?moves")
+    # It sees what waits there each time.
+    for _ in range(5):
+        other.ask()
+    other.ask("/release")
+    told = visitor.hear()
+    assert (told["query"], told["pid"]) == ("moves", other.worker)
+    site.let_go()
+
+
+def test_the_end_of_a_client_is_seen_behind_its_last_request(shared_site, worker_class):
+    if worker_class is ASGI:
+        pytest.skip("who sends no more is gone there")
+    site = shared_site()
+    other = site.keep_busy()
+    held = site.held[-1].visitor
+    held.begin("/?last")
+    held.socket.shutdown(socket.SHUT_WR)
+    # By now somebody has looked at what has come.
+    assert other.ask()["pid"] != site.busy
+    site.let_go()
+    assert held.hear()["query"] == "last"
+    assert held.is_closed_by_server()
+
+
+def test_a_connection_stays_until_its_response_has_left(sites, worker_class):
+    if worker_class.name != "sync":
+        pytest.skip("others have nothing in their hands while a finalizer runs")
+    site = sites("--access-logfile", "access.log", "--access-logformat", "%({holding}e)s")
+    fresh = site.invite()
+    worker = Counter(one.worker for one in fresh).most_common(1)[0][0]
+    stays, other, *_ = (one for one in fresh if one.worker == worker)
+    os.mkfifo(site.server.directory / "name.gate")
+    stays.begin("/holding?name")
+    eventually((site.server.directory / "name.entered").exists)
+    stays.begin("/?second")
+    assert other.ask()["pid"] != worker
+    (site.server.directory / "name.gate").write_text("")
+    assert [stays.hear()["query"] for _ in range(2)] == ["name", "second"]
