@@ -33,6 +33,10 @@ cdef extern from *:
         signal(SIGALRM, SIG_DFL);
         alarm(seconds);
     }
+    /* Has Python's own handler run; async-signal-safe, and needs no interpreter lock. */
+    static inline void pyserver_interrupt(int number) {
+        PyErr_SetInterruptEx(number);
+    }
     static inline void pyserver_die_of(int number) {
         signal(number, SIG_DFL);
         raise(number);
@@ -43,12 +47,8 @@ cdef extern from *:
     void pyserver_alarm(unsigned int seconds) nogil
     int SIGCHLD
     bint pyserver_is_from_kernel(siginfo_t *info) nogil
+    void pyserver_interrupt(int number) nogil
     void pyserver_die_of(int number) nogil
-
-
-cdef extern from "Python.h":
-    # Async-signal-safe, and needs no interpreter lock.
-    int PyErr_SetInterruptEx(int number) nogil
 
 
 cdef extern from *:
@@ -144,7 +144,7 @@ def pass_on(int number) -> None:
 
 cdef void _pass_on(int number) noexcept nogil:
     (<Handler> _passed_on[number].sa_handler)(number)
-    PyErr_SetInterruptEx(number)
+    pyserver_interrupt(number)
 
 
 def end_when_orphaned(int number, unsigned int seconds) -> None:

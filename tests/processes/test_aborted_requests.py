@@ -273,7 +273,8 @@ def test_stacks_that_are_asked_for_while_a_worker_cannot_run_end_no_worker(serve
     for _ in range(20):
         os.kill(pid, STACKS_SIGNAL)
     os.kill(pid, signal.SIGCONT)
-    eventually(lambda: server.log().count("(most recent call first):") >= 20)
+    # Threads that are interrupted together tell once.
+    eventually(lambda: "(most recent call first):" in server.log())
     assert server.get().status == 200
     assert server.workers() == [pid]
 

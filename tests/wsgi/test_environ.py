@@ -49,6 +49,7 @@ def read(text):
 def test_the_variables_of_a_plain_request(server, worker_class):
     host, port = server.address
     environ = ask(server, request("/a/b?c=d"))
+    assert environ.pop("pyserver.queue_time") >= 0
     for key in ("REMOTE_PORT", "wsgi.errors", "wsgi.input", "wsgi.file_wrapper"):
         environ.pop(key)
     assert environ == {
