@@ -1,7 +1,7 @@
 """Fixtures of the tests in this directory, which hold for every worker class."""
 
 import pytest
-from classes import each_class_and_poller as worker_class
+from classes import each_class as worker_class
 from sharing import server, serving, share
 from support import eventually
 
