@@ -2,6 +2,7 @@
 
 import select
 
+from classes import only
 from sharing import Routes
 from support import Client
 
@@ -16,6 +17,7 @@ def large(_environ, start_response):
     return [bytes(SIZE)]
 
 
+@only("sync", "gevent")
 def test_a_slow_but_steady_reader_gets_every_byte(serving):
     server = serving("--write-timeout", "1")
     with Client(server.address, receive_buffer=65_536) as client:
