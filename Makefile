@@ -15,7 +15,7 @@
 PYTHON ?= python3
 BIND ?= 127.0.0.1:8000
 WORKERS ?= 2
-FUZZ_SECONDS ?= 20
+FUZZ_SECONDS ?= 30
 LOAD_SECONDS ?= 20
 SOAK_SECONDS ?= 600
 
@@ -37,6 +37,7 @@ run: .venv/ready
 	@echo
 	@$(BIN)/pyserver --workers $(WORKERS) --bind $(BIND) pyserver.demo:application
 
+test: FUZZ_SECONDS = 10
 test: lint sanitize fuzz
 	$(BIN)/pytest
 

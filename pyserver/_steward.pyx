@@ -114,7 +114,7 @@ cdef class Stewarded(Reactor):
     # ---- its life ----
 
     cdef void _live(self) noexcept nogil:
-        cdef int64_t round
+        cdef int64_t round, ns, busy_round = -1
         cdef bint is_needed = False
         while True:
             if is_needed:
@@ -123,10 +123,12 @@ cdef class Stewarded(Reactor):
             elif self._rest():
                 return
             round = pyserver_load(&self.rounds)
-            if self._sleep(AGAIN_NS if is_needed and not self._has_left_some else self._handoff_ns, False):
+            ns = AGAIN_NS if round == busy_round and not self._has_left_some else self._handoff_ns
+            if self._sleep(min(ns, self._handoff_ns), False):
                 return
             # Odd: somebody waits at the poller, and gets all there is.
             is_needed = round % 2 == 0 and self._act(round)
+            busy_round = round if is_needed else -1
 
     cdef bint _rest(self) noexcept nogil:
         """Until the worker may be needing it; whether all is over."""
