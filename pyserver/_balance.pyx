@@ -1,7 +1,7 @@
 """Whether a worker does more than its share, by what all of them leave on the scoreboard.
 
 Connections that stay open stay where they were accepted, so one worker may have many that ask for much while the next
-one waits. Who does more than the others, and hardly ever waits itself, is told how many of its connections to give away.
+one waits. Who does more than the others, and works itself, is told how many of its connections to give away.
 """
 from libc.stdint cimport int64_t
 from libc.stdlib cimport calloc, free

@@ -78,6 +78,7 @@ cdef class Reactor:
     cdef Connection *next_again(self) noexcept
     cdef int close(self, Connection *connection) except -1
     cdef int part(self, Connection *connection) except -1
+    cdef bint has_copies(self, const Connection *connection) noexcept nogil
     cdef bint pass_on(self, Connection *connection, int cell, int64_t since_ns) noexcept nogil
     cdef void let_go_of(self, Connection *connection) noexcept nogil
     cdef void bury(self, Connection *connection) noexcept nogil

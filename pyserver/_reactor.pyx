@@ -232,8 +232,7 @@ cdef class Reactor:
         if connection.resets:
             none_left = linger(1, 0)
             setsockopt(connection.source.fd, SOL_SOCKET, SO_LINGER, &none_left, sizeof(linger))
-        elif connection.has_copies or forks() != self._forks:
-            # A child of the application's may hold the socket open, and the peer would wait for its end.
+        elif self.has_copies(connection):
             shutdown(connection.source.fd, SHUT_RDWR)
         close_descriptor(connection.source.fd)
         connection.source.fd = -1
@@ -250,6 +249,10 @@ cdef class Reactor:
             self.nudge()
         return 0
 
+    cdef bint has_copies(self, const Connection *connection) noexcept nogil:
+        """Whether a child of an application may hold the socket open, so that the peer would wait for its end."""
+        return connection.has_copies or forks() != self._forks
+
     cdef bint pass_on(self, Connection *connection, int cell, int64_t since_ns) noexcept nogil:
         """Have another worker serve it; False when that cannot be now, and nothing has changed.
 
@@ -257,7 +260,7 @@ cdef class Reactor:
             cell: which counts it.
             since_ns: since when its request has been there; 0 for none.
         """
-        connection.has_copies = connection.has_copies or forks() != self._forks
+        connection.has_copies = self.has_copies(connection)
         if not put_connection(self.commons, connection, self.identities[connection.listener], since_ns):
             return False
         self.slot.cells[cell] += 1

@@ -5,5 +5,3 @@ class Stewarded(Reactor):
 
     def start_steward(self) -> None:
         """Begin, in the process that serves; OSError when the system has no room for another thread."""
-    def stop_steward(self) -> None:
-        """End it, if it has begun."""

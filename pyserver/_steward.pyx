@@ -17,7 +17,6 @@ from pyserver._connection cimport (
     CONNECTION_SOURCE, COPIED, SPOOLED, Connection, DeadlineList, Output, Segment,
     enlist,
 )
-from pyserver._exchange cimport forks
 from pyserver._leadership cimport pyserver_mutex
 from pyserver._poller cimport BROKEN, READABLE, READY_LIMIT, WRITABLE, look_natively, unwatch_natively
 from pyserver._reactor cimport Reactor
@@ -88,11 +87,8 @@ cdef class Stewarded(Reactor):
         self._has_steward = True
         steward_of = <void *> self
 
-    def stop_steward(self) -> None:
-        """End it, if it has begun."""
-        self.dismiss()
-
     cdef int dismiss(self) except -1:
+        """End it, if it has begun."""
         global steward_of
         if not self._has_steward:
             return 0
@@ -306,8 +302,7 @@ cdef class Stewarded(Reactor):
             if connection.is_readable or pyserver_unread(connection.source.fd):
                 break               # it is not the client that is late
             unwatch_natively(self.epoll, connection.source.fd)
-            if connection.has_copies or forks() != self._forks:
-                # A child of the application's may hold the socket open.
+            if self.has_copies(connection):
                 shutdown(connection.source.fd, SHUT_RDWR)
             self.let_go_of(connection)
         if there.first != NULL:
