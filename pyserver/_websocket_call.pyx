@@ -85,6 +85,7 @@ cdef class WebSocketCall(Call):
             self._note_closed(self._socket.code, payload)
             # So much may be under way that the client has not read the reason yet. It is no reason to take all it has.
             if self.connection != NULL:
+                self.connection.lingers = True
                 self.connection.linger_left = DROPPED
             return self._hang_up()
         return 0

@@ -211,6 +211,16 @@ def test_what_a_refused_client_still_sends_does_not_hide_the_reason(small):
         assert client.receive_close()[0] == 1009
 
 
+def test_what_comes_behind_the_refusal_is_dropped_too(small):
+    sent = frame(BINARY, bytes(500_000))
+    with WebSocketClient(small, "/echo") as client:
+        client.client.send(sent[:2000])
+        assert client.receive_close()[0] == 1009
+        for begin in range(2000, len(sent), 100_000):
+            client.client.send(sent[begin : begin + 100_000])
+        assert client.client.is_closed_by_server()
+
+
 # ---- queues ----
 
 
