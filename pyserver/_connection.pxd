@@ -168,6 +168,7 @@ cdef void free_output(Output *output) noexcept
 cdef int add_copy(Output *output, const unsigned char *data, Py_ssize_t length) except -1
 cdef int add_borrowed(Output *output, object owner, const unsigned char *data, Py_ssize_t length) except -1
 cdef int add_range(Output *output, int kind, int file, int64_t offset, int64_t length) except -1
+cdef Py_ssize_t send_segment(int fd, Output *output, Segment *segment) noexcept nogil
 cdef void drop_first(Output *output) noexcept
 
 

@@ -1,8 +1,8 @@
-"""One connection: what has come in, what has to go out, and what it waits for. No system calls.
+"""One connection: what has come in, what has to go out, and what it waits for.
 
 Who owns what: a connection owns its reader, content and output; each is there only while it holds something, so that
-an idle connection is one small struct. Files are opened and written by the engine; freeing closes them here, which is
-the one exception to "no system calls".
+an idle connection is one small struct. There are two system calls: a segment is sent, and freeing closes files, which
+are opened and written by the engine.
 """
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.object cimport PyObject
@@ -25,7 +25,10 @@ from pyserver._http cimport (
     reset_head,
 )
 from pyserver._scoreboard cimport peer_name
-from pyserver._system cimport AF_INET, AF_INET6, inet_ntop, ntohs, sockaddr_in, sockaddr_in6, sockaddr_storage
+from pyserver._system cimport (
+    AF_INET, AF_INET6, MSG_MORE, MSG_NOSIGNAL, inet_ntop, ntohs, pyserver_sendfile, send, sockaddr_in, sockaddr_in6,
+    sockaddr_storage,
+)
 
 cdef extern from "Python.h":
     int _PyBytes_Resize(PyObject **bytes, Py_ssize_t length) except -1
@@ -405,6 +408,28 @@ cdef int add_range(Output *output, int kind, int file, int64_t offset, int64_t l
     segment.offset = offset
     segment.length = length
     return 0
+
+
+cdef Py_ssize_t send_segment(int fd, Output *output, Segment *segment) noexcept nogil:
+    """Send what the socket takes of a segment of `output`: bytes, 0 where its file has become shorter, -1 with errno."""
+    cdef Py_ssize_t sent
+    cdef bint is_in_memory = segment.kind in (COPIED, BORROWED)
+    if is_in_memory:
+        sent = send(fd, segment.data, <size_t> segment.length, MSG_NOSIGNAL | (MSG_MORE if segment.next != NULL else 0))
+    else:
+        sent = pyserver_sendfile(fd, segment.file, segment.offset, <size_t> segment.length)
+    if sent <= 0:
+        return sent
+    output.given += sent
+    if segment.kind == COPIED:
+        output.in_memory -= sent
+    elif segment.kind == SPOOLED:
+        output.spooled -= sent
+    if is_in_memory:
+        segment.data += sent
+    segment.offset += sent
+    segment.length -= sent
+    return sent
 
 
 cdef void drop_first(Output *output) noexcept:

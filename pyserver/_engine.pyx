@@ -16,8 +16,8 @@ from pyserver._balance cimport Balance
 from pyserver._commons cimport Arrival, take_connection
 from pyserver._connection cimport (
     AWAIT_CONTENT, AWAIT_FIRST_BYTE, AWAIT_HEAD, AWAIT_NEXT_REQUEST, AWAIT_ROOM, AWAIT_TURN, AWAIT_WRITE, BELL_SOURCE,
-    COMMONS_SOURCE, LISTENER_SOURCE, RUNNING, WATCH_SOURCE, Buffers, Connection, Durations, Source, delist, enlist_until, free_held,
-    new_connection, note_peer,
+    COMMONS_SOURCE, LISTENER_SOURCE, RUNNING, WATCH_SOURCE, Buffers, Connection, Durations, Source, delist,
+    enlist_until, free_held, new_connection, note_peer,
 )
 from pyserver._doors cimport Taken, add_door, closer, guard_doors, next_taken, take_doors
 from pyserver._exchange cimport Gateway

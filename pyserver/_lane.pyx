@@ -18,9 +18,9 @@ from pyserver._abort cimport answer_for, forget
 from pyserver._access cimport Facts
 from pyserver._connection cimport (
     AWAIT_CLOSE, AWAIT_CONTENT, AWAIT_FIRST_BYTE, AWAIT_HEAD, AWAIT_NEXT_REQUEST, AWAIT_ROOM, AWAIT_TURN, AWAIT_WRITE,
-    BORROWED, COPIED, FROM_FILE, SPOOLED, Connection, Content, Output, Reader, Segment, add_borrowed, add_copy,
-    add_range, delist, detach, drop_after_head, drop_first, free_content, free_output, free_reader, keep_in_memory,
-    make_room, new_content, new_output, next_content, peer_of, take_memory,
+    FROM_FILE, SPOOLED, Connection, Content, Output, Reader, Segment, add_borrowed, add_copy, add_range, delist, detach,
+    drop_after_head, drop_first, free_content, free_output, free_reader, keep_in_memory, send_segment, make_room,
+    new_content, new_output, next_content, peer_of, take_memory,
 )
 from pyserver._exchange cimport OUT_LIMIT, Exchange, Transport, is_of_head, note_request, state_refusal
 from pyserver._http cimport (
@@ -34,9 +34,9 @@ from pyserver._response cimport Response, finish_response_head, reset_response, 
 from pyserver._scoreboard cimport Cell, Slot, note_latency
 from pyserver._spool cimport open_spool, write_spool
 from pyserver._system cimport (
-    EWOULDBLOCK, IPPROTO_TCP, MSG_MORE, MSG_NOSIGNAL, POLLOUT, SHUT_WR, TCP_NODELAY, iovec, msghdr, poll, pollfd, pyserver_dup,
-    pyserver_now_ns, pyserver_sendfile, pyserver_unix_time_ns, pyserver_unread, pyserver_unsent, recv, send, sendmsg,
-    setsockopt, shutdown,
+    EWOULDBLOCK, IPPROTO_TCP, MSG_MORE, MSG_NOSIGNAL, POLLOUT, SHUT_WR, TCP_NODELAY, iovec, msghdr, poll, pollfd,
+    pyserver_dup, pyserver_now_ns, pyserver_sendfile, pyserver_unix_time_ns, pyserver_unread, pyserver_unsent, recv,
+    send, sendmsg, setsockopt, shutdown,
 )
 
 from pyserver.refusals import REASONS as _REASONS, REFUSALS as _REFUSALS
@@ -920,16 +920,10 @@ cdef class Lane(Transport):
                 # A steward has sent it.
                 drop_first(output)
                 continue
-            if segment.kind in (COPIED, BORROWED):
-                sent = send(
-                    connection.source.fd, segment.data, <size_t> segment.length,
-                    MSG_NOSIGNAL | (MSG_MORE if segment.next != NULL else 0),
-                )
-            else:
-                sent = pyserver_sendfile(connection.source.fd, segment.file, segment.offset, <size_t> segment.length)
-                if sent == 0:
-                    self.log.error("a file being sent to %s has become shorter: the connection is closed", peer_of(connection))
-                    return self._lose(connection)
+            sent = send_segment(connection.source.fd, output, segment)
+            if sent == 0:
+                self.log.error("a file being sent to %s has become shorter: the connection is closed", peer_of(connection))
+                return self._lose(connection)
             if sent < 0:
                 if errno in (EAGAIN, EWOULDBLOCK):
                     return 0
@@ -937,15 +931,6 @@ cdef class Lane(Transport):
                     continue
                 return self._lose(connection)
             given += sent
-            output.given += sent
-            if segment.kind == COPIED:
-                output.in_memory -= sent
-            elif segment.kind == SPOOLED:
-                output.spooled -= sent
-            if segment.kind in (COPIED, BORROWED):
-                segment.data += sent
-            segment.offset += sent
-            segment.length -= sent
             if segment.length == 0:
                 drop_first(output)
         free_output(output)

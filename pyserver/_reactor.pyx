@@ -11,13 +11,16 @@ from pyserver._access cimport AccessLog
 from pyserver._commons cimport put_connection
 from pyserver._connection cimport (
     AWAIT_CLOSE, AWAIT_CLOSE_FRAME, AWAIT_CONTENT, AWAIT_FIRST_BYTE, AWAIT_HEAD, AWAIT_NEXT_REQUEST, AWAIT_PING,
-    AWAIT_PONG, AWAIT_ROOM, AWAIT_TURN, AWAIT_WRITE, NO_LIMIT_NS, RUNNING, Buffers, Connection, DeadlineList, Durations, delist, enlist, free_connection,
+    AWAIT_PONG, AWAIT_ROOM, AWAIT_TURN, AWAIT_WRITE, NO_LIMIT_NS, RUNNING, Buffers, Connection, DeadlineList, Durations,
+    delist, enlist, free_connection,
 )
 from pyserver._exchange cimport Gateway, Stream, forks
 from pyserver._http cimport Limits
 from pyserver._poller cimport READABLE, WRITABLE, new_poller, unwatch_natively
 from pyserver._scoreboard cimport Cell
-from pyserver._system cimport SHUT_RDWR, SOL_SOCKET, SO_LINGER, linger, pyserver_now_ns, pyserver_silence_ns, setsockopt, shutdown
+from pyserver._system cimport (
+    SHUT_RDWR, SOL_SOCKET, SO_LINGER, linger, pyserver_now_ns, pyserver_silence_ns, setsockopt, shutdown,
+)
 
 cdef extern from "_threads.h":
     bint pyserver_mutex_try(pyserver_mutex *mutex) nogil

@@ -12,8 +12,8 @@ from libc.string cimport memcpy
 
 from pyserver._abort cimport answer_for
 from pyserver._connection cimport (
-    AWAIT_CONTENT, AWAIT_NEXT_REQUEST, AWAIT_ROOM, Connection, Content, Reader, delist, free_content, make_room, new_content, new_reader,
-    peer_of,
+    AWAIT_CONTENT, AWAIT_NEXT_REQUEST, AWAIT_ROOM, Connection, Content, Reader, delist, free_content, make_room,
+    new_content, new_reader, peer_of,
 )
 from pyserver._exchange cimport Exchange, Stream, is_of_head, note_request
 from pyserver._http cimport (
