@@ -4,3 +4,4 @@ from pyserver._exchange cimport Transport
 
 cdef int answer_for(Transport transport) except -1
 cdef void forget(Transport transport) noexcept
+cdef void bequeath_by(void (*will)() noexcept nogil) noexcept

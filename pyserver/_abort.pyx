@@ -1,7 +1,7 @@
 """What a worker does when it is aborted: clients of its requests are answered, and the access log gets their lines.
 
 The arbiter aborts a worker whose request is over its timeout. All of this runs in a signal handler, perhaps while C
-holds the interpreter lock: no Python, no lock, no new memory, and nothing that waits. The stack may be the small one
+holds the interpreter lock: no Python, no lock, no new memory, and no wait for what may never come. The stack may be the small one
 of faulthandler, so what is large is static.
 """
 from cpython.object cimport PyObject
@@ -51,6 +51,8 @@ cdef int64_t timeout_ns = 0
 # What serves, as the signal handler reads it: places that are free are NULL.
 cdef PyObject **serving = NULL
 cdef int places = 0
+cdef void (*last_will)() noexcept nogil
+last_will = NULL
 cdef char stamp[160]
 cdef char scratch[SCRATCH]
 
@@ -110,6 +112,12 @@ cdef void forget(Transport transport) noexcept:
             serving[at] = NULL
 
 
+cdef void bequeath_by(void (*will)() noexcept nogil) noexcept:
+    """Have the handler call `will` first, which gives to others what does not have to end with the process; or NULL."""
+    global last_will
+    last_will = will
+
+
 cdef int prepare(Words *words, int status, str why) except -1:
     content = f"{status} {_REASONS[status]}: {why}\n".encode()
     words.status = status
@@ -132,6 +140,8 @@ cdef void on_abort(int number) noexcept nogil:
     cdef int saved = errno
     cdef int at
     if getpid() == owner:
+        if last_will != NULL:
+            last_will()
         for at in range(places):
             if serving[at] != NULL:
                 end_requests(<Transport> serving[at])

@@ -31,6 +31,7 @@ cdef class Stewarded(Reactor):
     cdef pyserver_mutex _own_mutex
     cdef int64_t _acts                  # whether it is in the middle of something
     cdef int64_t _pauses                # … and is not to begin anything
+    cdef int64_t _has_will              # the process is about to end
     cdef int64_t _due_ns                # when it has something to do at the latest
     cdef bint _owes                     # it could not do all that there was to do
     cdef bint _has_left_some            # what it cannot do is reported again and again
@@ -47,6 +48,8 @@ cdef class Stewarded(Reactor):
     cdef bint _tend(self, Connection *connection, int events) noexcept nogil
     cdef Sent _drain_natively(self, Connection *connection) noexcept nogil
     cdef bint _give(self, Connection *connection, int64_t since_ns) noexcept nogil
+    cdef void _bequeath(self) noexcept nogil
+    cdef void _pass_on_those(self, int reason) noexcept nogil
     cdef void _expire_natively(self, int64_t now_ns) noexcept nogil
     cdef void _end_idle(self, int reason, int64_t now_ns) noexcept nogil
     cdef void _give_late(self, int reason, int64_t now_ns) noexcept nogil

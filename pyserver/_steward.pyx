@@ -12,18 +12,18 @@ from libc.errno cimport EAGAIN, EINTR, errno
 from libc.stdint cimport INT64_MAX, int64_t
 from posix.unistd cimport close as close_descriptor, pipe, read, write
 
+from pyserver._abort cimport bequeath_by
 from pyserver._connection cimport (
-    AWAIT_CLOSE, AWAIT_CONTENT, AWAIT_FIRST_BYTE, AWAIT_HEAD, AWAIT_NEXT_REQUEST, AWAIT_TURN, AWAIT_WRITE, BORROWED,
-    CONNECTION_SOURCE, COPIED, SPOOLED, Connection, DeadlineList, Output, Segment,
-    enlist,
+    AWAIT_CLOSE, AWAIT_CONTENT, AWAIT_FIRST_BYTE, AWAIT_HEAD, AWAIT_NEXT_REQUEST, AWAIT_TURN, AWAIT_WRITE,
+    CONNECTION_SOURCE, Connection, DeadlineList, Output, Segment, enlist, send_segment,
 )
 from pyserver._leadership cimport pyserver_mutex
 from pyserver._poller cimport BROKEN, READABLE, READY_LIMIT, WRITABLE, look_natively, unwatch_natively
 from pyserver._reactor cimport Reactor
 from pyserver._scoreboard cimport Cell
 from pyserver._system cimport (
-    EWOULDBLOCK, MSG_MORE, MSG_NOSIGNAL, POLLIN, SHUT_RDWR, poll, pollfd, pyserver_now_ns, pyserver_sendfile,
-    pyserver_silence_ns, pyserver_unread, pyserver_unsent, send, shutdown,
+    EWOULDBLOCK, POLLIN, SHUT_RDWR, poll, pollfd, pyserver_now_ns, pyserver_silence_ns, pyserver_unread,
+    pyserver_unsent, shutdown,
 )
 
 import os as _os
@@ -48,6 +48,8 @@ cdef extern from "<sched.h>" nogil:
 cdef int64_t AGAIN_NS = 1000000             # between two looks at a worker that is known to be busy
 cdef int64_t FOR_EVER = INT64_MAX
 cdef int64_t DRAINED = 1 << 20              # bytes sent in a row to one connection
+cdef enum:
+    WILL_MS = 50                            # what an end of the process may be put off
 
 # Of the process: a fork has to find nothing half done.
 cdef void *steward_of = NULL
@@ -86,12 +88,14 @@ cdef class Stewarded(Reactor):
             raise OSError(failed, _os.strerror(failed))
         self._has_steward = True
         steward_of = <void *> self
+        bequeath_by(bequeath)
 
     cdef int dismiss(self) except -1:
         """End it, if it has begun."""
         global steward_of
         if not self._has_steward:
             return 0
+        bequeath_by(NULL)
         self._has_steward = False
         steward_of = NULL
         pyserver_store(&self._is_over, True)
@@ -148,6 +152,8 @@ cdef class Stewarded(Reactor):
         watched[1] = pollfd(self.epoll, POLLIN, 0)
         if poll(watched, 2 if until_ready else 1, wait_ms) > 0 and watched[0].revents:
             read(self._ends[0], called, sizeof(called))
+        if pyserver_load(&self._has_will):
+            self._bequeath()
         return pyserver_load(&self._is_over) != 0
 
     cdef bint _act(self, int64_t round) noexcept nogil:
@@ -250,13 +256,7 @@ cdef class Stewarded(Reactor):
             if segment.length == 0:
                 segment = segment.next
                 continue
-            if segment.kind in (COPIED, BORROWED):
-                sent = send(
-                    connection.source.fd, segment.data, <size_t> segment.length,
-                    MSG_NOSIGNAL | (MSG_MORE if segment.next != NULL else 0),
-                )
-            else:
-                sent = pyserver_sendfile(connection.source.fd, segment.file, segment.offset, <size_t> segment.length)
+            sent = send_segment(connection.source.fd, output, segment)
             if sent < 0 and errno == EINTR:
                 continue
             if sent < 0 and errno in (EAGAIN, EWOULDBLOCK):
@@ -264,15 +264,6 @@ cdef class Stewarded(Reactor):
                 break
             if sent <= 0:
                 return FAILED           # the worker finds out, and says so
-            output.given += sent
-            if segment.kind == COPIED:
-                output.in_memory -= sent
-            elif segment.kind == SPOOLED:
-                output.spooled -= sent
-            if segment.kind in (COPIED, BORROWED):
-                segment.data += sent
-            segment.offset += sent
-            segment.length -= sent
         if output.given != before and connection.waits_for == AWAIT_WRITE:
             connection.unsent = pyserver_unsent(connection.source.fd)
             enlist(self.lists, connection, AWAIT_WRITE, pyserver_now_ns())
@@ -281,6 +272,36 @@ cdef class Stewarded(Reactor):
         if segment == NULL:
             return ALL_SENT
         return SOME_SENT if is_full else MORE_FITS
+
+    # ---- the end ----
+
+    cdef void _bequeath(self) noexcept nogil:
+        """Pass on all that the worker does not serve just now, unless it hangs with the lock."""
+        cdef int attempt
+        pyserver_store(&self._acts, True)
+        for attempt in range(WILL_MS):
+            if pyserver_load(&self._pauses):
+                break
+            if pyserver_mutex_try(self.mutex):
+                self._pass_on_those(AWAIT_TURN)
+                self._pass_on_those(AWAIT_CONTENT)
+                self._pass_on_those(AWAIT_HEAD)
+                self._pass_on_those(AWAIT_FIRST_BYTE)
+                self._pass_on_those(AWAIT_NEXT_REQUEST)
+                pyserver_mutex_unlock(self.mutex)
+                break
+            poll(NULL, 0, 1)
+        pyserver_store(&self._has_will, False)
+        pyserver_store(&self._acts, False)
+
+    cdef void _pass_on_those(self, int reason) noexcept nogil:
+        cdef Connection *connection = self.lists[reason].first
+        cdef Connection *later
+        while connection != NULL and not self.is_left_alone():
+            later = connection.later
+            if connection.stream == NULL and connection.output == NULL and not connection.closes:
+                self.pass_on(connection, <int> Cell.GIVEN_LEAVING, connection.since_ns if connection.reader != NULL else 0)
+            connection = later
 
     # ---- deadlines ----
 
@@ -321,6 +342,19 @@ cdef void *live(void *stewarded) noexcept nogil:
     pyserver_name_this_thread(b"steward")
     (<Stewarded> stewarded)._live()
     return NULL
+
+
+cdef void bequeath() noexcept nogil:
+    """In the signal handler that ends the process: have the steward see to its connections, and wait a moment."""
+    cdef int attempt
+    if steward_of == NULL:
+        return
+    pyserver_store(&(<Stewarded> steward_of)._has_will, True)
+    write((<Stewarded> steward_of)._ends[1], b"\0", 1)
+    for attempt in range(2 * WILL_MS):
+        if not pyserver_load(&(<Stewarded> steward_of)._has_will):
+            break
+        poll(NULL, 0, 1)
 
 
 def _pause() -> None:

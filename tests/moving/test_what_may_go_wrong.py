@@ -6,6 +6,7 @@ from collections import Counter
 
 import pytest
 from calls import ASGI
+from moving.site import PATIENT
 from support import eventually
 
 
@@ -55,3 +56,13 @@ def test_a_connection_stays_until_its_response_has_left(sites, worker_class):
     assert other.ask()["pid"] != worker
     (site.server.directory / "name.gate").write_text("")
     assert [stays.hear()["query"] for _ in range(2)] == ["name", "second"]
+
+
+def test_an_abort_closes_no_connection_on_which_nothing_runs(sites):
+    site = sites("--timeout", "2")
+    stays = site.keep_busy()
+    worker = site.busy
+    eventually(lambda: worker not in site.server.workers(), PATIENT)
+    assert stays.ask()["pid"] != worker
+    # They were answered 504.
+    site.held.clear()
