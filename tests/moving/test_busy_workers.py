@@ -91,9 +91,13 @@ def test_where_connections_do_not_move_it_waits(shared_site):
 def silent_visitors_of_a_busy_worker(site):
     """Visitors who have not asked for anything yet, some of them with the worker that is kept busy."""
     silent = []
+
+    def are_accepted():
+        return all(site.workers_of(silent))
+
     for _ in range(30):
         silent += [site.visitor() for _ in range(4)]
-        eventually(lambda: all(site.workers_of(silent)))
+        eventually(are_accepted)
         site.keep_busy()
         if site.busy in site.workers_of(silent):
             return silent
