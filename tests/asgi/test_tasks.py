@@ -337,13 +337,14 @@ async def uses_anyio(_scope, receive, send):
 
     await read(receive)
     results = []
-    with anyio.move_on_after(0.01) as outer:
+    with anyio.CancelScope() as outer:
         async with anyio.create_task_group() as group:
             group.start_soon(receive)
             with anyio.CancelScope() as inner:
                 inner.cancel()
                 await anyio.sleep(60)
             results.append(await anyio.to_thread.run_sync(lambda: "thread"))
+            outer.deadline = anyio.current_time() + 0.001
             await anyio.sleep(60)
     await respond(send, say(*results, outer.cancelled_caught, inner.cancelled_caught))
 
