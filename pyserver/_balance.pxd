@@ -11,12 +11,8 @@ cdef class Balance:
     cdef Slot *_own
     cdef int64_t *_before               # what each had served when it was looked at last
     cdef int64_t _looked_ns
-    cdef int64_t _busy_ns               # how long this worker did not wait since then
-    # In some looks that are taken together:
-    cdef int _looks
-    cdef int _others                    # who take connections
-    cdef int64_t _served                # by this worker
-    cdef int64_t _theirs                # by the others
+    # Since then, of this worker:
+    cdef int64_t _busy_ns               # how long it did not wait
     cdef int _surplus                   # what it has to give, as soon as somebody waits
     cdef int64_t _worked_ns             # the processor's time of this thread, so far
 
@@ -24,5 +20,4 @@ cdef class Balance:
     cdef bint somebody_waits(self, int64_t now_ns, int64_t for_ns) noexcept nogil
     cdef int surplus(self, int64_t now_ns, int64_t busy_ns, int connections) noexcept nogil
     cdef bint _note_busy(self, int64_t now_ns, bint is_known) noexcept nogil
-    cdef void _weigh(self, int connections) noexcept nogil
-    cdef void _judge(self, int surplus) noexcept nogil
+    cdef int _weigh(self, int connections) noexcept nogil

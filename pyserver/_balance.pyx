@@ -14,11 +14,7 @@ cdef int64_t LOOK_NS = 100000000            # between two looks at the others
 cdef enum:
     ENOUGH = 64                 # requests that have to be served between two looks for them to say anything
     IDLE_SHARE = 4              # who has worked for less than this part of the time has nothing to give away
-    # Where there are more workers than processors, one may be let work for longer than the others between two looks,
-    # and serves more for that. So a surplus that is not large is one only when it lasts.
-    LARGE = 4                   # one request in so many
-    LOOKS = 8                   # to be taken together for a smaller one
-    SMALL = 32                  # one request in so many, and less is none
+    TOLERANCE = 32              # a surplus under one in so many is none
 
 
 cdef class Balance:
@@ -72,14 +68,12 @@ cdef class Balance:
         self._busy_ns += max(busy_ns, <int64_t> 0)
         if now_ns - self._looked_ns >= LOOK_NS:
             is_busy = self._note_busy(now_ns, busy_ns >= 0)
-            self._weigh(connections)
-            if not is_busy:
-                self._surplus = 0
+            connections = self._weigh(connections)
+            self._surplus = connections if is_busy else 0
         # Whoever is not waiting now has perhaps been, and will be.
         if self._surplus == 0 or not self.somebody_waits(now_ns, 0):
             return 0
-        given = self._surplus
-        self._judge(0)
+        given, self._surplus = self._surplus, 0
         return given
 
     def look(self, int64_t now_ns, int64_t busy_ns, int connections) -> int:
@@ -101,8 +95,7 @@ cdef class Balance:
         self._looked_ns = now_ns
         return is_busy
 
-    cdef void _weigh(self, int connections) noexcept nogil:
-        """Note what all have served since the last look, and whether this worker's part is too large."""
+    cdef int _weigh(self, int connections) noexcept nogil:
         cdef int at, others = 0
         cdef int64_t served, own = 0, theirs = 0, excess
         cdef Slot *slot
@@ -115,24 +108,10 @@ cdef class Balance:
             elif slot.cells[<int> Cell.TAKES] and served >= 0:
                 theirs += served
                 others += 1
-        if others != self._others:
-            self._judge(0)
-            self._others = others
-        self._served += own
-        self._theirs += theirs
-        self._looks += 1
         if others == 0 or own < ENOUGH:
-            self._judge(0)
-            return
-        excess = self._served - (self._served + self._theirs) // (others + 1)
-        if excess * LARGE >= self._served or (self._looks >= LOOKS and excess * SMALL >= self._served):
-            # To the nearest: who has few connections and gave one for the least surplus would have too little then.
-            self._judge(<int> ((2 * connections * excess + self._served) // (2 * self._served)))
-        elif self._looks >= LOOKS:
-            self._judge(0)
-
-    cdef void _judge(self, int surplus) noexcept nogil:
-        """It has so many connections too many; what is served from now on counts anew."""
-        self._surplus = surplus
-        self._served = self._theirs = 0
-        self._looks = 0
+            return 0
+        excess = own - (own + theirs) // (others + 1)
+        if excess * TOLERANCE < own:
+            return 0
+        # To the nearest: who has few connections and gave one for the least surplus would have too little then.
+        return <int> ((2 * connections * excess + own) // (2 * own))

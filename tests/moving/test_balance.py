@@ -71,24 +71,6 @@ def test_a_surplus_is_given_as_soon_as_somebody_waits():
     assert board.look([0, 0], 10, after_ns=1) == 0
 
 
-@pytest.mark.parametrize(("theirs", "surplus"), [(800, 1), (960, 0)])
-def test_a_small_surplus_is_one_when_it_lasts(theirs, surplus):
-    board = Board(2)
-    given = []
-    for _ in range(8):
-        board.wait(1)
-        given.append(board.look([1000, theirs], 10))
-    assert given == [0] * 7 + [surplus]
-
-
-def test_what_was_given_is_not_given_again():
-    board = Board(2)
-    for count in (1000, 100, 100):
-        board.wait(1)
-        given = board.look([count, 100], 10)
-    assert given == 0
-
-
 def test_who_takes_nothing_does_not_count():
     board = Board(2)
     board.wait(1)
