@@ -170,14 +170,15 @@ cdef void end_request(Transport transport, Exchange exchange) noexcept nogil:
     cdef Words *words
     cdef bint is_cut = False
     cdef int64_t limit_ns
-    cdef bint is_overdue
+    cdef bint is_held, is_overdue
+    # Who hangs sends nothing; another thread may be about to, or may have answered by now.
+    is_held = transport.seize()
     # The arbiter's is newer, where a reload has changed it.
     limit_ns = transport.slot.cells[<int> Cell.TIMEOUT_NS] or timeout_ns
     is_overdue = limit_ns and pyserver_now_ns() - exchange.row.alive_ns >= limit_ns
-    # Who hangs sends nothing; another thread may be about to.
-    if not is_overdue and not transport.seize():
-        return
     connection = exchange.connection
+    if connection == NULL or not (is_held or is_overdue):
+        return
     exchange.state_facts(&facts)
     facts.duration_ns = pyserver_now_ns() - exchange.row.busy_since_ns
     if exchange.is_finished:

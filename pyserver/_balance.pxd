@@ -17,6 +17,7 @@ cdef class Balance:
     cdef int64_t _worked_ns             # the processor's time of this thread, so far
 
     cdef Slot *_slot(self, int at) noexcept nogil
+    cdef bint somebody_takes(self) noexcept nogil
     cdef bint somebody_waits(self, int64_t now_ns, int64_t for_ns) noexcept nogil
     cdef int surplus(self, int64_t now_ns, int64_t busy_ns, int connections) noexcept nogil
     cdef bint _note_busy(self, int64_t now_ns, bint is_known) noexcept nogil

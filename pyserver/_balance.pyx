@@ -42,6 +42,14 @@ cdef class Balance:
     cdef Slot *_slot(self, int at) noexcept nogil:
         return <Slot *> (self._first + at * self._stride)
 
+    cdef bint somebody_takes(self) noexcept nogil:
+        """Whether another worker takes what is passed on."""
+        cdef int at
+        for at in range(self._count):
+            if self._slot(at) != self._own and self._slot(at).cells[<int> Cell.TAKES]:
+                return True
+        return False
+
     cdef bint somebody_waits(self, int64_t now_ns, int64_t for_ns) noexcept nogil:
         """Whether another worker has had nothing to do for so long."""
         cdef int at

@@ -128,7 +128,7 @@ cdef class Engine(Stewarded):
             self._moving = MOVES_ALWAYS if moves_always else MOVES_WHEN_LEAVING
             self._watch_commons(True)
             if siblings is not None and row:
-                self._balance = Balance(*siblings, row)
+                self.balance = Balance(*siblings, row)
         self._last_descriptor = pyserver_descriptor_limit()
         self._last_descriptor -= min(SPARE_DESCRIPTORS, self._last_descriptor // 8)
         self._looked_ns = self._seen_ns = self.reported_ns = pyserver_now_ns()
@@ -270,7 +270,7 @@ cdef class Engine(Stewarded):
         cdef int count
         cdef int64_t seen_ns = lane.now_ns
         self.away_ns = seen_ns - self.reported_ns
-        if self._balance is not None:
+        if self.balance is not None:
             self._even_out(seen_ns)
             if self._shuns_until_ns and wait_ms:
                 # That was not known when it was decided how long to wait.
@@ -362,7 +362,7 @@ cdef class Engine(Stewarded):
             if not self._accepts and not self.pauses and not self.is_retiring:
                 for at in range(self._listener_count):
                     self._accept_one(&self._listeners[at], None)
-        if self._balance is not None and (self._move_again_ns or self.lists[AWAIT_TURN].first != NULL):
+        if self.balance is not None and (self._move_again_ns or self.lists[AWAIT_TURN].first != NULL):
             self._give_held(lane.now_ns)
         # Not for each place that becomes free: it takes system calls.
         if not self._accepts and not self.pauses and not self.is_retiring and self.running <= self.capacity * 7 // 8:
@@ -375,7 +375,7 @@ cdef class Engine(Stewarded):
         if self.is_retiring or self.is_left_alone():
             return 0
         self._move_again_ns = 0
-        while self.lists[AWAIT_TURN].first != NULL and self._balance.somebody_waits(now_ns, 0):
+        while self.lists[AWAIT_TURN].first != NULL and self.balance.somebody_waits(now_ns, 0):
             connection = self.lists[AWAIT_TURN].first
             if not self.pass_on(connection, <int> Cell.GIVEN_BUSY, connection.since_ns or self.reported_ns):
                 break
@@ -517,7 +517,7 @@ cdef class Engine(Stewarded):
             # It may have been told to retire meanwhile.
             if self._has_lost(lane) or not self._accepts or lane.now_ns - began_ns > TURN_NS:
                 break
-            if self._balance is not None and self._balance.somebody_waits(lane.now_ns, WAITED_NS):
+            if self.balance is not None and self.balance.somebody_waits(lane.now_ns, WAITED_NS):
                 break
         return self._step_back(listener)
 
@@ -545,6 +545,9 @@ cdef class Engine(Stewarded):
         cdef int fd
         cdef sockaddr_storage address
         cdef socklen_t size
+        if self.is_dying:
+            self._look_away()
+            return False
         while True:
             size = sizeof(sockaddr_storage)
             fd = pyserver_accept(listener.source.fd, &address, &size)
@@ -609,6 +612,9 @@ cdef class Engine(Stewarded):
         cdef Arrival arrival
         cdef Connection *connection
         cdef int fd
+        if self.is_dying:
+            self._look_away()
+            return False
         take_connection(self._commons.fd, &arrival, &self.bounds)
         connection = arrival.connection
         if connection == NULL:
@@ -681,7 +687,7 @@ cdef class Engine(Stewarded):
 
     cdef int _even_out(self, int64_t now_ns) except -1:
         """Give some connections away if this worker does more than the others."""
-        cdef int wanted = self._balance.surplus(now_ns, -1 if self.capacity else self.away_ns, self.connections)
+        cdef int wanted = self.balance.surplus(now_ns, -1 if self.capacity else self.away_ns, self.connections)
         if self._shuns_until_ns and now_ns >= self._shuns_until_ns:
             self._shuns_until_ns = 0
             self._watch_commons(self._accepts)

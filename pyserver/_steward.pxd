@@ -1,6 +1,7 @@
 # The contract of _steward: who looks after the connections of a worker while the application has its thread.
 from libc.stdint cimport int64_t
 
+from pyserver._balance cimport Balance
 from pyserver._connection cimport Connection
 from pyserver._leadership cimport pyserver_mutex
 from pyserver._poller cimport READY_LIMIT, Ready
@@ -19,6 +20,7 @@ cdef enum Sent:
 
 
 cdef class Stewarded(Reactor):
+    cdef Balance balance                # None where there are no other workers
     cdef int64_t _handoff_ns            # how long the application may keep a connection waiting; 0 for any time
     cdef pthread_t _thread
     cdef bint _has_steward              # the thread is there
@@ -32,6 +34,7 @@ cdef class Stewarded(Reactor):
     cdef int64_t _acts                  # whether it is in the middle of something
     cdef int64_t _pauses                # … and is not to begin anything
     cdef int64_t _has_will              # the process is about to end
+    cdef bint is_dying                  # … and what it had was passed on: it takes nothing more
     cdef int64_t _due_ns                # when it has something to do at the latest
     cdef bint _owes                     # it could not do all that there was to do
     cdef bint _has_left_some            # what it cannot do is reported again and again
@@ -47,6 +50,7 @@ cdef class Stewarded(Reactor):
     cdef void _stand_in(self) noexcept nogil
     cdef bint _tend(self, Connection *connection, int events) noexcept nogil
     cdef Sent _drain_natively(self, Connection *connection) noexcept nogil
+    cdef bint _may_give(self) noexcept nogil
     cdef bint _give(self, Connection *connection, int64_t since_ns) noexcept nogil
     cdef void _bequeath(self) noexcept nogil
     cdef void _pass_on_those(self, int reason) noexcept nogil

@@ -236,9 +236,16 @@ cdef class Stewarded(Reactor):
             return False                # it has left, or there was nothing to take
         return self._give(connection, pyserver_now_ns() - pyserver_silence_ns(connection.source.fd))
 
+    cdef bint _may_give(self) noexcept nogil:
+        """Whether there is somebody who takes."""
+        # The worker may hang, and not have heard yet that it retires.
+        return not self.is_left_alone() and (
+            self.slot.cells[<int> Cell.MOVES] != 0 or self.balance is None or self.balance.somebody_takes()
+        )
+
     cdef bint _give(self, Connection *connection, int64_t since_ns) noexcept nogil:
         """Have another worker serve it."""
-        if self.is_left_alone() or (self.is_retiring and not self.moves):
+        if not self._may_give():
             return False
         if self.pass_on(connection, <int> Cell.GIVEN_BUSY, since_ns):
             return True
@@ -283,6 +290,8 @@ cdef class Stewarded(Reactor):
             if pyserver_load(&self._pauses):
                 break
             if pyserver_mutex_try(self.mutex):
+                # Threads that live for a moment longer would be the first to see what is passed on.
+                self.is_dying = True
                 self._pass_on_those(AWAIT_TURN)
                 self._pass_on_those(AWAIT_CONTENT)
                 self._pass_on_those(AWAIT_HEAD)
@@ -297,7 +306,7 @@ cdef class Stewarded(Reactor):
     cdef void _pass_on_those(self, int reason) noexcept nogil:
         cdef Connection *connection = self.lists[reason].first
         cdef Connection *later
-        while connection != NULL and not self.is_left_alone():
+        while connection != NULL and self._may_give():
             later = connection.later
             if connection.stream == NULL and connection.output == NULL and not connection.closes:
                 self.pass_on(connection, <int> Cell.GIVEN_LEAVING, connection.since_ns if connection.reader != NULL else 0)

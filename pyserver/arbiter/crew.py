@@ -198,8 +198,8 @@ class Crew:
             staying: those who do not: what one puts into the commons that leaves a moment later is nobody's.
             others_take: whether another arbiter has workers that do.
         """
-        if others_take or any(one.scoreboard.read(one.slot, Cell.TAKES) for one in staying if one is not member):
-            member.scoreboard.write(member.slot, Cell.MOVES, 1)
+        may = others_take or any(one.scoreboard.read(one.slot, Cell.TAKES) for one in staying if one is not member)
+        member.scoreboard.write(member.slot, Cell.MOVES, may)
 
     def tell(self, member: Member, number: int) -> None:
         """Send it a signal."""

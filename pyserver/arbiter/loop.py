@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pyserver.arbiter.actions import Action
+    from pyserver.arbiter.roster import Member
     from pyserver.arbiter.spawn import Closable
     from pyserver.arbiter.succession import Inheritance, Launch
     from pyserver.arbiter.upgrade import Upgrade
@@ -367,9 +368,7 @@ class Arbiter:
         member = self._crew.roster.at(action.slot)
         match action:
             case Retire():
-                wanted = self._wanted()
-                staying = [one for one in self._crew.roster if stays(wanted, one)]
-                self._crew.let_move(member, staying, others_take=self._other_takes)
+                self._let_move(member)
                 self._crew.tell(member, worker_signal("retire"))
             case Quit():
                 self._crew.tell(member, worker_signal("quit"))
@@ -386,6 +385,8 @@ class Arbiter:
             case Relieve():
                 self._narrator.tell_relieved(self._log, member, self._settings, now_ns)
                 self._crew.note_timeout(member, self._settings.timeout)
+                # It may retire for that.
+                self._let_move(member)
                 self._crew.relieve(member)
             case Abort(_, reason):
                 self._narrator.tell_aborted(self._log, member, reason, self._settings, now_ns)
@@ -398,6 +399,11 @@ class Arbiter:
                 self._crew.tell(member, signal.SIGKILL)
         # After it was told of: of two slow requests, the second is told of alone.
         member.note_told(action, now_ns)
+
+    def _let_move(self, member: Member) -> None:
+        wanted = self._wanted()
+        staying = [one for one in self._crew.roster if stays(wanted, one)]
+        self._crew.let_move(member, staying, others_take=self._other_takes)
 
     def _spawn(self, number: int, now_ns: int) -> None:
         current = self._reloads.current

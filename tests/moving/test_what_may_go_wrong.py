@@ -1,6 +1,7 @@
 """Descriptors run out, clients leave, finalizers take their time: what moves arrives all the same."""
 
 import os
+import signal
 import socket
 from collections import Counter
 
@@ -65,4 +66,28 @@ def test_an_abort_closes_no_connection_on_which_nothing_runs(sites):
     eventually(lambda: worker not in site.server.workers(), PATIENT)
     assert stays.ask()["pid"] != worker
     # They were answered 504.
+    site.held.clear()
+
+
+def test_what_an_abort_has_passed_on_is_not_taken_back(sites, worker_class):
+    if worker_class.name != "threaded":
+        pytest.skip("nobody else runs in the worker")
+    site = sites("--timeout", "2")
+    visitors = site.invite(40)
+    held = visitors.pop()
+    worker = site.hold(held).worker
+    eventually(lambda: worker not in site.server.workers(), PATIENT)
+    assert worker not in [one.ask()["pid"] for one in visitors]
+    site.held.clear()
+
+
+def test_an_abort_leaves_nobody_in_the_dark_where_nobody_takes(sites, worker_class):
+    if worker_class.name != "sync":
+        pytest.skip("as with sync workers")
+    site = sites("--timeout", "2")
+    stays = site.keep_busy(before=lambda one: one.send(b"GET /?half HT"))
+    worker = site.busy
+    site.signal(signal.SIGWINCH)
+    eventually(lambda: worker not in site.server.workers(), PATIENT)
+    assert stays.is_closed_by_server()
     site.held.clear()
