@@ -3,6 +3,7 @@
 import os
 import socket
 import time
+from pathlib import Path
 
 import pytest
 
@@ -209,15 +210,21 @@ def test_what_a_manager_could_not_take_is_said_later_and_in_order(notifier, mana
     assert notifier.next_turn_ns(0) is None
 
 
+def kernel_queue():
+    """How many messages the kernel keeps for who does not read: 10, or 512 where systemd runs the machine."""
+    setting = Path("/proc/sys/net/unix/max_dgram_qlen")
+    return int(setting.read_text()) if setting.exists() else 100
+
+
 def test_a_manager_that_never_reads_costs_a_bounded_memory(notifier, manager):
-    for serving in range(1_000):
+    for serving in range(1_000 + kernel_queue()):
         notifier.reload_began()
         notifier.turned(0, condition(serving=serving))
     heard = manager.heard()
     while notifier.next_turn_ns(0) is not None:
         notifier.turned(time.monotonic_ns() + SECOND_NS, condition())
         heard += manager.heard()
-    assert len(heard) < 100
+    assert len(heard) < 100 + kernel_queue()
 
 
 def test_a_reload_is_over_when_nobody_serves_the_old_code(notifier, manager):
