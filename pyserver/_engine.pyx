@@ -124,6 +124,7 @@ cdef class Engine(Stewarded):
         if commons is not None:
             self._commons.kind = COMMONS_SOURCE
             self._commons.fd, self.commons = commons
+            self.takes_from = self._commons.fd
             self.lifeline = lifeline
             self._moving = MOVES_ALWAYS if moves_always else MOVES_WHEN_LEAVING
             self._watch_commons(True)
@@ -545,9 +546,6 @@ cdef class Engine(Stewarded):
         cdef int fd
         cdef sockaddr_storage address
         cdef socklen_t size
-        if self.is_dying:
-            self._look_away()
-            return False
         while True:
             size = sizeof(sockaddr_storage)
             fd = pyserver_accept(listener.source.fd, &address, &size)
@@ -576,6 +574,9 @@ cdef class Engine(Stewarded):
         self.connections += 1
         self.slot.cells[<int> Cell.ACCEPTED] += 1
         self.slot.cells[<int> Cell.CONNECTIONS] = self.connections
+        # Nobody else was woken for it.
+        if self.is_dying and self._may_give() and self.pass_on(connection, <int> Cell.GIVEN_LEAVING, 0):
+            return 0
         if lane is None:
             self.wait_for(connection, AWAIT_FIRST_BYTE, pyserver_now_ns())
             return self.watch_connection(connection, READABLE)
@@ -613,7 +614,6 @@ cdef class Engine(Stewarded):
         cdef Connection *connection
         cdef int fd
         if self.is_dying:
-            self._look_away()
             return False
         take_connection(self._commons.fd, &arrival, &self.bounds)
         connection = arrival.connection

@@ -59,7 +59,7 @@ cdef class Stewarded(Reactor):
     """A reactor whose connections somebody looks after while the worker is busy."""
 
     def __cinit__(self):
-        self._knocker = self.lifeline = -1
+        self._knocker = self.lifeline = self.takes_from = -1
 
     cdef int appoint(self, double handoff_after) except -1:
         """Have a steward from now on; it begins with start_steward()."""
@@ -292,6 +292,7 @@ cdef class Stewarded(Reactor):
             if pyserver_mutex_try(self.mutex):
                 # Threads that live for a moment longer would be the first to see what is passed on.
                 self.is_dying = True
+                unwatch_natively(self.epoll, self.takes_from)
                 self._pass_on_those(AWAIT_TURN)
                 self._pass_on_those(AWAIT_CONTENT)
                 self._pass_on_those(AWAIT_HEAD)
