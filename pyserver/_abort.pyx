@@ -1,8 +1,8 @@
 """What a worker does when it is aborted: clients of its requests are answered, and the access log gets their lines.
 
 The arbiter aborts a worker whose request is over its timeout. All of this runs in a signal handler, perhaps while C
-holds the interpreter lock: no Python, no lock, no new memory, and no wait for what may never come. The stack may be the small one
-of faulthandler, so what is large is static.
+holds the interpreter lock: no Python, no lock, no new memory, and no wait for what may never come. The stack may be
+the small one of faulthandler, so what is large is static.
 """
 from cpython.object cimport PyObject
 from libc.errno cimport EINTR, errno

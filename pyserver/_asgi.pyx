@@ -19,7 +19,7 @@ from pyserver._websocket cimport read_handshake
 
 cdef enum:
     WAYS = 4
-    TELLABLE_NS = 1000000
+    LONG_NS = 1000000           # that the request for a WebSocket has waited
 
 cdef dict VERSION = {"version": "3.0", "spec_version": "2.5"}
 
@@ -108,7 +108,7 @@ cdef class ASGIGateway(Gateway):
             scope = self._websocket_scope(connection, handshake)
             call = self._websocket_call(head, handshake)
         self._put_rest(scope, connection, head, base, fields)
-        if handshake is None or transport.queue_ns >= TELLABLE_NS:
+        if handshake is None or transport.queue_ns >= LONG_NS:
             # An application keeps the scope of an idle WebSocket, and may have very many.
             scope["extensions"]["pyserver"] = {"queue_time": transport.queue_ns / 1e9}
         if meanings & TELLS_SCHEME and self._says_https(connection, fields):

@@ -44,7 +44,6 @@ cdef class Engine(Stewarded):
     cdef bint _accepts                  # whether the listeners are watched
     cdef int _most_connections          # that the descriptors were found to be enough for; 0: not found yet
     cdef int _last_descriptor           # connections beyond it wait until there are fewer
-    cdef Source _commons                # where connections are taken from that others pass on; fd -1 for nowhere
     cdef bint _takes_rest               # what is in the commons is nobody else's to take
     cdef bint _sees_commons             # it is waited for
     cdef Moving _moving

@@ -102,7 +102,6 @@ cdef class Engine(Stewarded):
     ):
         cdef int at
         self._bell.fd = self._bell_rope = -1
-        self._commons.fd = -1
         self.equip(gateway, limits, durations, buffers, log, access, poller, server, date)
         self.listeners = listeners
         self._own_slot = <Slot *> calloc(1, sizeof(Slot) + <size_t> max(threads, capacity, 1) * sizeof(Row))
@@ -124,7 +123,6 @@ cdef class Engine(Stewarded):
         if commons is not None:
             self._commons.kind = COMMONS_SOURCE
             self._commons.fd, self.commons = commons
-            self.takes_from = self._commons.fd
             self.lifeline = lifeline
             self._moving = MOVES_ALWAYS if moves_always else MOVES_WHEN_LEAVING
             self._watch_commons(True)

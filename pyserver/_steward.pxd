@@ -2,7 +2,7 @@
 from libc.stdint cimport int64_t
 
 from pyserver._balance cimport Balance
-from pyserver._connection cimport Connection
+from pyserver._connection cimport Connection, Source
 from pyserver._leadership cimport pyserver_mutex
 from pyserver._poller cimport READY_LIMIT, Ready
 from pyserver._reactor cimport Reactor
@@ -24,7 +24,7 @@ cdef class Stewarded(Reactor):
     cdef int64_t _handoff_ns            # how long the application may keep a connection waiting; 0 for any time
     cdef pthread_t _thread
     cdef bint _has_steward              # the thread is there
-    cdef int takes_from                 # the commons' other end; -1 for none
+    cdef Source _commons                # where connections are taken from that others pass on; fd -1 for nowhere
     cdef int lifeline                   # is readable once the arbiter is gone; -1 where there is none
     cdef bint _is_alone                 # one thread waits for events, and serves them
     cdef int64_t _calls                 # that there were when it looked last

@@ -48,8 +48,9 @@ cdef extern from "<sched.h>" nogil:
 cdef int64_t AGAIN_NS = 1000000             # between two looks at a worker that is known to be busy
 cdef int64_t FOR_EVER = INT64_MAX
 cdef int64_t DRAINED = 1 << 20              # bytes sent in a row to one connection
+
 cdef enum:
-    WILL_MS = 50                            # what an end of the process may be put off
+    WILL_MS = 50                            # that the steward tries for to have the lock, when the process is to end
 
 # Of the process: a fork has to find nothing half done.
 cdef void *steward_of = NULL
@@ -59,7 +60,7 @@ cdef class Stewarded(Reactor):
     """A reactor whose connections somebody looks after while the worker is busy."""
 
     def __cinit__(self):
-        self._knocker = self.lifeline = self.takes_from = -1
+        self._knocker = self.lifeline = self._commons.fd = -1
 
     cdef int appoint(self, double handoff_after) except -1:
         """Have a steward from now on; it begins with start_steward()."""
@@ -292,7 +293,7 @@ cdef class Stewarded(Reactor):
             if pyserver_mutex_try(self.mutex):
                 # Threads that live for a moment longer would be the first to see what is passed on.
                 self.is_dying = True
-                unwatch_natively(self.epoll, self.takes_from)
+                unwatch_natively(self.epoll, self._commons.fd)
                 self._pass_on_those(AWAIT_TURN)
                 self._pass_on_those(AWAIT_CONTENT)
                 self._pass_on_those(AWAIT_HEAD)
@@ -307,10 +308,12 @@ cdef class Stewarded(Reactor):
     cdef void _pass_on_those(self, int reason) noexcept nogil:
         cdef Connection *connection = self.lists[reason].first
         cdef Connection *later
+        cdef int64_t since_ns
         while connection != NULL and self._may_give():
             later = connection.later
             if connection.stream == NULL and connection.output == NULL and not connection.closes:
-                self.pass_on(connection, <int> Cell.GIVEN_LEAVING, connection.since_ns if connection.reader != NULL else 0)
+                since_ns = connection.since_ns if connection.reader != NULL else 0
+                self.pass_on(connection, <int> Cell.GIVEN_LEAVING, since_ns)
             connection = later
 
     # ---- deadlines ----

@@ -7,6 +7,7 @@ from collections import Counter
 
 import pytest
 from calls import ASGI
+from classes import CLASSES
 from moving.site import PATIENT
 from support import eventually
 
@@ -69,9 +70,8 @@ def test_an_abort_closes_no_connection_on_which_nothing_runs(sites):
     site.held.clear()
 
 
-def test_what_an_abort_has_passed_on_is_not_taken_back(sites, worker_class):
-    if worker_class.name != "threaded":
-        pytest.skip("nobody else runs in the worker")
+@pytest.mark.parametrize("worker_class", [CLASSES["threaded"]], ids=["threaded"], indirect=True)
+def test_what_an_abort_has_passed_on_is_not_taken_back(sites):
     site = sites("--timeout", "2")
     visitors = site.invite(40)
     held = visitors.pop()
@@ -81,9 +81,8 @@ def test_what_an_abort_has_passed_on_is_not_taken_back(sites, worker_class):
     site.held.clear()
 
 
-def test_an_abort_leaves_nobody_in_the_dark_where_nobody_takes(sites, worker_class):
-    if worker_class.name != "sync":
-        pytest.skip("as with sync workers")
+@pytest.mark.parametrize("worker_class", [CLASSES["sync"]], ids=["sync"], indirect=True)
+def test_an_abort_leaves_nobody_in_the_dark_where_nobody_takes(sites):
     site = sites("--timeout", "2")
     stays = site.keep_busy(before=lambda one: one.send(b"GET /?half HT"))
     worker = site.busy
