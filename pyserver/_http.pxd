@@ -123,6 +123,8 @@ cdef struct Bounds:
     uint32_t field              # bytes of one field line
     uint64_t content            # bytes of content
     bint refuse_underscores
+    bint casefold_method        # the method is written over in upper case
+    bint unfold                 # a folded field line is written over, as one
 
 
 cdef class Limits:

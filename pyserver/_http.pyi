@@ -51,6 +51,8 @@ class Limits:
         field: bytes of one field line without its CRLF; 0 for no limit of its own.
         content: bytes of content; 0 for no limit.
         refuse_underscores: whether a field name with an underscore is refused instead of left to the gateway.
+        casefold_method: whether a method is taken for the one in upper case.
+        unfold: whether a field value may go on in the next line, RFC 9112 §5.2.
 
     Whatever the limits, a head has at most 16 MiB.
     """
@@ -63,6 +65,8 @@ class Limits:
         field: int = 8190,
         content: int = 0,
         refuse_underscores: bool = False,
+        casefold_method: bool = False,
+        unfold: bool = False,
     ) -> None: ...
 
 class Request:

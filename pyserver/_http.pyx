@@ -303,6 +303,8 @@ cdef Outcome parse_request_line(Head *head, const unsigned char *base, Py_ssize_
         if base[at] != SP or at == head.method:
             return refuse(head, at, Fault.METHOD)
         head.method_length = <uint32_t> at - head.method
+        if bounds.casefold_method:
+            upper_case(<unsigned char *> base + head.method, head.method_length)
         at += 1
         head.target = <uint32_t> at
         state = IN_TARGET
@@ -325,6 +327,14 @@ cdef Outcome parse_request_line(Head *head, const unsigned char *base, Py_ssize_
         head.mark = <uint32_t> at
         state = IN_VERSION
     return parse_version(head, base, length, at, state, last)
+
+
+cdef void upper_case(unsigned char *text, uint32_t length) noexcept nogil:
+    """Write it over, in the buffer: whatever looks at it from now on finds what it was taken for."""
+    cdef uint32_t at
+    for at in range(length):
+        if c"a" <= text[at] <= c"z":
+            text[at] ^= 0x20
 
 
 # Not a literal where it is used: an index into one asks Python.
@@ -518,8 +528,35 @@ cdef inline Outcome parse_field_line(
         return pause(head, at, AWAIT_FIELD_LINE_LF)
     if base[at] != LF:
         return refuse(head, at, Fault.FIELD_LINE_END)
+    if bounds.unfold:
+        # Whether the value ends here is told by the byte behind the line end.
+        if at + 1 == length:
+            return pause(head, at, AWAIT_FIELD_LINE_LF)
+        if base[at + 1] == SP or base[at + 1] == HTAB:
+            return unfold(head, field, base, at + 1)
     pause(head, at + 1, AWAIT_FIELD_LINE)
     return take_field(head, field, base, bounds)
+
+
+cdef Outcome unfold(Head *head, const Field *field, const unsigned char *base, Py_ssize_t at) noexcept nogil:
+    """RFC 9112 §5.2: put spaces in the place of the line end before `at`, where the field value goes on."""
+    cdef unsigned char *text = <unsigned char *> base
+    # Two readers who disagree on what these say would disagree on where the message ends, or for whom it is.
+    if is_about_framing(base + field.name, field.name_length):
+        return refuse(head, at, Fault.FIELD_FOLDED)
+    text[at - 2] = text[at - 1] = SP
+    pause(head, at, IN_FIELD_VALUE if field.value_length else AWAIT_FIELD_VALUE)
+    return COMPLETE
+
+
+cdef bint is_about_framing(const unsigned char *name, uint32_t length) noexcept nogil:
+    if length == 4:
+        return equals(name, b"host", 4)
+    if length == 10:
+        return equals(name, b"connection", 10)
+    if length == 14:
+        return equals(name, b"content-length", 14)
+    return length == 17 and equals(name, b"transfer-encoding", 17)
 
 
 cdef inline Outcome take_field(Head *head, Field *field, const unsigned char *base, const Bounds *bounds) noexcept nogil:
@@ -889,17 +926,24 @@ cdef class Limits:
         field: bytes of one field line without its CRLF; 0 for no limit of its own.
         content: bytes of content; 0 for no limit.
         refuse_underscores: whether a field name with an underscore is refused instead of left to the gateway.
+        casefold_method: whether a method is taken for the one in upper case.
+        unfold: whether a field value may go on in the next line, RFC 9112 §5.2.
 
     Whatever the limits, a head has at most 16 MiB.
     """
 
-    def __cinit__(self, *, line=4094, fields=100, field=8190, content=0, refuse_underscores=False):
+    def __cinit__(
+        self, *, line=4094, fields=100, field=8190, content=0, refuse_underscores=False, casefold_method=False,
+        unfold=False,
+    ):
         self.bounds.line = min(line, UNLIMITED) or UNLIMITED
         self.bounds.line = min(self.bounds.line, HEAD_CEILING)
         self.bounds.fields = min(fields, 32768) or 32768
         self.bounds.field = min(field, UNLIMITED) or UNLIMITED
         self.bounds.content = min(content, 1 << 60) or <uint64_t> 1 << 60
         self.bounds.refuse_underscores = refuse_underscores
+        self.bounds.casefold_method = casefold_method
+        self.bounds.unfold = unfold
 
 
 cdef class Request:

@@ -23,6 +23,8 @@ FREE_OF_PYTHON = {
         "same_text",
         "parse_decimal",
         "parse_head",
+        "unfold",
+        "upper_case",
         "parse_request_line",
         "parse_version",
         "split_target",

@@ -139,6 +139,85 @@ LINE_ENDS = [
     Case("folded-line-of-white-space", "RFC 9112 §5.2", send=START, then=b" \r\n\r\n", refuse=Fault.FIELD_FOLDED),
 ]
 
+# What a server may accept that puts spaces in the place of each line end "prior to interpreting the field value".
+UNFOLD = {"unfold": True}
+UNFOLDED = [
+    *(
+        Case(
+            f"unfolded-{name}",
+            "RFC 9112 §5.2",
+            send=START + b"X:" + lines + b"\r\n\r\n",
+            accept=value(text),
+            limits=UNFOLD,
+        )
+        for name, lines, text in (
+            ("by-space", b" b\r\n c", b"b   c"),
+            ("by-tab", b" b\r\n\tc", b"b  \tc"),
+            ("twice", b" b\r\n c\r\n d", b"b   c   d"),
+            ("before-the-value", b"\r\n  b", b"b"),
+            ("behind-the-value", b" b\r\n  ", b"b"),
+            ("to-nothing", b"\r\n \r\n\t", b""),
+            ("not-at-all", b" b", b"b"),
+        )
+    ),
+    Case(
+        "unfolded-line-before-another",
+        "RFC 9112 §5.2",
+        send=START + b"X: b\r\n c\r\nY: d\r\n\r\n",
+        accept=[{"fields": [(b"Host", b"a"), (b"X", b"b   c"), (b"Y", b"d")]}],
+        limits=UNFOLD,
+    ),
+    Case(
+        "space-before-first-field-is-not-folded",
+        "RFC 9112 §2.2",
+        send=GET,
+        then=b" " + HOST + b"\r\n",
+        refuse=Fault.FIELD_FOLDED,
+        limits=UNFOLD,
+    ),
+    *(
+        Case(
+            f"{field.decode()}-is-never-unfolded",
+            "RFC 9112 §11.2",
+            send=before + field + b": b\r\n" if text is None else before + field + b": " + text + b"\r\n",
+            then=b" c\r\n\r\n",
+            refuse=Fault.FIELD_FOLDED,
+            limits=UNFOLD,
+        )
+        for before, field, text in (
+            (GET, b"Host", None),
+            (START, b"Connection", None),
+            (START, b"Content-Length", b"1"),
+            (START, b"Transfer-Encoding", b"chunked"),
+            (START, b"TRANSFER-ENCODING", b"chunked"),
+        )
+    ),
+    Case(
+        "unfolded-line-up-to-its-limit",
+        "RFC 9112 §5.2",
+        send=START + b"X: b\r\n c\r\n\r\n",
+        accept=value(b"b   c"),
+        limits={**UNFOLD, "field": 8},
+    ),
+    Case(
+        "unfolded-line-beyond-its-limit",
+        "RFC 6585 §5",
+        send=START + b"X: b\r\n c",
+        then=b"d\r\n\r\n",
+        refuse=Fault.FIELD_LIMIT,
+        limits={**UNFOLD, "field": 8},
+    ),
+    Case(
+        "unfolded-line-with-a-control-character",
+        "RFC 9110 §5.5",
+        send=START + b"X: b\r\n c",
+        then=b"\x00\r\n\r\n",
+        refuse=Fault.FIELD_VALUE,
+        limits=UNFOLD,
+    ),
+    Case("head-that-may-go-on", "RFC 9112 §5.2", send=START + b"X: b\r\n", waits=True, limits=UNFOLD),
+]
+
 HOSTS = [
     *(
         Case(f"host {text!r}", "RFC 9110 §7.2", send=host(text), accept=[{"fields": [(b"Host", text)]}])
@@ -503,4 +582,4 @@ LIMITS = [
     ),
 ]
 
-CASES = [*NAMES, *VALUES, *LINE_ENDS, *HOSTS, *ACTED_ON, *LIMITS]
+CASES = [*NAMES, *VALUES, *LINE_ENDS, *UNFOLDED, *HOSTS, *ACTED_ON, *LIMITS]

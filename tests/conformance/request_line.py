@@ -32,6 +32,21 @@ METHODS = [
         )
     ),
     Case("method-lower-case-is-another", "RFC 9110 §9.1", send=b"get /" + END, accept=[{"method": b"get"}]),
+    Case(
+        "method-in-upper-case-where-that-is-asked-for",
+        "RFC 9110 §9.1",
+        send=b"get /" + END + b"Options *" + END,
+        accept=[{"method": b"GET"}, {"method": b"OPTIONS", "target": b"*"}],
+        limits={"casefold_method": True},
+    ),
+    Case(
+        "connect-in-lower-case-where-upper-case-is-asked-for",
+        "RFC 9112 §3.2.3",
+        send=b"connect ",
+        then=b"a:80" + END,
+        refuse=Fault.CONNECT_UNSUPPORTED,
+        limits={"casefold_method": True},
+    ),
     Case("method-of-one-byte", "RFC 9110 §9.1", send=b"G /" + END, accept=[{"method": b"G"}]),
     Case(
         "method-of-all-token-characters",
