@@ -105,19 +105,22 @@ def _host_and_port(text: str) -> tuple[str, str | None]:
     return host, port if colon else None
 
 
-def open_listener(address: Address, backlog: int, access: FileAccess = ANYBODY) -> socket.socket:
+def open_listener(
+    address: Address, backlog: int, access: FileAccess = ANYBODY, shares_port: bool = False
+) -> socket.socket:
     """A listening, non-blocking socket at `address`, not inherited over exec.
 
     Args:
         address: where to listen; an inherited descriptor must be a listening socket already.
         backlog: length of the kernel's queue of connections that nobody has accepted yet.
         access: to the file of a Unix socket.
+        shares_port: whether other sockets that say so, too, may listen at the same host and port.
 
     Raises:
         BootError: it cannot be opened; one line says why and what to do.
     """
     try:
-        listener = _bound(address, backlog, access)
+        listener = _bound(address, backlog, access, shares_port)
         try:
             listener.listen(backlog)
             listener.setblocking(False)
@@ -138,18 +141,20 @@ def listener_url(listener: socket.socket) -> str:
     return f"http://{Address(host=name[0], port=name[1])}"
 
 
-def _bound(address: Address, backlog: int, access: FileAccess) -> socket.socket:
+def _bound(address: Address, backlog: int, access: FileAccess, shares_port: bool) -> socket.socket:
     if address.descriptor >= 0:
         return _inherited(address)
-    return _unix(address, backlog, access) if address.path else _internet(address)
+    return _unix(address, backlog, access) if address.path else _internet(address, shares_port)
 
 
-def _internet(address: Address) -> socket.socket:
+def _internet(address: Address, shares_port: bool) -> socket.socket:
     family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
         # A restarted server must be able to bind while connections of the old one are still in TIME_WAIT.
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shares_port:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         _set_nodelay(listener)
         listener.bind((address.host, address.port))
     except OSError:

@@ -236,6 +236,14 @@ sys.stdin.readline()
     assert sorted(line for line in said if line.startswith("has")) == sorted(f"has {number}\n" for number in range(50))
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1", "[::1]"])
+def test_a_port_can_be_shared_by_those_who_say_so(listen, host):
+    port = listen(f"{host}:0", shares_port=True).getsockname()[1]
+    listen(f"{host}:{port}", shares_port=True)
+    with pytest.raises(BootError, match="in use"):
+        listen(f"{host}:{port}")
+
+
 def test_a_directory_that_somebody_has_locked_is_listened_in(listen, tmp_path):
     descriptor = os.open(tmp_path, os.O_RDONLY)
     try:

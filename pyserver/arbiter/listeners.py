@@ -52,7 +52,9 @@ class Listeners:
         self._shared: set[Address] = set()  # those that another arbiter has open, too
         self._left: list[_File] = []  # of such as were closed here
 
-    def open(self, addresses: Collection[Address], backlog: int, access: FileAccess = ANYBODY) -> None:
+    def open(
+        self, addresses: Collection[Address], backlog: int, access: FileAccess = ANYBODY, shares_port: bool = False
+    ) -> None:
         """Open those that are not open yet; the others keep their sockets and files, with the new backlog.
 
         Raises:
@@ -62,7 +64,7 @@ class Listeners:
         try:
             for address in addresses:
                 if address not in self._open:
-                    self._add(address, open_listener(address, backlog, access))
+                    self._add(address, open_listener(address, backlog, access, shares_port))
         except BootError:
             self.keep(before)
             raise
