@@ -15,8 +15,9 @@ from pyserver.errors import EXIT_CONFIG, EXIT_OK, BootError, ConfigError
 from pyserver.identity import IdentityError, ask_as_worker, become
 from pyserver.log import offer
 from pyserver.settings.command_line import read_arguments
-from pyserver.settings.model import Settings
-from pyserver.settings.sources import DEFAULT, Loaded, load_settings
+from pyserver.settings.given import DEFAULT
+from pyserver.settings.model import ROWS, Settings
+from pyserver.settings.sources import Loaded, load_settings
 from pyserver.systemd import Inherited
 from pyserver.workers import WORKERS, load_worker_class, worker_name
 from pyserver.workers.app import own_traceback
@@ -38,9 +39,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     _hold_standard_descriptors()
     _keep_dead_children()
     try:
-        action = read_arguments(arguments).action
-        if action:
-            _print(f"pyserver {__version__}\n" if action == "version" else _help())
+        asked = read_arguments(arguments)
+        if asked.action:
+            _print(_answer(asked.action, asked.shell))
             return EXIT_OK
         return _run(_Process(arguments, {}))
     except (ConfigError, BootError) as error:
@@ -86,6 +87,8 @@ class _Process:
         loaded = load_settings(self._arguments, self._environ, self._directory, self._keywords)
         settings = loaded.settings
         if settings.wsgi_app is None:
+            # One of them may say what became of it.
+            self._warn(loaded.warnings)
             raise ConfigError("no application was given; name it last, as in: pyserver module:attribute")
         directory = os.path.join(self._directory, settings.chdir or "")
         _check_identity(loaded, directory)
@@ -95,12 +98,14 @@ class _Process:
             raise ConfigError(f"{loaded.origins['chdir']}: chdir is {settings.chdir!r}: {error.strerror}") from None
         self._set_environ(settings)
         self._add_to_path([*map(os.path.abspath, settings.pythonpath), os.getcwd()])
-        warnings = (*loaded.warnings, *_unheeded(loaded))
+        self._warn((*loaded.warnings, *_unheeded(loaded)))
+        return loaded
+
+    def _warn(self, warnings: Sequence[str]) -> None:
         for warning in warnings:
             if warning not in self._warned:
                 _say(f"warning: {warning}")
         self._warned.update(warnings)
-        return loaded
 
     def launch(self) -> Launch:
         """How it was started, for an upgrade."""
@@ -228,14 +233,29 @@ def _check_identity(loaded: Loaded, directory: str) -> None:
 def _unheeded(loaded: Loaded) -> Iterator[str]:
     """What is set and will have no effect."""
     settings, origins = loaded.settings, loaded.origins
-    if settings.worker_tmp_dir is not None:
-        yield f"{origins['worker_tmp_dir']}: worker_tmp_dir has no effect, because there are no heartbeat files"
+    if settings.worker_class == "tornado":
+        yield (
+            f"{origins['worker_class']}: worker_class tornado has no effect: there are no workers for applications of "
+            "Tornado, which have a server of their own; others are served as with auto"
+        )
     name = worker_name(settings.worker_class, settings.threads)
     for unheeded in WORKERS[name].unheeded if name in WORKERS else ():
-        if origins[unheeded] != DEFAULT:
+        # A default that is written down asks for nothing.
+        if origins[unheeded] != DEFAULT and getattr(settings, unheeded) != ROWS[unheeded].default:
             yield f"{origins[unheeded]}: {unheeded} has no effect with {name} workers"
     if settings.daemon and settings.errorlog == "-" and (not settings.enable_stdio_inheritance or os.isatty(2)):
         yield f"{origins['daemon']}: a daemon has no standard error, so nothing is logged; name a file with errorlog"
+
+
+def _answer(action: str, shell: str) -> str:
+    if action == "version":
+        return f"pyserver {__version__}\n"
+    if action == "help":
+        return _help()
+    # As in _help.
+    from pyserver.settings.completion import render_completion
+
+    return render_completion(shell)
 
 
 def _help() -> str:

@@ -13,6 +13,7 @@ import pytest
 from support import eventually
 
 import pyserver
+from pyserver.settings.unavailable import UNAVAILABLE
 
 ROOT = Path(pyserver.__file__).parents[1]
 WSGI = "def application(environ, start_response):\n    start_response('200 OK', [])\n    return [b'']\n"
@@ -89,7 +90,10 @@ def test_a_reader_that_has_seen_enough_is_no_mistake(tmp_path):
     ("arguments", "line"),
     [
         (["--nonsense", "app:application"], "--nonsense: there is no such option; see --help"),
-        (["--spew", "app:application"], "--spew: an option of gunicorn that this version does not have"),
+        (
+            ["--certfile", "cert.pem", "app:application"],
+            f"--certfile: certfile is 'cert.pem', but {UNAVAILABLE['certfile'].why}",
+        ),
         (["-w", "0", "app:application"], "-w: workers is '0', below its minimum 1"),
         ([], "no application was given; name it last, as in: pyserver module:attribute"),
         (["--chdir", "nowhere", "app:application"], "--chdir: chdir is 'nowhere': No such file or directory"),
@@ -110,10 +114,28 @@ def test_a_broken_config_file_is_one_line(command, tmp_path):
 
 
 def test_what_has_no_effect_is_warned_of(command, tmp_path):
-    (tmp_path / "gunicorn.conf.py").write_text("def dirty_post_fork(arbiter, worker): ...\n")
-    finished = command("--check-config", "app:application")
+    (tmp_path / "gunicorn.conf.py").write_text("statsd_prefix = dirty_workers = 0\nhttp_parser = 'fast'\n")
+    finished = command("--check-config", "--worker-tmp-dir", "/dev/shm", "app:application")
     assert finished.returncode == 0
-    assert finished.stderr == "pyserver: warning: gunicorn.conf.py:1: dirty_post_fork has no effect in this version\n"
+    starts = ["gunicorn.conf.py:2: http_parser has no effect: ", "--worker-tmp-dir: worker_tmp_dir has no effect: "]
+    lines = finished.stderr.splitlines()
+    assert len(lines) == len(starts)
+    for line, start in zip(lines, starts, strict=True):
+        assert line.startswith(f"pyserver: warning: {start}")
+
+
+def test_a_paste_file_in_place_of_an_application_is_explained(command):
+    finished = command("--paste", "shop.ini")
+    assert finished.returncode == 1
+    warning, mistake = finished.stderr.splitlines()
+    assert "paste.deploy.loadapp(" in warning
+    assert mistake.startswith("pyserver: no application was given")
+
+
+def test_an_application_is_served_in_place_of_tornados_workers(command):
+    finished = command("--check-config", "-k", "tornado", "app:application")
+    assert finished.returncode == 0
+    assert finished.stderr.startswith("pyserver: warning: -k: worker_class tornado has no effect: ")
 
 
 @pytest.mark.parametrize(
@@ -123,6 +145,7 @@ def test_what_has_no_effect_is_warned_of(command, tmp_path):
             ["-k", "sync", "--worker-connections", "50"],
             "--worker-connections: worker_connections has no effect with sync workers",
         ),
+        (["-k", "gthread", "--loop", "uvloop"], "--loop: asgi_loop has no effect with threaded workers"),
         (["-k", "plain_worker:PlainWorker", "--worker-connections", "50", "--threads", "3"], ""),
     ],
 )

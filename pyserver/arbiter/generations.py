@@ -122,7 +122,7 @@ class Generation:
     @property
     def name(self) -> str:
         """The server's name in process titles."""
-        return str(self.settings.proc_name or self.settings.wsgi_app)
+        return str(self.settings.proc_name or self.settings.default_proc_name or self.settings.wsgi_app)
 
     def hand_over_logs(self) -> None:
         """Let the workers open the log files, which they do when logs are rotated; the arbiter does it before them."""

@@ -69,7 +69,8 @@ class Reloads:
             BootError: something cannot be had; then everything is as before.
         """
         before = self.listeners.addresses()
-        self.listeners.open(generation.addresses, generation.settings.backlog, generation.socket_access)
+        settings = generation.settings
+        self.listeners.open(generation.addresses, settings.backlog, generation.socket_access, settings.reuse_port)
         try:
             self._open_pidfile(generation.pidfile)
         except BootError:

@@ -15,18 +15,20 @@ from pyserver.settings.model import ROWS
 from pyserver.settings.unavailable import UNAVAILABLE
 
 # What is done instead of serving; these are no settings, because they have no value to keep.
-ACTIONS = {"-h": "help", "--help": "help", "-v": "version", "--version": "version"}
+ACTIONS = {"-h": "help", "--help": "help", "-v": "version", "--version": "version", "--completion": "completion"}
+SHELLS = ("bash", "zsh", "fish")
 
 _ON = {flag: row for row in ROWS.values() for flag in row.flags}
 _OFF = {row.negative_flag: row for row in ROWS.values() if row.is_switch}
-_UNAVAILABLE = {flag for flags in UNAVAILABLE.values() for flag in flags}
+_WITHOUT_EFFECT = {flag: name for name, row in UNAVAILABLE.items() for flag in row.flags}
 
 
 class CommandLine(NamedTuple):
-    """What the arguments say: settings in their order, and an action of `ACTIONS` or nothing."""
+    """What the arguments say: settings in their order, and an action of `ACTIONS` with its value, or nothing."""
 
     given: tuple[Given, ...]
     action: str = ""
+    shell: str = ""
 
 
 def read_arguments(arguments: Sequence[str], variable: str = "") -> CommandLine:
@@ -37,7 +39,7 @@ def read_arguments(arguments: Sequence[str], variable: str = "") -> CommandLine:
         variable: the environment variable that they come from, for the origins; empty for the command line.
 
     Raises:
-        ConfigError: for an unknown flag, one that this version does not have, a value that is missing or too many.
+        ConfigError: for an unknown flag, or a value that is missing or too many.
     """
     where = f" in {variable}" if variable else ""
     given: list[Given] = []
@@ -48,8 +50,8 @@ def read_arguments(arguments: Sequence[str], variable: str = "") -> CommandLine:
             given.append(_application(token, given, variable or "the command line"))
         elif token == "--":
             options_ended = True
-        elif token in ACTIONS and not variable:
-            return CommandLine((), ACTIONS[token])
+        elif _split(token)[0] in ACTIONS and not variable:
+            return _action(token, rest)
         else:
             given.append(_option(token, rest, where))
     return CommandLine(_with_items_joined(given))
@@ -62,21 +64,42 @@ def _application(spec: str, given: list[Given], origin: str) -> Given:
     return Given("wsgi_app", spec, origin)
 
 
+def _action(token: str, rest: Iterator[str]) -> CommandLine:
+    flag, value = _split(token)
+    action = ACTIONS[flag]
+    if action != "completion":
+        _refuse_value(flag, value)
+        return CommandLine((), action)
+    shell = _value(flag, value, rest)
+    if shell not in SHELLS:
+        raise ConfigError(f"{flag}: {shell!r} is not one of {', '.join(SHELLS)}")
+    return CommandLine((), action, shell)
+
+
 def _option(token: str, rest: Iterator[str], where: str) -> Given:
     flag, value = _split(token)
     row = _ON.get(flag) or _OFF.get(flag)
-    if row is None:
+    name = row.name if row is not None else _WITHOUT_EFFECT.get(flag)
+    if name is None:
         raise ConfigError(f"{flag}{where}: {_why_unknown(flag)}")
-    if row.is_switch:
-        if value is not None:
-            raise ConfigError(f"{flag}{where}: the option takes no value, and {value!r} was given")
-        return Given(row.name, flag in _ON, flag + where)
+    if row.is_switch if row is not None else UNAVAILABLE[name].is_switch:
+        _refuse_value(flag + where, value)
+        return Given(name, flag not in _OFF, flag + where)
+    return Given(name, _value(flag + where, value, rest), flag + where)
+
+
+def _refuse_value(origin: str, value: str | None) -> None:
+    if value is not None:
+        raise ConfigError(f"{origin}: the option takes no value, and {value!r} was given")
+
+
+def _value(origin: str, value: str | None, rest: Iterator[str]) -> str:
     if value is None:
         value = next(rest, None)
         # "-" is a file and "-1" a number: only what can be an option shows that the value was forgotten.
         if value is None or value.startswith("--") or value in _ON or value in ACTIONS:
-            raise ConfigError(f"{flag}{where}: the option needs a value")
-    return Given(row.name, value, flag + where)
+            raise ConfigError(f"{origin}: the option needs a value")
+    return value
 
 
 def _split(token: str) -> tuple[str, str | None]:
@@ -87,9 +110,7 @@ def _split(token: str) -> tuple[str, str | None]:
 
 
 def _why_unknown(flag: str) -> str:
-    if flag in _UNAVAILABLE:
-        return "an option of gunicorn that this version does not have"
-    known = [*_ON, *_OFF, *ACTIONS]
+    known = [*_ON, *_OFF, *ACTIONS, *_WITHOUT_EFFECT]
     meant = near_miss(flag, known) or next((other for other in known if other.startswith(flag)), "")
     return f"there is no such option; did you mean {meant}?" if meant else "there is no such option; see --help"
 
@@ -97,7 +118,7 @@ def _why_unknown(flag: str) -> str:
 def _with_items_joined(given: list[Given]) -> tuple[Given, ...]:
     joined: dict[str, Given] = {}
     for one in given:
-        if ROWS[one.name].facts.repeatable:
+        if one.name in ROWS and ROWS[one.name].facts.repeatable:
             items = [each.raw for each in given if each.name == one.name]
             joined[one.name] = Given(one.name, items, one.origin)
         else:

@@ -19,7 +19,14 @@ Value = str | int | float | bool | None | tuple[str, ...] | Mapping[str, str] | 
 _QUOTED_LENGTH = 120
 _TRUE = ("true", "yes", "y", "on", "1")
 _FALSE = ("false", "no", "n", "off", "0")
-_FACTORS = {"K": 1024, "M": 1024**2, "G": 1024**3, "T": 1024**4}
+# As GNU's tools have it: K and KiB are 1024, and KB is 1000. The longer ones first, since they end in the shorter.
+_SIZES = {
+    **{f"{letter}IB": 1024**power for power, letter in enumerate("KMGT", 1)},
+    **{f"{letter}B": 1000**power for power, letter in enumerate("KMGT", 1)},
+    **{letter: 1024**power for power, letter in enumerate("KMGT", 1)},
+    "B": 1,
+}
+_DURATIONS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
 class Facts(NamedTuple):
@@ -29,7 +36,7 @@ class Facts(NamedTuple):
         help: sentences; the first says what it does, the rest why.
         section: the heading it stands under in `--help` and in the docs.
         flags: spellings beside the one that follows from the name; the first long one is shown in messages.
-        unit: "s" or "bytes", which may be given as 512M; empty for counts and text.
+        unit: "s" or "bytes", which may be given as 1m30s and 512M; empty for counts and text.
         minimum, maximum: inclusive bounds of a number.
         choices: the only words a text may be; compared without regard to case.
         required: whether empty text or an empty list is refused.
@@ -106,17 +113,19 @@ class Row(NamedTuple):
         Raises:
             ValueError: with a sentence that names the setting, the value and the rule.
         """
+        if raw is None and (self.is_switch or isinstance(self.default, (tuple, Mapping))):
+            return self.default  # As gunicorn has it.
         try:
             value = self._reader(raw)
             return self._checked(value)
         except ValueError as error:
-            raise ValueError(f"{self.name} is {_quoted(raw)}, {error}") from None
+            raise ValueError(f"{self.name} is {quoted(raw)}, {error}") from None
 
     @property
     def _reader(self) -> Callable[[object], Value]:
         if self.facts.read is not None:
             return self.facts.read
-        return _read_size if self.facts.unit == "bytes" else _READERS[self.kind]
+        return _UNIT_READERS.get(self.facts.unit) or _READERS[self.kind]
 
     def _checked(self, value: Value) -> Value:
         facts = self.facts
@@ -188,6 +197,20 @@ def read_account(raw: object) -> int | str | None:
     return int(text) if text is not None and text.isascii() and text.isdecimal() else text
 
 
+def read_class(raw: object) -> str:
+    """The name of a class, or the class itself, as a config file in Python can have it; raises ValueError."""
+    if isinstance(raw, type):
+        return f"{raw.__module__}:{raw.__qualname__}"
+    # The way in which distributions named the classes of gunicorn.
+    return _read_text(raw).removeprefix("egg:gunicorn#")
+
+
+def read_level(raw: object) -> str:
+    """A level of the log, also by a name that other loggers have for it; raises ValueError."""
+    word = _read_text(raw).lower()
+    return {"warn": "warning", "fatal": "critical", "trace": "debug", "notset": "debug"}.get(word, word)
+
+
 def read_bits(raw: object) -> int:
     """Permissions: an integer, or text in octal or with a prefix; raises ValueError."""
     if isinstance(raw, str):
@@ -197,6 +220,17 @@ def read_bits(raw: object) -> int:
             return int(text, 8 if text.isdecimal() and text.startswith("0") else 0)
         raise ValueError("not a number such as 0o22, 022 or 18")
     return _read_int(raw)
+
+
+def quoted(raw: object) -> str:
+    """A value for a message, in one line and not too long."""
+    # A repr may fail (it is the operator's object) or be as long as a file; the line stays readable.
+    try:
+        # Where a function lies in memory helps nobody.
+        text = f"the function {raw.__name__}" if isinstance(raw, FunctionType) else " ".join(repr(raw).split())
+    except Exception as error:  # Any class: the object is not ours, and the refusal must still be told.
+        text = f"an object whose repr raises {type(error).__name__}"
+    return text if len(text) <= _QUOTED_LENGTH else text[:_QUOTED_LENGTH] + "…"
 
 
 def _check(item: str, rule: Callable[[str], object]) -> None:
@@ -225,17 +259,44 @@ def _read_int(raw: object) -> int:
 
 
 def _read_size(raw: object) -> int:
-    # As systemd and nginx have it: 512M is 512 * 1024 * 1024, and the letter may be small.
     text = raw.strip().upper() if isinstance(raw, str) else ""
-    number, factor = text[:-1], _FACTORS.get(text[-1:])
+    suffix = next((suffix for suffix in _SIZES if text.endswith(suffix)), "")
+    number = text.removesuffix(suffix).strip()
     try:
-        if factor is None:
+        if not suffix:
             return _read_int(raw)
-        if number.isascii() and number.replace(".", "", 1).isdecimal():
-            return int(float(number) * factor)
-    except ValueError:
+        if _is_decimal(number):
+            return int(float(number) * _SIZES[suffix])
+    except (ValueError, OverflowError):
         pass
-    raise ValueError("neither a whole number of bytes nor a number followed by K, M, G or T")
+    raise ValueError("neither a whole number of bytes nor a number followed by a unit such as K, MB or MiB")
+
+
+def _read_duration(raw: object) -> float:
+    try:
+        return _duration(raw) if isinstance(raw, str) and raw.strip()[-1:].isalpha() else _read_float(raw)
+    except ValueError:
+        raise ValueError("neither a number of seconds nor a duration such as 30s, 1m30s or 500ms") from None
+
+
+def _duration(text: str) -> float:
+    """Seconds, of numbers that are each followed by a unit, the larger ones first."""
+    seconds, last = 0.0, math.inf
+    rest = "".join(text.lower().split())
+    while rest:
+        number = rest[: len(rest) - len(rest.lstrip("0123456789."))]
+        rest = rest[len(number) :]
+        unit = next((unit for unit in _DURATIONS if rest.startswith(unit)), "")
+        if not unit or not _is_decimal(number) or _DURATIONS[unit] >= last:
+            raise ValueError(text)
+        last = _DURATIONS[unit]
+        seconds += float(number) * last
+        rest = rest[len(unit) :]
+    return _read_float(seconds)
+
+
+def _is_decimal(text: str) -> bool:
+    return text.isascii() and text.replace(".", "", 1).isdecimal()
 
 
 def _read_float(raw: object) -> float:
@@ -314,13 +375,4 @@ _READERS: dict[str, Callable[[object], Value]] = {
     "Mapping[str, str]": _read_mapping,
     "Mapping[str, object]": _read_options,
 }
-
-
-def _quoted(raw: object) -> str:
-    # A repr may fail (it is the operator's object) or be as long as a file; the line stays readable.
-    try:
-        # Where a function lies in memory helps nobody.
-        text = f"the function {raw.__name__}" if isinstance(raw, FunctionType) else " ".join(repr(raw).split())
-    except Exception as error:  # Any class: the object is not ours, and the refusal must still be told.
-        text = f"an object whose repr raises {type(error).__name__}"
-    return text if len(text) <= _QUOTED_LENGTH else text[:_QUOTED_LENGTH] + "…"
+_UNIT_READERS: dict[str, Callable[[object], Value]] = {"bytes": _read_size, "s": _read_duration}

@@ -1,4 +1,4 @@
-"""A config file → what it gives: Python executed as gunicorn does, a Python module, or TOML."""
+"""A config file → what it gives: Python executed as gunicorn does, a Python module, or TOML; and which one is read."""
 
 from __future__ import annotations
 
@@ -11,27 +11,23 @@ from typing import TYPE_CHECKING, NamedTuple
 from pyserver.errors import ConfigError
 from pyserver.settings.given import Given, near_miss
 from pyserver.settings.model import ROWS
+from pyserver.settings.names import meant_by
+from pyserver.settings.toml import PROJECT_FILE, has_table, read_toml
 from pyserver.settings.unavailable import UNAVAILABLE
 
 if TYPE_CHECKING:
     import ast
 
-DEFAULT_FILES = ("pyserver.conf.py", "gunicorn.conf.py")
+# Ours first: a project that has come from gunicorn may still have the file of that.
+DEFAULT_FILES = ("pyserver.conf.py", "pyserver.toml", PROJECT_FILE, "gunicorn.conf.py")
 
 _MODULE_NAME = "__config__"
 _LONGEST_REASON = 300
 _HOOKS = [row.name for row in ROWS.values() if row.is_hook]
-# What people write in a file because the flag or the habit has it so → the setting.
-_OTHER_SPELLINGS = {
-    flag.lstrip("-").replace("-", "_"): row.name
-    for row in ROWS.values()
-    for flag in row.flags
-    if flag.count("-") > 2  # Of one word, like --env, are names that helper variables have.
-}
 
 
 class FileContents(NamedTuple):
-    """What a config file gives, and one line for each name in it that will have no effect."""
+    """What a config file gives, and one line for each name in it that was probably meant to be a setting."""
 
     given: tuple[Given, ...]
     warnings: tuple[str, ...]
@@ -39,10 +35,14 @@ class FileContents(NamedTuple):
 
 def default_file(directory: str) -> tuple[str, tuple[str, ...]]:
     """The config file that is read when none is named, or nothing; and what to warn of."""
-    found = [name for name in DEFAULT_FILES if os.path.isfile(os.path.join(directory, name))]
+    found = [name for name in DEFAULT_FILES if _is_for_us(os.path.join(directory, name))]
     if not found:
         return "", ()
     return found[0], tuple(f"{name}: not read, because there is a {found[0]}" for name in found[1:])
+
+
+def _is_for_us(path: str) -> bool:
+    return os.path.isfile(path) and (os.path.basename(path) != PROJECT_FILE or has_table(path))
 
 
 def read_file(spec: str, directory: str, origin: str) -> FileContents:
@@ -67,7 +67,7 @@ def read_file(spec: str, directory: str, origin: str) -> FileContents:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise ConfigError(f"{origin}: cannot read the config file {path!r}: {reason}") from None
     if path.endswith(".toml"):
-        return _read_toml(source, path)
+        return FileContents(read_toml(source, path), ())
     tree, code = _compile(source, path)
     module = ModuleType(_MODULE_NAME)
     module.__file__ = os.path.abspath(os.path.join(directory, path))
@@ -108,52 +108,19 @@ def _import_module(name: str, origin: str) -> ModuleType:
     return sys.modules[name]
 
 
-def _read_toml(source: bytes, path: str) -> FileContents:
-    try:
-        import tomllib  # type: ignore[import-not-found]  # The standard library has it from 3.11 on.
-    except ModuleNotFoundError:
-        version = ".".join(str(part) for part in sys.version_info[:2])
-        raise ConfigError(f"{path}: a TOML config file needs Python 3.11 or later, and this is {version}") from None
-    try:
-        table = tomllib.loads(source.decode())
-    except ValueError as error:
-        raise ConfigError(f"{path}: {_reason(error)}") from None
-    warnings = []
-    for name in table:
-        if name in UNAVAILABLE:
-            warnings.append(_no_effect(path, name))
-        elif name not in ROWS:
-            # Unlike Python, TOML has no helper variables: a key that is no setting is a mistake.
-            meant = _meant(name)
-            hint = f"; did you mean {meant}?" if meant else ""
-            raise ConfigError(f"{path}: {name} is not a setting{hint}")
-    given = tuple(Given(name, value, path) for name, value in table.items() if name in ROWS)
-    return FileContents(given, tuple(warnings))
-
-
 def _contents_of_python(module: ModuleType, path: str, lines: Mapping[str, int]) -> FileContents:
     names = {name: value for name, value in vars(module).items() if not name.startswith("_")}
     given, warnings = [], []
     for name, value in names.items():
         origin = f"{path}:{lines[name]}" if name in lines else path
-        if name in ROWS:
+        if name in ROWS or name in UNAVAILABLE:
             given.append(Given(name, value, origin))
-        elif name in UNAVAILABLE:
-            warnings.append(_no_effect(origin, name))
         elif not isinstance(value, (ModuleType, type)):
-            meant = near_miss(name, _HOOKS) if isinstance(value, FunctionType) else _meant(name)
+            meant = near_miss(name, _HOOKS) if isinstance(value, FunctionType) else meant_by(name)
             # log_file = "…"; errorlog = log_file is not a slip.
             if meant and meant not in names:
                 warnings.append(f"{origin}: {name} is not a setting and has no effect; did you mean {meant}?")
     return FileContents(tuple(given), tuple(warnings))
-
-
-def _meant(name: str) -> str:
-    return _OTHER_SPELLINGS.get(name) or near_miss(name, [*ROWS, *UNAVAILABLE])
-
-
-def _no_effect(origin: str, name: str) -> str:
-    return f"{origin}: {name} has no effect in this version"
 
 
 def _assignments(body: list[ast.stmt]) -> Iterator[tuple[str, int]]:

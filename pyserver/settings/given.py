@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
+DEFAULT = "default"  # the origin of what nobody gave
+
 # Below this length almost every name of a variable is one letter away from some other.
 _SHORTEST_COMPARED = 5
 

@@ -9,9 +9,11 @@ from __future__ import annotations
 import socket
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import ClassVar
 
-from pyserver.settings.fields import Row, read_account, read_bits, setting
+from pyserver.settings.fields import Row, read_account, read_bits, read_class, read_level, setting
 from pyserver.settings.hooks import Hooks
+from pyserver.settings.unavailable import UNAVAILABLE
 from pyserver.sockets import parse_address
 
 # Wider than anyone needs, and small enough that a C integer holds it and that nanoseconds of it fit in 63 bits.
@@ -80,7 +82,13 @@ def _check_root_path(text: str) -> None:
 
 
 class Settings(Hooks):
-    """What the server was told to do. Never changed: a reload makes a new one."""
+    """What the server was told to do. Never changed: a reload makes a new one.
+
+    Attributes:
+        absent: the settings of gunicorn that are no fields, with gunicorn's defaults, for hooks that look at them.
+    """
+
+    absent: ClassVar[Mapping[str, object]] = {name: row.default for name, row in UNAVAILABLE.items()}
 
     config: str | None = setting(
         None, section=_FILE, flags=("-c", "--config"), metavar="FILE", reload="never",
@@ -119,6 +127,11 @@ class Settings(Hooks):
         help="How many connections the kernel keeps for us while no worker accepts. "
         "The kernel has a ceiling of its own, net.core.somaxconn on Linux.",
     )
+    reuse_port: bool = setting(
+        False, section=_SOCKET, reload="listener", source="socket(7)",
+        help="Open TCP sockets with SO_REUSEPORT, so that several servers can listen at one address. "
+        "Workers still share the sockets of their server. A second start by mistake is not refused any more.",
+    )
 
     workers: int = setting(
         1, section=_WORKERS, flags=("-w",), minimum=1, maximum=65_535, reload="arbiter", source="gunicorn",
@@ -128,9 +141,11 @@ class Settings(Hooks):
     )
     worker_class: str = setting(
         "auto", section=_WORKERS, flags=("-k",), metavar="NAME", reload="worker", source="gunicorn", required=True,
+        read=read_class,
         help="The kind of worker: sync runs one request at a time, threaded (or gthread) one in each of its threads, "
         "gevent one in each of many greenlets, and asgi many in an event loop; uvicorn serves ASGI applications, too; "
-        "or package.module:Class. auto is asgi for an ASGI application, and sync or threaded for a WSGI one.",
+        "or package.module:Class, for which a config file may have the class itself. "
+        "auto is asgi for an ASGI application, and sync or threaded for a WSGI one.",
     )
     threads: int = setting(
         1, section=_WORKERS, minimum=1, maximum=65_535, reload="worker", source="gunicorn",
@@ -164,6 +179,10 @@ class Settings(Hooks):
         None, section=_WORKERS, flags=("-n", "--name"), metavar="NAME", reload="worker", source="gunicorn",
         help="The name in process titles instead of that of the application. "
         "It tells several servers on one machine apart.",
+    )
+    default_proc_name: str | None = setting(
+        None, section=_WORKERS, metavar="NAME", reload="worker", source="gunicorn",
+        help="The name in process titles where proc_name gives none.",
     )
     preload_app: bool = setting(
         False, section=_WORKERS, flags=("--preload",), reload="worker", source="gunicorn",
@@ -302,6 +321,16 @@ class Settings(Hooks):
         "", section=_HTTP, metavar="PATH", source="PEP 3333", check=_check_root_path,
         help="The path under which the application is mounted: SCRIPT_NAME, or root_path of an ASGI scope.",
     )
+    casefold_http_method: bool = setting(
+        False, section=_HTTP, source="gunicorn",
+        help="Take the method of a request for the one in upper case. "
+        "Methods are case-sensitive, and a proxy may have let get pass because it is not GET.",
+    )
+    permit_obsolete_folding: bool = setting(
+        False, section=_HTTP, source="RFC 9112 §5.2",
+        help="Take a field value that goes on in the next line, for which a space is put in the place of the line end, "
+        "instead of refusing it. In Host, Content-Length, Transfer-Encoding and Connection it is always refused.",
+    )
     server_header: bool = setting(
         True, section=_HTTP, source="RFC 9110 §10.2.4",
         help="Send a Server field with each response.",
@@ -397,10 +426,6 @@ class Settings(Hooks):
         "0o22 and 022 are octal, 18 is decimal. "
         "With 0, everybody can connect to a Unix socket, and workers have the umask that the server was started with.",
     )
-    worker_tmp_dir: str | None = setting(
-        None, section=_PROCESS, metavar="DIRECTORY", reload="worker", source="gunicorn",
-        help="Where gunicorn keeps its heartbeat files; there are none here, so it has no effect.",
-    )
 
     accesslog: str | None = setting(
         None, section=_LOGGING, flags=("--access-logfile",), metavar="FILE", reload="worker", source="gunicorn",
@@ -417,7 +442,7 @@ class Settings(Hooks):
         help="The file of the error log; - means standard error.",
     )
     loglevel: str = setting(
-        "info", section=_LOGGING, flags=("--log-level",), reload="arbiter", source="gunicorn",
+        "info", section=_LOGGING, flags=("--log-level",), reload="arbiter", source="gunicorn", read=read_level,
         choices=("debug", "info", "warning", "error", "critical"),
         help="The least important records that the error log has.",
     )
@@ -436,6 +461,11 @@ class Settings(Hooks):
         source="gunicorn",
         help="Another file, directory or pattern to watch, in which ** stands for any directories; "
         "may be given several times.",
+    )
+    spew: bool = setting(
+        False, section=_DEBUGGING, reload="worker", source="gunicorn",
+        help="Print each line of Python that a worker runs to its standard output, for debugging; "
+        "it takes a hundred times longer then.",
     )
     poller: str = setting(
         "auto", section=_DEBUGGING, choices=("auto", "epoll", "poll"),

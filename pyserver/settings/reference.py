@@ -11,12 +11,16 @@ import textwrap
 from collections.abc import Iterator, Mapping
 
 from pyserver.settings.fields import Row
+from pyserver.settings.files import DEFAULT_FILES
 from pyserver.settings.model import ROWS
 from pyserver.settings.sources import Loaded
 from pyserver.settings.unavailable import UNAVAILABLE
 
 _USAGE = "usage: pyserver [OPTION]... [MODULE:NAME]"
-_ACTIONS_HELP = "-h, --help shows this text, and -v, --version the version."
+_ACTIONS_HELP = (
+    "-h, --help shows this text, and -v, --version the version. "
+    "--completion bash, zsh or fish prints what completes these options in that shell."
+)
 _ORIGIN_COLUMN = 40
 
 _INTRODUCTION = """\
@@ -31,7 +35,8 @@ What stands later in this list wins, so that whoever starts the server has the l
 2. variables that hosting platforms set: {platform};
 3. the config file;
 4. the variable `PYSERVER_<NAME>`;
-5. `GUNICORN_CMD_ARGS`, then `PYSERVER_CMD_ARGS`: options as on the command line, quoted as in a shell;
+5. `PYSERVER_CMD_ARGS`, or `GUNICORN_CMD_ARGS` where that is not set: options as on the command line, quoted as in a
+   shell;
 6. the command line, or the keywords of `pyserver.run`.
 
 `pyserver --print-config app:app` shows the value of each setting and where it was set.
@@ -41,22 +46,49 @@ An unknown option is such a mistake too, and has the same exit code.
 
 ## The config file
 
-`-c FILE` names it; without that, `pyserver.conf.py` or `gunicorn.conf.py` is read when the start directory has one.
-It is Python: each name at its top level that is a setting is taken, and other names are yours to use.
-`-c python:MODULE` imports a module instead, and a file that ends in `.toml` is read as TOML (Python 3.11 and later).
+`-c FILE` names it.
+Without that, the first of these that the start directory has is read, and others are named in a warning:
+{files}.
+
+A file in Python is executed: each name at its top level that is a setting is taken, and other names are yours to use.
 A name that is almost that of a setting is warned of, because it is more often a slip than a helper variable.
-In TOML, which has no helper variables, it stops the start.
+`-c python:MODULE` imports a module instead.
+
+A file that ends in `.toml` is read as TOML, and of a `pyproject.toml` the table `[tool.pyserver]`:
+
+```toml
+[tool.pyserver]
+bind = ["0.0.0.0:8000"]
+workers = 4
+timeout = "1m30s"
+limit_request_body = "10MB"
+post_fork = "shop.hooks.post_fork"
+```
+
+TOML has no helper variables, so a key there that is no setting stops the start.
+Python 3.10 reads TOML where `tomli` is installed.
 
 ## How values are written
 
-Durations are seconds and may have a fraction.
-Sizes are bytes, or a number followed by `K`, `M`, `G` or `T`: `64K` is 65536, and `1.5G` is 1610612736.
+Durations are seconds and may have a fraction, or numbers with units: `30s`, `500ms`, `1m30s`, `2h`, `1d`.
+Sizes are bytes, or a number with a unit, as GNU's tools have it:
+`64K` and `64KiB` are 65536, `64KB` is 64000, and `1.5G` is 1610612736.
 A boolean has two options, `--name` and `--no-name`, so that the command line can undo what a file says;
 in variables it is `true`, `yes`, `on`, `1` or `false`, `no`, `off`, `0`.
 A list is one text with commas, or a list in a file; an option that may be repeated takes one item each time.
 An empty variable counts as not set where empty text cannot be a value.
 
-Hooks, the settings that are functions, have a [page of their own](hooks.md)."""
+Hooks, the settings that are functions, have a [page of their own](hooks.md).
+
+## Completion in a shell
+
+`pyserver --completion bash`, `zsh` or `fish` prints what completes the options, and their values where they are known:
+
+```sh
+eval "$(pyserver --completion bash)"                                          # in ~/.bashrc
+pyserver --completion zsh > ~/.zfunc/_pyserver                                # with ~/.zfunc in $fpath
+pyserver --completion fish > ~/.config/fish/completions/pyserver.fish
+```"""
 
 _RELOADS = {
     "worker": "A reload gives it to the new workers.",
@@ -66,11 +98,11 @@ _RELOADS = {
 }
 
 _UNAVAILABLE_INTRODUCTION = """\
-## Settings of gunicorn that this version does not have
+## Settings of gunicorn that have no effect
 
-In a config file or a variable each of these is one warning at the start and has no effect, so that a file written for
-gunicorn starts the server.
-Its option on the command line is an error, because somebody typed it and expects it to do something."""
+Each is accepted wherever gunicorn accepts it, and is one warning at the start with the reason.
+Those that are refused stop the start, because a server that went on would do something else than what was asked for.
+Where the value is gunicorn's default, nothing is said."""
 
 
 def render_help(width: int = 80) -> str:
@@ -99,13 +131,17 @@ def render_settings(loaded: Loaded) -> str:
 def render_page() -> str:
     """The text of docs/settings.md."""
     platform = ", ".join(f"`{row.facts.environment[0]}`" for row in ROWS.values() if row.facts.environment)
-    parts = [_INTRODUCTION.format(platform=platform)]
+    files = ", ".join(f"`{name}`" for name in DEFAULT_FILES)
+    parts = [_INTRODUCTION.format(platform=platform, files=files)]
     for section, rows in _sections().items():
         parts.append(f"## {section}")
         parts += ["\n".join(_entry(row)) for row in rows]
     parts.append(_UNAVAILABLE_INTRODUCTION)
-    table = [f"| `{name}` | {_code_list(flags)} |" for name, flags in sorted(UNAVAILABLE.items())]
-    parts.append("\n".join(["| name | options |", "|---|---|", *table]))
+    table = [
+        f"| `{name}` | {_code_list(row.flags)} | {'refused: ' if row.is_refused else ''}{row.why} |"
+        for name, row in sorted(UNAVAILABLE.items())
+    ]
+    parts.append("\n".join(["| name | options | why |", "|---|---|---|", *table]))
     return "\n\n".join(parts) + "\n"
 
 
@@ -148,7 +184,7 @@ def _metavar(row: Row) -> str:
     facts = row.facts
     if row.is_switch:
         return ""
-    return " " + (facts.metavar or ",".join(facts.choices) or {"s": "SECONDS", "bytes": "BYTES"}.get(facts.unit, "N"))
+    return " " + (facts.metavar or ",".join(facts.choices) or {"s": "DURATION", "bytes": "SIZE"}.get(facts.unit, "N"))
 
 
 def _plain(row: Row) -> str:

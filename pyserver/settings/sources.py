@@ -1,23 +1,25 @@
-"""Defaults ← platform variables ← config file ← PYSERVER_* ← …_CMD_ARGS ← command line: the settings and their origins.
+"""Defaults ← platform variables ← config file ← PYSERVER_* ← …_CMD_ARGS ← command line: settings and their origins.
 
 What stands further right wins.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from pyserver.errors import ConfigError
 from pyserver.settings.command_line import read_arguments
+from pyserver.settings.contradictions import contradictions
+from pyserver.settings.fields import quoted
 from pyserver.settings.files import default_file, read_file
-from pyserver.settings.given import Given, near_miss
+from pyserver.settings.given import DEFAULT, Given, near_miss
 from pyserver.settings.model import ROWS, Settings
+from pyserver.settings.names import hint_for
 from pyserver.settings.unavailable import UNAVAILABLE
 
-DEFAULT = "default"
-
-_ARGUMENT_VARIABLES = ("GUNICORN_CMD_ARGS", "PYSERVER_CMD_ARGS")
+# The first that is set is read, so that a machine with both servers can tell them apart.
+_ARGUMENT_VARIABLES = ("PYSERVER_CMD_ARGS", "GUNICORN_CMD_ARGS")
 _PREFIX = "PYSERVER_"
 
 
@@ -47,14 +49,28 @@ def load_settings(
         ConfigError: one line that names the origin, the value and the rule.
     """
     variables, warnings = _from_variables(environ)
-    strong = [*variables, *_from_argument_variables(environ), *read_arguments(arguments).given]
-    strong += _from_keywords(keywords or {})
+    in_arguments, argument_warnings = _from_argument_variables(environ)
+    strong = [*variables, *in_arguments, *read_arguments(arguments).given, *_from_keywords(keywords or {})]
     in_file, file_warnings = _from_file(strong, directory)
     given = {one.name: one for one in (*_from_platform(environ), *in_file, *strong)}
+    without_effect = tuple(_without_effect(given.values()))
     # Typed as Any because the table, not the checker, knows that each value fits its field.
-    values: dict[str, Any] = {name: _read(one) for name, one in given.items()}
+    values: dict[str, Any] = {name: _read(one) for name, one in given.items() if name in ROWS}
     origins = {name: given[name].origin if name in given else DEFAULT for name in ROWS}
-    return Loaded(Settings(**values), origins, (*file_warnings, *warnings))
+    settings = Settings(**values)
+    warnings = (*file_warnings, *argument_warnings, *warnings, *without_effect, *contradictions(settings, origins))
+    return Loaded(settings, origins, warnings)
+
+
+def _without_effect(given: Iterable[Given]) -> Iterator[str]:
+    """A line for each setting of gunicorn that asks for what is not there; ConfigError if that is needed."""
+    for one in given:
+        row = UNAVAILABLE.get(one.name)
+        if row is None or not row.is_wanted(one.raw):
+            continue
+        if row.is_refused:
+            raise ConfigError(f"{one.origin}: {one.name} is {quoted(one.raw)}, but {row.why}")
+        yield f"{one.origin}: {one.name} has no effect: {row.why}"
 
 
 def _read(one: Given) -> object:
@@ -110,7 +126,7 @@ def _from_variables(environ: Mapping[str, str]) -> tuple[list[Given], tuple[str,
             if text or row.takes_empty_text:
                 given.append(Given(name, text, variable))
         elif name in UNAVAILABLE:
-            warnings.append(f"{variable}: {name} has no effect in this version")
+            given.append(Given(name, text, variable))
         else:
             # Not an error: for a service called pyserver, Kubernetes sets PYSERVER_PORT and more of the kind.
             meant = near_miss(name, ROWS)
@@ -119,26 +135,24 @@ def _from_variables(environ: Mapping[str, str]) -> tuple[list[Given], tuple[str,
     return given, tuple(warnings)
 
 
-def _from_argument_variables(environ: Mapping[str, str]) -> list[Given]:
-    given: list[Given] = []
-    for variable in _ARGUMENT_VARIABLES:
-        if variable not in environ:
-            continue
-        # Few have such a variable, and the arbiter and its workers would carry the module for ever.
-        import shlex
+def _from_argument_variables(environ: Mapping[str, str]) -> tuple[tuple[Given, ...], tuple[str, ...]]:
+    there = [variable for variable in _ARGUMENT_VARIABLES if variable in environ]
+    if not there:
+        return (), ()
+    # Few have such a variable, and the arbiter and its workers would carry the module for ever.
+    import shlex
 
-        try:
-            words = shlex.split(environ[variable])
-        except ValueError as error:
-            raise ConfigError(f"{variable}: {str(error).lower()}") from None
-        given += read_arguments(words, variable).given
-    return given
+    variable, *others = there
+    try:
+        words = shlex.split(environ[variable])
+    except ValueError as error:
+        raise ConfigError(f"{variable}: {str(error).lower()}") from None
+    unread = tuple(f"{other}: not read, because {variable} is set" for other in others)
+    return read_arguments(words, variable).given, unread
 
 
 def _from_keywords(keywords: Mapping[str, object]) -> list[Given]:
     for name in keywords:
-        if name not in ROWS:
-            meant = near_miss(name, ROWS)
-            hint = f"; did you mean {meant}?" if meant else ""
-            raise ConfigError(f"run(): {name} is not a setting{hint}")
+        if name not in ROWS and name not in UNAVAILABLE:
+            raise ConfigError(f"run(): {name} is not a setting{hint_for(name)}")
     return [Given(name, value, "run()") for name, value in keywords.items()]

@@ -1,68 +1,141 @@
-"""Which settings of gunicorn this version does not have: names and flags.
+"""The settings of gunicorn that have no effect here: why, and what there is instead.
 
-In a config file or the environment such a name is one warning, so that a file written for gunicorn still starts the
-server; a flag is an error, because somebody typed it and expects it to do something.
+Each is accepted wherever gunicorn accepts it and is one warning at the start, so that a command or a file written for
+gunicorn starts the server. Where going on without it would be something else than what was asked for, it is refused.
 """
 
 from __future__ import annotations
 
-# Name → flags; what only a config file can give has none. A row moves to model.py when the setting is built.
-UNAVAILABLE: dict[str, tuple[str, ...]] = {
-    "control_socket": ("--control-socket",),
-    "control_socket_mode": ("--control-socket-mode",),
-    "control_socket_disable": ("--no-control-socket",),
-    "spew": ("--spew",),
-    "on_dirty_starting": (),
-    "dirty_post_fork": (),
-    "dirty_worker_init": (),
-    "dirty_worker_exit": (),
-    "dirty_apps": ("--dirty-app",),
-    "dirty_workers": ("--dirty-workers",),
-    "dirty_timeout": ("--dirty-timeout",),
-    "dirty_threads": ("--dirty-threads",),
-    "dirty_graceful_timeout": ("--dirty-graceful-timeout",),
-    "http_protocols": ("--http-protocols",),
-    "http2_cleartext": ("--http2-cleartext",),
-    "http2_max_concurrent_streams": ("--http2-max-concurrent-streams",),
-    "http2_initial_window_size": ("--http2-initial-window-size",),
-    "http2_max_frame_size": ("--http2-max-frame-size",),
-    "http2_max_header_list_size": ("--http2-max-header-list-size",),
-    "disable_redirect_access_to_syslog": ("--disable-redirect-access-to-syslog",),
-    "capture_output": ("--capture-output",),
-    "logger_class": ("--logger-class",),
-    "logconfig": ("--log-config",),
-    "logconfig_dict": (),
-    "logconfig_json": ("--log-config-json",),
-    "syslog_addr": ("--log-syslog-to",),
-    "syslog": ("--log-syslog",),
-    "syslog_prefix": ("--log-syslog-prefix",),
-    "syslog_facility": ("--log-syslog-facility",),
-    "statsd_host": ("--statsd-host",),
-    "dogstatsd_tags": ("--dogstatsd-tags",),
-    "statsd_prefix": ("--statsd-prefix",),
-    "enable_backlog_metric": ("--enable-backlog-metric",),
-    "keyfile": ("--keyfile",),
-    "certfile": ("--certfile",),
-    "ssl_version": ("--ssl-version",),
-    "cert_reqs": ("--cert-reqs",),
-    "ca_certs": ("--ca-certs",),
-    "suppress_ragged_eofs": ("--suppress-ragged-eofs",),
-    "do_handshake_on_connect": ("--do-handshake-on-connect",),
-    "ciphers": ("--ciphers",),
-    "ssl_context": (),
-    "reuse_port": ("--reuse-port",),
-    "paste": ("--paste", "--paster"),
-    "proxy_protocol": ("--proxy-protocol",),
-    "proxy_allow_ips": ("--proxy-allow-from",),
-    "protocol": ("--protocol",),
-    "uwsgi_allow_ips": ("--uwsgi-allow-from",),
-    "raw_paste_global_conf": ("--paste-global",),
-    "permit_obsolete_folding": ("--permit-obsolete-folding",),
-    "strip_header_spaces": ("--strip-header-spaces",),
-    "permit_unconventional_http_method": ("--permit-unconventional-http-method",),
-    "permit_unconventional_http_version": ("--permit-unconventional-http-version",),
-    "casefold_http_method": ("--casefold-http-method",),
-    "forwarder_headers": ("--forwarder-headers",),
-    "asgi_disconnect_grace_period": ("--asgi-disconnect-grace-period",),
-    "http_parser": ("--http-parser",),
-}
+from typing import NamedTuple
+
+# As texts of a command line or a variable have them.
+_NOTHING = ("", "0", "none", "false", "no", "off")
+
+
+class Unavailable(NamedTuple):
+    """One of them.
+
+    Attributes:
+        why: the reason and what to use instead, as a clause.
+        flags: its options; what only a config file can give has none.
+        is_switch: whether the option stands alone.
+        default: gunicorn's; to write it down asks for nothing.
+        is_refused: whether a server that went on without it would do something else than what it was asked for.
+    """
+
+    why: str
+    flags: tuple[str, ...] = ()
+    is_switch: bool = False
+    default: object = None
+    is_refused: bool = False
+
+    def is_wanted(self, raw: object) -> bool:
+        """Whether a value asks for anything."""
+        text = " ".join(raw.split()).lower() if isinstance(raw, str) else None
+        if text is not None:
+            return text not in _NOTHING and text != str(self.default).lower()
+        return bool(raw) and raw != self.default
+
+
+_DIRTY = "there are no dirty workers; a task queue such as Celery or RQ runs long jobs"
+_CONTROL = "there is no control socket; signals do what gunicornc does"
+_HTTP2 = "HTTP/1.1 is spoken; a proxy in front can speak HTTP/2"
+_LOGS = "the logs are set up with errorlog, loglevel, accesslog and access_log_format"
+_SYSLOG = "no log goes to syslog; under systemd, standard error goes to the journal"
+_STATSD = "no metrics are sent to statsd"
+_NO_TLS = "it is about TLS, which a proxy in front has to end"
+_UNENCRYPTED = "TLS is not spoken, so requests would be served unencrypted; have a proxy in front end TLS"
+_PASTE = (
+    "PasteDeploy files are not read; name a module with "
+    "application = paste.deploy.loadapp('config:/path/to/file.ini')"
+)
+
+# A row moves to model.py when the setting is built.
+UNAVAILABLE: dict[str, Unavailable] = {
+    "control_socket": Unavailable(_CONTROL, ("--control-socket",)),
+    "control_socket_mode": Unavailable(_CONTROL, ("--control-socket-mode",), default=0o600),
+    # What it asks for is so.
+    "control_socket_disable": Unavailable(_CONTROL, ("--no-control-socket",), is_switch=True, default=True),
+    "on_dirty_starting": Unavailable(_DIRTY),
+    "dirty_post_fork": Unavailable(_DIRTY),
+    "dirty_worker_init": Unavailable(_DIRTY),
+    "dirty_worker_exit": Unavailable(_DIRTY),
+    "dirty_apps": Unavailable(_DIRTY, ("--dirty-app",), default=[]),
+    "dirty_workers": Unavailable(_DIRTY, ("--dirty-workers",), default=0),
+    "dirty_timeout": Unavailable(_DIRTY, ("--dirty-timeout",), default=300),
+    "dirty_threads": Unavailable(_DIRTY, ("--dirty-threads",), default=1),
+    "dirty_graceful_timeout": Unavailable(_DIRTY, ("--dirty-graceful-timeout",), default=30),
+    "http_protocols": Unavailable(_HTTP2, ("--http-protocols",), default="h1"),
+    "http2_cleartext": Unavailable(_HTTP2, ("--http2-cleartext",), default="off"),
+    "http2_max_concurrent_streams": Unavailable(_HTTP2, ("--http2-max-concurrent-streams",), default=100),
+    "http2_initial_window_size": Unavailable(_HTTP2, ("--http2-initial-window-size",), default=65_535),
+    "http2_max_frame_size": Unavailable(_HTTP2, ("--http2-max-frame-size",), default=16_384),
+    "http2_max_header_list_size": Unavailable(_HTTP2, ("--http2-max-header-list-size",), default=65_536),
+    "disable_redirect_access_to_syslog": Unavailable(
+        _SYSLOG, ("--disable-redirect-access-to-syslog",), is_switch=True, default=False
+    ),
+    "capture_output": Unavailable(
+        "what the application prints goes to the server's standard output and error",
+        ("--capture-output",), is_switch=True, default=False,
+    ),
+    "logger_class": Unavailable(_LOGS, ("--logger-class",), default="gunicorn.glogging.Logger"),
+    "logconfig": Unavailable(_LOGS, ("--log-config",)),
+    "logconfig_dict": Unavailable(_LOGS, default={}),
+    "logconfig_json": Unavailable(_LOGS, ("--log-config-json",)),
+    "syslog_addr": Unavailable(_SYSLOG, ("--log-syslog-to",), default="udp://localhost:514"),
+    "syslog": Unavailable(_SYSLOG, ("--log-syslog",), is_switch=True, default=False),
+    "syslog_prefix": Unavailable(_SYSLOG, ("--log-syslog-prefix",)),
+    "syslog_facility": Unavailable(_SYSLOG, ("--log-syslog-facility",), default="user"),
+    "statsd_host": Unavailable(_STATSD, ("--statsd-host",)),
+    "dogstatsd_tags": Unavailable(_STATSD, ("--dogstatsd-tags",), default=""),
+    "statsd_prefix": Unavailable(_STATSD, ("--statsd-prefix",), default=""),
+    "enable_backlog_metric": Unavailable(_STATSD, ("--enable-backlog-metric",), is_switch=True, default=False),
+    "keyfile": Unavailable(_UNENCRYPTED, ("--keyfile",), is_refused=True),
+    "certfile": Unavailable(_UNENCRYPTED, ("--certfile",), is_refused=True),
+    "ssl_version": Unavailable(_NO_TLS, ("--ssl-version",)),
+    "cert_reqs": Unavailable(_NO_TLS, ("--cert-reqs",), default=0),
+    "ca_certs": Unavailable(_NO_TLS, ("--ca-certs",)),
+    "suppress_ragged_eofs": Unavailable(_NO_TLS, ("--suppress-ragged-eofs",), is_switch=True, default=True),
+    "do_handshake_on_connect": Unavailable(_NO_TLS, ("--do-handshake-on-connect",), is_switch=True, default=False),
+    "ciphers": Unavailable(_NO_TLS, ("--ciphers",)),
+    "ssl_context": Unavailable(_NO_TLS),
+    "paste": Unavailable(_PASTE, ("--paste", "--paster")),
+    "raw_paste_global_conf": Unavailable(_PASTE, ("--paste-global",), default=[]),
+    "proxy_protocol": Unavailable(
+        "the PROXY protocol is not understood, so every request would be refused",
+        ("--proxy-protocol",), default="off", is_refused=True,
+    ),
+    "proxy_allow_ips": Unavailable(
+        "the PROXY protocol is not understood", ("--proxy-allow-from",), default="127.0.0.1,::1"
+    ),
+    "protocol": Unavailable(
+        "HTTP is all that is spoken, so every request would be refused; nginx speaks it with proxy_pass in place of "
+        "uwsgi_pass",
+        ("--protocol",), default="http", is_refused=True,
+    ),
+    "uwsgi_allow_ips": Unavailable("HTTP is all that is spoken", ("--uwsgi-allow-from",), default="127.0.0.1,::1"),
+    "strip_header_spaces": Unavailable(
+        "white space before the colon of a field line is refused, as RFC 9112 §5.1 demands",
+        ("--strip-header-spaces",), is_switch=True, default=False,
+    ),
+    "permit_unconventional_http_method": Unavailable(
+        "any token is taken for a method, as RFC 9110 §9.1 has it",
+        ("--permit-unconventional-http-method",), is_switch=True, default=False,
+    ),
+    "permit_unconventional_http_version": Unavailable(
+        "versions other than 1.0 and 1.1 are answered with 505, as RFC 9110 §15.6.6 has it",
+        ("--permit-unconventional-http-version",), is_switch=True, default=False,
+    ),
+    "forwarder_headers": Unavailable(
+        "no field becomes a variable under its own name; root_path gives SCRIPT_NAME",
+        ("--forwarder-headers",), default="SCRIPT_NAME,PATH_INFO",
+    ),
+    "asgi_disconnect_grace_period": Unavailable(
+        "an application is not cancelled when its client has gone; send() raises and receive() says so",
+        ("--asgi-disconnect-grace-period",), default=3,
+    ),
+    "http_parser": Unavailable("there is one parser, and it is compiled", ("--http-parser",), default="auto"),
+    "worker_tmp_dir": Unavailable(
+        "there are no heartbeat files; tmp_upload_dir is where content is kept", ("--worker-tmp-dir",)
+    ),
+}  # fmt: skip

@@ -37,25 +37,36 @@ _NOT_UVICORNS = (
     "threads", "worker_connections", "slow_request", "request_head_timeout", "request_body_timeout", "write_timeout",
     "limit_request_body", "request_buffer", "response_buffer", "response_spool", "tmp_upload_dir",
     "secure_scheme_headers", "header_map", "sendfile", "access_log_format", "poller", "pre_request", "post_request",
+    "casefold_http_method", "permit_obsolete_folding",
 )  # fmt: skip
 
 # What an application that takes content as it comes, and waits for its clients itself, has no use for.
 _NOT_ASGIS = (
     "threads", "worker_options", "request_buffer", "response_buffer", "response_spool", "tmp_upload_dir",
-    "pre_request", "post_request",
+)  # fmt: skip
+
+# What is about event loops and WebSockets.
+_NOT_WSGIS = (
+    "worker_options", "asgi_loop", "asgi_lifespan", "lifespan_timeout", "ws_ping_interval", "ws_ping_timeout",
+    "websocket_max_message_size", "ws_max_queue", "ws_per_message_deflate",
 )  # fmt: skip
 
 WORKERS = {
-    "auto": Kind("pyserver.workers.auto:AutoWorker", unheeded=("worker_options",), interfaces=("wsgi", "asgi")),
-    "sync": Kind("pyserver.workers.sync:SyncWorker", unheeded=("worker_connections", "worker_options")),
+    "auto": Kind(
+        "pyserver.workers.auto:AutoWorker",
+        unheeded=("worker_options",),
+        aliases=("tornado",),
+        interfaces=("wsgi", "asgi"),
+    ),
+    "sync": Kind("pyserver.workers.sync:SyncWorker", unheeded=("worker_connections", *_NOT_WSGIS)),
     "threaded": Kind(
         "pyserver.workers.threaded:ThreadedWorker",
-        unheeded=("worker_connections", "worker_options"),
+        unheeded=("worker_connections", *_NOT_WSGIS),
         aliases=("gthread",),
     ),
     "gevent": Kind(
         "pyserver.workers.gevent:GeventWorker",
-        unheeded=("threads", "worker_options"),
+        unheeded=("threads", *_NOT_WSGIS),
         aliases=("gevent_wsgi", "gevent_pywsgi"),
     ),
     "asgi": Kind(
@@ -64,6 +75,19 @@ WORKERS = {
         interfaces=("asgi",),
     ),
     "uvicorn": Kind("pyserver.workers.uvicorn:UvicornWorker", unheeded=_NOT_UVICORNS, interfaces=("asgi",)),
+}
+
+# Dotted paths that stand in files written for gunicorn → what they stand for where gunicorn is not installed.
+_GUNICORNS = {
+    "gunicorn.workers.sync.SyncWorker": "sync",
+    "gunicorn.workers.gthread.ThreadWorker": "threaded",
+    "gunicorn.workers.ggevent.GeventWorker": "gevent",
+    "gunicorn.workers.ggevent.GeventPyWSGIWorker": "gevent",
+    "gunicorn.workers.gasgi.ASGIWorker": "asgi",
+    "uvicorn.workers.UvicornWorker": "uvicorn",
+    "uvicorn.workers.UvicornH11Worker": "uvicorn",
+    "uvicorn_worker.UvicornWorker": "uvicorn",
+    "uvicorn_worker.UvicornH11Worker": "uvicorn",
 }
 
 # What a class that chooses itself may be; on the scoreboard, their numbers.
@@ -75,6 +99,7 @@ _ALIASES = {alias: name for name, kind in WORKERS.items() for alias in kind.alia
 
 def worker_name(worker_class: str, threads: int) -> str:
     """The name of the class that the settings `worker_class` and `threads` choose; of an alias, what it stands for."""
+    worker_class = _ours(worker_class)
     if worker_class == "sync" and threads > 1:
         return "threaded"
     return _ALIASES.get(worker_class, worker_class)
@@ -91,6 +116,7 @@ def load_worker_class(name: str) -> type[Worker]:
         ConfigError: there is none of that name or more than one, it cannot be imported, or it is no `Worker`; or in
             its module's own words what it wants.
     """
+    name = _ours(name)
     built_in = WORKERS.get(_ALIASES.get(name, name))
     found = [built_in.target] if built_in is not None else []
     found += dict.fromkeys(target for entry, target in _entry_points() if entry == name)
@@ -100,6 +126,15 @@ def load_worker_class(name: str) -> type[Worker]:
         known = sorted({*WORKERS, *(entry for entry, _ in _entry_points())})
         raise ConfigError(f"worker_class {name!r} is not known; there are: {', '.join(known)}")
     return _imported(name, found[0] if found else name)
+
+
+def _ours(name: str) -> str:
+    ours = _GUNICORNS.get(name.replace(":", "."))
+    if ours is None:
+        return name
+    from importlib.util import find_spec
+
+    return ours if find_spec("gunicorn") is None else name
 
 
 def _imported(name: str, target: str) -> type[Worker]:

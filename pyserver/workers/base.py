@@ -289,6 +289,10 @@ class Worker:
             if self.hooks is not None:
                 self.hooks.note_fork(self)
             become(self.settings)
+            if self.settings.spew:
+                from pyserver.workers.spew import spew
+
+                spew()
             self.boot()
             if self.hooks is not None:
                 self.hooks.note_boot()

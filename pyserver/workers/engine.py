@@ -148,6 +148,8 @@ def _limits(settings: Settings) -> Limits:
         field=settings.limit_request_field_size,
         content=settings.limit_request_body,
         refuse_underscores=settings.header_map == "refuse",
+        casefold_method=settings.casefold_http_method,
+        unfold=settings.permit_obsolete_folding,
     )
 
 

@@ -77,7 +77,13 @@ def test_flags_of_gunicorn_have_their_meaning(flag, name):
 
 @pytest.mark.parametrize(
     ("arguments", "action"),
-    [(["--version"], "version"), (["-v"], "version"), (["-w", "4", "-h"], "help"), (["--help", "--nonsense"], "help")],
+    [
+        (["--version"], "version"),
+        (["-v"], "version"),
+        (["-w", "4", "-h"], "help"),
+        (["--help", "--nonsense"], "help"),
+        (["--completion", "zsh", "--nonsense"], "completion"),
+    ],
 )
 def test_an_action_wins_over_what_follows(arguments, action):
     assert read_arguments(arguments).action == action
@@ -92,8 +98,12 @@ def test_an_action_wins_over_what_follows(arguments, action):
         (["--bidn", ":80"], "--bidn: there is no such option; did you mean --bind?"),
         (["--work", "4"], "--work: there is no such option; did you mean --workers?"),
         (["-Z"], "-Z: there is no such option; see --help"),
-        (["--statsd-host", "a:1"], "--statsd-host: an option of gunicorn that this version does not have"),
-        (["--spew"], "--spew: an option of gunicorn that this version does not have"),
+        (["--dirty-app"], "--dirty-app: the option needs a value"),
+        (["--no-control-socket=yes"], "--no-control-socket: the option takes no value, and 'yes' was given"),
+        (["--http-parsr", "fast"], "--http-parsr: there is no such option; did you mean --http-parser?"),
+        (["--completion"], "--completion: the option needs a value"),
+        (["--completion", "tcsh"], "--completion: 'tcsh' is not one of bash, zsh, fish"),
+        (["--version=3"], "--version: the option takes no value, and '3' was given"),
         (["--workers"], "--workers: the option needs a value"),
         (["--workers", "--timeout", "4"], "--workers: the option needs a value"),
         (["-w", "-t", "4"], "-w: the option needs a value"),
@@ -115,4 +125,13 @@ def test_a_mistake_in_a_variable_names_the_variable():
 def test_no_setting_is_both_there_and_unavailable():
     assert not ROWS.keys() & UNAVAILABLE.keys()
     flags = {flag for row in ROWS.values() for flag in row.flags}
-    assert not flags & {flag for those in UNAVAILABLE.values() for flag in those}
+    assert not flags & {flag for row in UNAVAILABLE.values() for flag in row.flags}
+
+
+@pytest.mark.parametrize("name", [name for name, row in UNAVAILABLE.items() if row.flags])
+def test_an_option_without_effect_is_taken_with_as_much_as_belongs_to_it(name):
+    row = UNAVAILABLE[name]
+    for flag in row.flags:
+        value = True if row.is_switch else "1"
+        arguments = [flag] if row.is_switch else [flag, "1"]
+        assert given(*arguments, "app:app") == {name: value, "wsgi_app": "app:app"}

@@ -1,5 +1,7 @@
 """How a worker class is found by its name."""
 
+import sys
+
 import pytest
 
 from pyserver.errors import ConfigError
@@ -51,6 +53,23 @@ def test_an_entry_point_cannot_take_a_built_in_name(site, name):
     site("other", f"[pyserver.workers]\n{name} = plugin_of_a_test:Own\n")
     with pytest.raises(ConfigError, match="ambiguous"):
         load_worker_class(name)
+
+
+@pytest.mark.parametrize(
+    ("path", "ours"),
+    [
+        ("gunicorn.workers.gthread.ThreadWorker", "ThreadedWorker"),
+        ("gunicorn.workers.ggevent:GeventWorker", "GeventWorker"),
+        ("uvicorn.workers.UvicornWorker", "UvicornWorker"),
+        ("uvicorn_worker.UvicornWorker", "UvicornWorker"),
+    ],
+)
+def test_a_class_of_gunicorns_stands_for_ours_where_gunicorn_is_not_installed(monkeypatch, path, ours):
+    for name in [name for name in sys.modules if name.partition(".")[0] == "gunicorn"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "gunicorn", None)
+    worker_class = load_worker_class(path)
+    assert (worker_class.__name__, worker_class.__module__.partition(".")[0]) == (ours, "pyserver")
 
 
 def test_an_unknown_name_is_told_with_those_that_are_known(site):
@@ -105,6 +124,7 @@ def test_a_class_that_cannot_work_is_refused(site, tmp_path, body, flaw):
         ("sync", 2, "threaded"),
         ("threaded", 1, "threaded"),
         ("gthread", 8, "threaded"),
+        ("tornado", 1, "auto"),
         ("gevent", 8, "gevent"),
         ("gevent_wsgi", 1, "gevent"),
         ("gevent_pywsgi", 1, "gevent"),

@@ -1,0 +1,78 @@
+"""Settings that are right each by itself and not together: refused when they cannot both hold, warned of otherwise."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from typing import NamedTuple
+
+from pyserver.errors import ConfigError
+from pyserver.settings.given import DEFAULT
+from pyserver.settings.model import Settings
+from pyserver.sockets import parse_address
+
+_LEAST_MEMORY = 1024 * 1024  # of a worker: no Python is as small
+
+
+class _Need(NamedTuple):
+    """A setting that has no effect unless `is_met`, and what is said about it then."""
+
+    name: str
+    is_met: Callable[[Settings], object]
+    otherwise: str
+
+
+_NEEDS = (
+    _Need("max_requests_jitter", lambda s: s.max_requests, "without max_requests"),
+    _Need("initgroups", lambda s: s.user is not None, "without user"),
+    _Need("enable_stdio_inheritance", lambda s: s.daemon, "without daemon"),
+    _Need("reload_engine", lambda s: s.reload, "without reload"),
+    _Need("reload_extra_files", lambda s: s.reload, "without reload"),
+    _Need("handoff_after", lambda s: s.move_connections != "off", "while move_connections is off"),
+    _Need("ws_ping_timeout", lambda s: s.ws_ping_interval, "while ws_ping_interval is 0"),
+    _Need("secure_scheme_headers", lambda s: s.forwarded_allow_ips, "while forwarded_allow_ips is empty"),
+    _Need(
+        "slow_request", lambda s: not 0 < s.timeout <= s.slow_request,
+        "because no request runs that long: timeout is not above it",
+    ),
+    _Need(
+        "lifespan_timeout", lambda s: s.lifespan_timeout <= s.graceful_timeout,
+        "beyond graceful_timeout, which is shorter",
+    ),
+)  # fmt: skip
+# Each is written or bound, and two of them in one place would destroy each other.
+_FILES = ("pidfile", "errorlog", "accesslog")
+
+
+def contradictions(settings: Settings, origins: Mapping[str, str]) -> Iterator[str]:
+    """A line for each setting that others leave without effect.
+
+    Raises:
+        ConfigError: two of them cannot both hold; the line names where both were set.
+    """
+    _refuse_shared_file(settings, origins)
+    if 0 < settings.max_worker_memory < _LEAST_MEMORY:
+        raise ConfigError(
+            f"{origins['max_worker_memory']}: max_worker_memory is {settings.max_worker_memory} bytes, which every "
+            "worker has at once; 512M are megabytes"
+        )
+    for need in _NEEDS:
+        # None, off and 0 ask for nothing.
+        if origins[need.name] != DEFAULT and getattr(settings, need.name) and not need.is_met(settings):
+            yield f"{origins[need.name]}: {need.name} has no effect {need.otherwise}"
+
+
+def _refuse_shared_file(settings: Settings, origins: Mapping[str, str]) -> None:
+    taken: dict[str, str] = {}
+    for address in map(parse_address, settings.bind):
+        if address.path:
+            taken[os.path.normpath(address.path)] = "bind"
+    for name in _FILES:
+        value = getattr(settings, name)
+        if not value or value == "-" or value.startswith("/dev/"):
+            continue
+        path = os.path.normpath(value)
+        other = taken.setdefault(path, name)
+        # Both logs may be one file: each line is appended by itself.
+        if other != name and {other, name} != {"errorlog", "accesslog"}:
+            raise ConfigError(f"{origins[other]} and {origins[name]}: {other} and {name} are the same file, {path!r}")
