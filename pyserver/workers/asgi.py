@@ -158,7 +158,7 @@ class ASGIWorker(EngineWorker):
 
         settings = self.settings
         return ASGIGateway(
-            self.application,
+            self.application if self.hooks is None else self.hooks.watch_calls(self.application),
             self._loop,
             [_server(listener) for listener in self.listeners],
             log=self.log,

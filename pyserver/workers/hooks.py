@@ -40,9 +40,11 @@ class Configuration:
         self._settings = settings
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("_") or name not in self._settings.rows:
+        settings = self._settings
+        if name.startswith("_") or (name not in settings.rows and name not in settings.absent):
             raise AttributeError(f"there is no setting {name} in this version")
-        value = getattr(self._settings, name)
+        # A hook that looks at what is not there sees it unset.
+        value = getattr(settings, name) if name in settings.rows else settings.absent[name]
         return list(value) if isinstance(value, tuple) else value
 
 
@@ -181,6 +183,15 @@ class WorkerHooks:
         if self._settings.post_worker_init is not None:
             with booting("post_worker_init"):
                 self._settings.post_worker_init(self._worker)
+
+    def watch_calls(self, application: Application) -> Application:
+        """An ASGI application with the hooks of requests around it; itself without any."""
+        before, after = self._settings.pre_request, self._settings.post_request
+        if before is None and after is None:
+            return application
+        from pyserver.workers.asgi_hooks import WatchedASGIApplication
+
+        return WatchedASGIApplication(application, self._worker, before, after)
 
     def watch_requests(self, application: Application) -> WatchedApplication | None:
         """The application with the hooks of requests around it; None without any."""

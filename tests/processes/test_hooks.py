@@ -679,9 +679,9 @@ def test_hooks_see_what_those_of_gunicorn_use(site):
 
 
 def test_a_name_that_is_none_is_said_to_be_none(site):
-    site.configure("def when_ready(server):\n    server.cfg.certfile")
+    site.configure("def when_ready(server):\n    server.cfg.certificate")
     site.serve()
-    site.says("AttributeError: there is no setting certfile in this version")
+    site.says("AttributeError: there is no setting certificate in this version")
 
 
 def test_without_hooks_nothing_of_theirs_is_loaded(site):
