@@ -93,7 +93,8 @@ class Settings(Hooks):
     config: str | None = setting(
         None, section=_FILE, flags=("-c", "--config"), metavar="FILE", reload="never",
         help="The config file: a path, file:PATH or python:MODULE; a path that ends in .toml is read as TOML. "
-        "Without it, pyserver.conf.py or gunicorn.conf.py is read when the start directory has one.",
+        "Without it, the first is read that the start directory has of pyserver.conf.py, pyserver.toml, "
+        "[tool.pyserver] in pyproject.toml, and gunicorn.conf.py.",
     )
 
     wsgi_app: str | None = setting(
