@@ -11,6 +11,7 @@ from pyserver.settings.model import ROWS
 from pyserver.workers import WORKERS
 
 _FILES, _DIRECTORIES = "files", "directories"
+_LONGEST = 80
 
 
 class _Option(NamedTuple):
@@ -18,7 +19,7 @@ class _Option(NamedTuple):
 
     Attributes:
         flags: its spellings.
-        summary: the first sentence of its help.
+        summary: the beginning of its help.
         value: what stands for its value, "" where it takes none.
         words: those that the value may be; or one of the two kinds of paths.
         repeats: whether it may be given several times.
@@ -52,7 +53,11 @@ def _options() -> Iterator[_Option]:
 
 
 def _summary(row: Row) -> str:
-    return row.facts.help.partition(". ")[0].rstrip(".")
+    text = row.facts.help
+    # As much as a list has room for.
+    for end in (". ", "; ", ": "):
+        text = text.partition(end)[0] if len(text) > _LONGEST else text
+    return text.rstrip(".")
 
 
 def _words(row: Row) -> tuple[str, ...] | str:
