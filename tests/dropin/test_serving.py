@@ -39,6 +39,11 @@ def test_methods_are_put_in_upper_case_and_lines_unfolded_where_that_is_asked_fo
         client.send(FOLDED % b"get")
         assert client.receive_response().content == b"GET b   c"
     with server.client() as client:
+        # Each byte by itself, so that the server meets the line end before it can tell whether the value goes on.
+        for byte in FOLDED % b"get":
+            client.send(bytes([byte]))
+        assert client.receive_response().content == b"GET b   c"
+    with server.client() as client:
         client.send(FOLDED % b"head")
         # No content, which the client would take for the next response.
         assert client.receive_response("HEAD").status == 200
