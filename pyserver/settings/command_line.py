@@ -6,7 +6,7 @@ of flags, which turns a new flag into a break of somebody's unit file, and worke
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from pyserver.errors import ConfigError
@@ -44,8 +44,9 @@ def read_arguments(arguments: Sequence[str], variable: str = "") -> CommandLine:
     where = f" in {variable}" if variable else ""
     given: list[Given] = []
     options_ended = False
-    rest = iter(arguments)
-    for token in rest:
+    rest = list(reversed(arguments))
+    while rest:
+        token = rest.pop()
         if options_ended or token == "-" or not token.startswith("-"):
             given.append(_application(token, given, variable or "the command line"))
         elif token == "--":
@@ -64,7 +65,7 @@ def _application(spec: str, given: list[Given], origin: str) -> Given:
     return Given("wsgi_app", spec, origin)
 
 
-def _action(token: str, rest: Iterator[str]) -> CommandLine:
+def _action(token: str, rest: list[str]) -> CommandLine:
     flag, value = _split(token)
     action = ACTIONS[flag]
     if action != "completion":
@@ -76,7 +77,7 @@ def _action(token: str, rest: Iterator[str]) -> CommandLine:
     return CommandLine((), action, shell)
 
 
-def _option(token: str, rest: Iterator[str], where: str) -> Given:
+def _option(token: str, rest: list[str], where: str) -> Given:
     flag, value = _split(token)
     row = _ON.get(flag) or _OFF.get(flag)
     name = row.name if row is not None else _WITHOUT_EFFECT.get(flag)
@@ -85,6 +86,9 @@ def _option(token: str, rest: Iterator[str], where: str) -> Given:
     if row.is_switch if row is not None else UNAVAILABLE[name].is_switch:
         _refuse_value(flag + where, value)
         return Given(name, flag not in _OFF, flag + where)
+    if value is None and row is not None and row.facts.bare and not (rest and rest[-1].lower() in row.facts.choices):
+        # What follows is another option, or the application.
+        return Given(name, row.facts.bare, flag + where)
     return Given(name, _value(flag + where, value, rest), flag + where)
 
 
@@ -93,9 +97,9 @@ def _refuse_value(origin: str, value: str | None) -> None:
         raise ConfigError(f"{origin}: the option takes no value, and {value!r} was given")
 
 
-def _value(origin: str, value: str | None, rest: Iterator[str]) -> str:
+def _value(origin: str, value: str | None, rest: list[str]) -> str:
     if value is None:
-        value = next(rest, None)
+        value = rest.pop() if rest else None
         # "-" is a file and "-1" a number: only what can be an option shows that the value was forgotten.
         if value is None or value.startswith("--") or value in _ON or value in ACTIONS:
             raise ConfigError(f"{origin}: the option needs a value")

@@ -43,6 +43,7 @@ class Facts(NamedTuple):
         repeatable: on the command line each occurrence adds one item, and commas do not separate.
         environment: a variable that platforms set, and the text its value is put into; weaker than the config file.
         check: called with each text or item; raises ValueError with a sentence that names the rule that was broken.
+        bare: what the flag stands for without a value; empty where it needs one.
         read: makes the value of a raw one, where the type alone does not say how; raises ValueError like `check`.
         metavar: what stands for the value in `--help`.
         source: the specification or the server whose meaning it has.
@@ -60,6 +61,7 @@ class Facts(NamedTuple):
     repeatable: bool = False
     environment: tuple[str, str] | None = None
     check: Callable[[str], object] | None = None
+    bare: str = ""
     read: Callable[[object], Value] | None = None
     metavar: str = ""
     source: str = ""

@@ -185,7 +185,8 @@ def _metavar(row: Row) -> str:
     facts = row.facts
     if row.is_switch:
         return ""
-    return " " + (facts.metavar or ",".join(facts.choices) or {"s": "DURATION", "bytes": "SIZE"}.get(facts.unit, "N"))
+    value = facts.metavar or ",".join(facts.choices) or {"s": "DURATION", "bytes": "SIZE"}.get(facts.unit, "N")
+    return f" [{value}]" if facts.bare else f" {value}"
 
 
 def _plain(row: Row) -> str:
