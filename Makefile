@@ -2,7 +2,8 @@
 # make test       builds everything and passes every check: lint, types, sanitizers, fuzzing, tests
 # make lint       ruff and mypy
 # make sanitize   the tests of the compiled core, built with the address and undefined-behaviour sanitizers
-# make fuzz       mutated requests against h11, for FUZZ_SECONDS, and WebSockets against wsproto, for a third of that
+# make fuzz       mutated requests against h11, for FUZZ_SECONDS; WebSockets against wsproto, for a third of that; and
+#                 what proxies say, for a tenth
 # make load       the demo application under locust, for LOAD_SECONDS
 # make soak       good, bad, slow and aborted requests at once, for SOAK_SECONDS with each class of workers and poller
 # make soak-asan  the same with the sanitizers
@@ -51,6 +52,7 @@ sanitize: build/asan/environment
 fuzz: build/asan/environment
 	env $$(cat $<) $(BIN)/python tests/fuzz_http.py --seconds $(FUZZ_SECONDS)
 	env $$(cat $<) $(BIN)/python tests/fuzz_websocket.py --seconds $$(($(FUZZ_SECONDS) / 3))
+	env $$(cat $<) $(BIN)/python tests/fuzz_proxies.py --seconds $$(($(FUZZ_SECONDS) / 10))
 
 load: .venv/ready-to-load
 	PATH=$(CURDIR)/$(BIN):$$PATH loadtests/run --run-time $(LOAD_SECONDS)s

@@ -49,6 +49,10 @@ cpdef enum Fault:
     TRAILER_LIMIT
     HEAD_TIMEOUT
     CONTENT_TIMEOUT
+    SCHEME_CONTRADICTION
+    PROXY_HEADER
+    PROXY_FORBIDDEN
+    PROXY_MISSING
 
 
 cdef enum Outcome:
@@ -68,6 +72,7 @@ cdef enum HeadFlag:
     SAYS_KEEP_ALIVE = 128
     EXPECTS_CONTINUE = 256
     EXPECTS_OTHER = 512
+    HAS_SCRIPT_NAME = 1024      # a proxy that is trusted says where the application is mounted
 
 
 cdef enum FieldKind:
@@ -81,6 +86,7 @@ cdef enum FieldKind:
     CONNECTION_FIELD
     EXPECT_FIELD
     PROXY_FIELD
+    FORWARDER_FIELD             # a name with an underscore that a proxy may set which is trusted
 
 
 cdef struct Field:
@@ -125,6 +131,8 @@ cdef struct Bounds:
     bint refuse_underscores
     bint casefold_method        # the method is written over in upper case
     bint unfold                 # a folded field line is written over, as one
+    const Span *forwarders      # names with an underscore that are no less than others; "*" for all
+    int forwarder_count
 
 
 cdef class Limits:

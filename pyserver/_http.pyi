@@ -41,6 +41,10 @@ class Fault(IntEnum):
     TRAILER_LIMIT = 35
     HEAD_TIMEOUT = 36
     CONTENT_TIMEOUT = 37
+    SCHEME_CONTRADICTION = 38
+    PROXY_HEADER = 39
+    PROXY_FORBIDDEN = 40
+    PROXY_MISSING = 41
 
 class Limits:
     """What a request may have at most. Immutable.

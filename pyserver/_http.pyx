@@ -567,6 +567,11 @@ cdef inline Outcome take_field(Head *head, Field *field, const unsigned char *ba
     field.kind = FieldKind.OTHER
     head.count += 1
     if has_underscore:
+        if bounds.forwarder_count and is_forwarder(Span(name, length), bounds):
+            field.kind = FieldKind.FORWARDER_FIELD
+            if same_text(Span(name, length), Span(b"script_name", 11)):
+                head.flags |= HAS_SCRIPT_NAME
+            return COMPLETE
         field.kind = FieldKind.UNDERSCORED
         if bounds.refuse_underscores:
             return refuse(head, field.name, Fault.FIELD_UNDERSCORE)
@@ -594,6 +599,15 @@ cdef inline Outcome take_field(Head *head, Field *field, const unsigned char *ba
     elif length == 5 and equals(name, b"proxy", 5):
         field.kind = FieldKind.PROXY_FIELD
     return COMPLETE
+
+
+cdef bint is_forwarder(Span name, const Bounds *bounds) noexcept nogil:
+    """Whether it is one of the names that this peer may set."""
+    cdef int at
+    for at in range(bounds.forwarder_count):
+        if same_text(bounds.forwarders[at], name) or same_text(bounds.forwarders[at], Span(b"*", 1)):
+            return True
+    return False
 
 
 cdef Outcome take_host(Head *head, Field *field, const unsigned char *base) noexcept nogil:

@@ -9,6 +9,7 @@ from pyserver._http import Fault
 # The reason phrases of the statuses that the server itself answers with; RFC 9110 §15.
 REASONS = {
     400: "Bad Request",
+    403: "Forbidden",
     408: "Request Timeout",
     413: "Content Too Large",
     414: "URI Too Long",
@@ -74,4 +75,8 @@ REFUSALS: dict[int, Refusal] = {
     Fault.TRAILER_LIMIT: Refusal(431, "RFC 6585 §5", "the trailer section is longer than the limits of the head allow"),
     Fault.HEAD_TIMEOUT: Refusal(408, "RFC 9110 §15.5.9", "the request head did not arrive within request_head_timeout"),
     Fault.CONTENT_TIMEOUT: Refusal(408, "RFC 9110 §15.5.9", "no content arrived for request_body_timeout"),
+    Fault.SCHEME_CONTRADICTION: Refusal(400, "RFC 7239 §8.1", "fields in which a proxy tells the scheme contradict each other"),
+    Fault.PROXY_HEADER: Refusal(400, "PROXY protocol §2", "the PROXY header is malformed"),
+    Fault.PROXY_FORBIDDEN: Refusal(403, "PROXY protocol §2", "proxy_allow_ips does not have the peer that sent a PROXY header"),
+    Fault.PROXY_MISSING: Refusal(400, "PROXY protocol §2", "the connection does not begin with a PROXY header"),
 }

@@ -46,6 +46,7 @@ FREE_OF_PYTHON = {
         "take_trailer_byte",
     ],
     "_response": ["decide_framing", "is_hop_by_hop"],
+    "_proxies": ["read_proxy_header", "read_version_1", "read_version_2", "read_node", "read_element", "is_prefix"],
     "_connection": ["enlist", "delist", "drop_after_head", "next_content"],
     "_signals": ["_wake_up", "_deliver"],
     "_websocket": [

@@ -34,6 +34,7 @@ LAYERS = [
     {"_commons"},
     {"_connection"},
     {"_response"},
+    {"_proxies"},
     {"_http", "_websocket"},
 ]
 LEAVES = {

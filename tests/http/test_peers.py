@@ -1,8 +1,8 @@
-"""Who is trusted to say that the client spoke https."""
+"""Which peers are among those that are trusted."""
 
 import pytest
 
-from pyserver.workers.peers import TrustedPeers
+from pyserver._proxies import Peers
 
 DEFAULT = ("127.0.0.1", "::1")
 
@@ -29,7 +29,14 @@ DEFAULT = ("127.0.0.1", "::1")
         (("0.0.0.0/0",), "203.0.113.9", True),
         (("0.0.0.0/0",), "2001:db8::1", False),
         (("192.0.2.7/32",), "192.0.2.7", True),
+        (("192.0.2.0/25",), "192.0.2.127", True),
+        (("192.0.2.0/25",), "192.0.2.128", False),
+        (("2001:db8::/127",), "2001:db8::1", True),
+        (("2001:db8::/127",), "2001:db8::2", False),
+        (("::/0",), "192.0.2.7", False),
+        (("10.0.0.1", "10.0.0.2"), "10.0.0.2", True),
+        (("10.0.0.1", "*"), "2001:db8::1", True),
     ],
 )
 def test_a_peer_is_trusted_by_address_or_network(allowed, peer, trusted):
-    assert TrustedPeers(allowed)(peer) is trusted
+    assert Peers(allowed)(peer) is trusted
