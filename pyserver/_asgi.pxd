@@ -4,9 +4,10 @@ from libc.stdint cimport uint8_t, uint32_t
 
 from pyserver._call cimport Call
 from pyserver._connection cimport Connection
-from pyserver._exchange cimport Gateway, Stream
+from pyserver._exchange cimport Gateway, Stream, Transport
 from pyserver._http cimport Head
 from pyserver._http_call cimport HTTPCall
+from pyserver._proxies cimport Forwarded
 from pyserver._streams cimport StreamLane
 from pyserver._websocket cimport Deflate, Handshake
 from pyserver._websocket_call cimport WebSocketCall
@@ -45,9 +46,6 @@ cdef class ASGIGateway(Gateway):
     cdef dict _socket_extensions
     cdef bint _drops_underscored
     cdef dict _scheme_fields            # name: value that says https
-    cdef object _trusts
-    cdef object _judged
-    cdef bint _is_trusted
     cdef Deflate _deflate
     cdef Py_ssize_t _max_message
     cdef int _max_queue
@@ -61,14 +59,14 @@ cdef class ASGIGateway(Gateway):
     cdef list _fields(self, const Head *head, const unsigned char *base, uint32_t *meanings)
     cdef dict _http_scope(self, const Connection *connection, const Head *head, const unsigned char *base)
     cdef dict _websocket_scope(self, const Connection *connection, Handshake handshake)
-    cdef int _put_rest(
-        self, dict scope, const Connection *connection, const Head *head, const unsigned char *base, list fields
-    ) except -1
+    cdef int _put_rest(self, dict scope, const Head *head, const unsigned char *base, list fields) except -1
+    cdef int _put_way(self, dict scope, Transport transport, const Connection *connection, const Head *head, const unsigned char *base) except -1
+    cdef int _put_forwarded(self, dict scope, const Forwarded *forwarded, bint is_https) except -1
     cdef Name *_name(self, const unsigned char *text, Py_ssize_t length) except NULL
     cdef Name *_remember(self, Name *name, const unsigned char *text, Py_ssize_t length) except NULL
     cdef object _pair(self, object name, const unsigned char *text, Py_ssize_t length)
-    cdef object _client(self, const Connection *connection)
-    cdef bint _says_https(self, const Connection *connection, list fields) except -1
+    cdef object _client(self, int family, const uint8_t *address, int port)
+    cdef int _schemes_in(self, list fields) except -1
     cdef int _prepare(self, Call call, StreamLane lane, dict scope) except -1
     cdef Stream _websocket_call(self, const Head *head, Handshake handshake)
     cdef int _put_target(self, dict scope, const Head *head, const unsigned char *base) except -1

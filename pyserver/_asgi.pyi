@@ -17,7 +17,6 @@ class ASGIGateway(Gateway):
         root_path: where the application is mounted.
         keeps_underscores: whether field names with an underscore reach the application.
         secure_scheme_headers: field names and the values with which a proxy says https.
-        trusts: told a peer's address (empty for a Unix socket), whether it is such a proxy.
         sends_files: whether the application may have the server send files.
         deflate: how the messages of WebSockets are compressed, for clients that can; None for not at all.
         max_message: bytes that a message of a WebSocket may have; 0 for no limit.
@@ -36,7 +35,6 @@ class ASGIGateway(Gateway):
         root_path: str = "",
         keeps_underscores: bool = False,
         secure_scheme_headers: Mapping[str, str] | None = None,
-        trusts: Callable[[str], bool] | None = None,
         sends_files: bool = True,
         deflate: Deflate | None = None,
         max_message: int = 16777216,

@@ -11,11 +11,15 @@ from cpython.unicode cimport PyUnicode_DecodeLatin1, PyUnicode_DecodeUTF8
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcmp, memcpy
 
-from pyserver._connection cimport peer_host
 from pyserver._exchange cimport Transport
-from pyserver._http cimport HAS_CHUNKED, TARGET_PERCENT, UNDERSCORED, Field, percent_decode, text_hash
+from pyserver._http cimport (
+    HAS_CHUNKED, HAS_SCRIPT_NAME, TARGET_PERCENT, UNDERSCORED, Fault, Field, percent_decode, text_hash,
+)
+from pyserver._proxies cimport HTTP_SCHEME, HTTPS_SCHEME, NO_SCHEME, host_to_tell, script_name, text_of_address
 from pyserver._streams cimport StreamLane
 from pyserver._websocket cimport read_handshake
+
+from pyserver.refusals import REFUSALS as _REFUSALS
 
 cdef enum:
     WAYS = 4
@@ -35,7 +39,6 @@ cdef class ASGIGateway(Gateway):
         root_path: where the application is mounted.
         keeps_underscores: whether field names with an underscore reach the application.
         secure_scheme_headers: field names and the values with which a proxy says https.
-        trusts: told a peer's address (empty for a Unix socket), whether it is such a proxy.
         sends_files: whether the application may have the server send files.
         deflate: how the messages of WebSockets are compressed, for clients that can; None for not at all.
         max_message: bytes that a message of a WebSocket may have; 0 for no limit.
@@ -47,7 +50,7 @@ cdef class ASGIGateway(Gateway):
 
     def __init__(
         self, application, loop, servers, *, log, str root_path="", bint keeps_underscores=False, secure_scheme_headers=None,
-        trusts=None, bint sends_files=True, deflate=None, Py_ssize_t max_message=16777216, int max_queue=32,
+        bint sends_files=True, deflate=None, Py_ssize_t max_message=16777216, int max_queue=32,
     ):
         self.attend(log, None)
         self._application = application
@@ -57,7 +60,6 @@ cdef class ASGIGateway(Gateway):
             name.lower().encode("latin-1"): value.encode("latin-1")
             for name, value in (secure_scheme_headers or {}).items()
         }
-        self._trusts = trusts or (lambda address: False)
         self._deflate = deflate
         self._max_message = max_message
         self._max_queue = max_queue
@@ -89,6 +91,7 @@ cdef class ASGIGateway(Gateway):
 
     cdef Stream open(self, Transport transport, Connection *connection, const Head *head, const unsigned char *base):
         cdef uint32_t meanings = 0
+        cdef int schemes = transport.forwarded.scheme
         cdef list fields = self._fields(head, base, &meanings)
         cdef object handshake = None
         cdef dict scope
@@ -107,12 +110,21 @@ cdef class ASGIGateway(Gateway):
         else:
             scope = self._websocket_scope(connection, handshake)
             call = self._websocket_call(head, handshake)
-        self._put_rest(scope, connection, head, base, fields)
+        self._put_rest(scope, head, base, fields)
+        self._put_way(scope, transport, connection, head, base)
         if handshake is None or transport.queue_ns >= LONG_NS:
             # An application keeps the scope of an idle WebSocket, and may have very many.
             scope["extensions"]["pyserver"] = {"queue_time": transport.queue_ns / 1e9}
-        if meanings & TELLS_SCHEME and self._says_https(connection, fields):
+        if meanings & TELLS_SCHEME and connection.is_trusted:
+            schemes |= self._schemes_in(fields)
+        if schemes == HTTPS_SCHEME:
             scope["scheme"] = "https" if handshake is None else "wss"
+        elif schemes == HTTP_SCHEME | HTTPS_SCHEME:
+            # The proxy may have set one and passed on the other from its client.
+            call.is_refused = True
+            call.refusal, _, call.refusal_words = _REFUSALS[<int> Fault.SCHEME_CONTRADICTION]
+        if transport.forwarded.says_target:
+            self._put_forwarded(scope, &transport.forwarded, schemes == HTTPS_SCHEME)
         self._prepare(<Call> call, <StreamLane> transport, scope)
         return call
 
@@ -144,18 +156,49 @@ cdef class ASGIGateway(Gateway):
         scope["subprotocols"] = handshake.subprotocols
         return scope
 
-    cdef int _put_rest(
-        self, dict scope, const Connection *connection, const Head *head, const unsigned char *base, list fields
-    ) except -1:
+    cdef int _put_rest(self, dict scope, const Head *head, const unsigned char *base, list fields) except -1:
         """What the scopes of both protocols have."""
         scope["asgi"] = PyDict_Copy(VERSION)
         if head.minor == 0:
             scope["http_version"] = "1.0"
         scope["headers"] = fields
         self._put_target(scope, head, base)
-        if connection.family:
-            scope["client"] = self._client(connection)
         scope["state"] = {} if self.state is None else PyDict_Copy(self.state)
+        return 0
+
+    cdef int _put_way(
+        self, dict scope, Transport transport, const Connection *connection, const Head *head, const unsigned char *base
+    ) except -1:
+        """Who has asked, and where the application is mounted, as far as a proxy that is trusted says so."""
+        if transport.forwarded.has_client:
+            scope["client"] = self._client(
+                transport.forwarded.client.family, transport.forwarded.client.bytes, transport.forwarded.client.port
+            )
+        elif connection.family:
+            scope["client"] = self._client(connection.family, connection.address, connection.port)
+        if head.flags & HAS_SCRIPT_NAME:
+            scope["root_path"] = script_name(head, base, scope["root_path"])
+        return 0
+
+    cdef int _put_forwarded(self, dict scope, const Forwarded *forwarded, bint is_https) except -1:
+        """What the client has asked for, as a proxy says: Host, its port, and the path up to where the proxy passes on."""
+        cdef list fields = scope["headers"]
+        cdef bytes host
+        cdef Py_ssize_t at
+        for at in range(len(fields)):
+            if fields[at][0] == b"host":
+                fields[at] = (b"host", host_to_tell(forwarded, fields[at][1], is_https))
+                break
+        else:
+            host = host_to_tell(forwarded, b"", is_https)
+            if host:
+                fields.append((b"host", host))
+        if forwarded.port:
+            scope["server"] = (scope["server"][0], forwarded.port)
+        if forwarded.prefix.length:
+            scope["root_path"] = (
+                forwarded.prefix.start[:forwarded.prefix.length].decode("ascii") + scope["root_path"]
+            )
         return 0
 
     cdef int _prepare(self, Call call, StreamLane lane, dict scope) except -1:
@@ -208,27 +251,21 @@ cdef class ASGIGateway(Gateway):
             scope["query_string"] = PyBytes_FromStringAndSize(<const char *> base + head.query, head.query_length)
         return 0
 
-    cdef object _client(self, const Connection *connection):
+    cdef object _client(self, int family, const uint8_t *address, int port):
         """Most connections of a server come from the same few peers."""
-        if self._address_family != connection.family or memcmp(self._address, connection.address, 16) != 0:
-            memcpy(self._address, connection.address, 16)
-            self._address_family = connection.family
-            self._address_text = peer_host(connection)
-        return (self._address_text, connection.port)
+        if self._address_family != family or memcmp(self._address, address, 16) != 0:
+            memcpy(self._address, address, 16)
+            self._address_family = family
+            self._address_text = text_of_address(family, address)
+        return (self._address_text, port)
 
-    cdef bint _says_https(self, const Connection *connection, list fields) except -1:
-        """Whether a proxy that is trusted says so, in all the fields in which it may."""
-        cdef object address = self._client(connection)[0] if connection.family else ""
-        if address is not self._judged:
-            self._judged = address
-            self._is_trusted = self._trusts(address)
-        if not self._is_trusted:
-            return False
+    cdef int _schemes_in(self, list fields) except -1:
+        """What a proxy says in the fields in which it may say https; a bit each."""
+        cdef int schemes = NO_SCHEME
         for name, value in fields:
-            # Where two fields disagree, the proxy may have set one and passed on the other from its client.
-            if name in self._scheme_fields and self._scheme_fields[name] != value:
-                return False
-        return True
+            if name in self._scheme_fields:
+                schemes |= HTTPS_SCHEME if self._scheme_fields[name] == value else HTTP_SCHEME
+        return schemes
 
     cdef object _pair(self, object name, const unsigned char *text, Py_ssize_t length):
         """A field, the same object again for one that was seen lately."""

@@ -3,6 +3,7 @@ from libc.stdint cimport int64_t, uint64_t
 
 from pyserver._connection cimport Connection
 from pyserver._http cimport Bounds
+from pyserver._proxies cimport Proxies
 
 
 cdef struct Arrival:
@@ -17,4 +18,6 @@ cdef struct Arrival:
 
 
 cdef bint put_connection(int commons, const Connection *connection, uint64_t listener, int64_t since_ns) noexcept nogil
-cdef int take_connection(int commons, Arrival *arrival, const Bounds *bounds) except -1
+cdef int take_connection(
+    int commons, Arrival *arrival, const Bounds *bounds, const Bounds *trusted_bounds, Proxies proxies
+) except -1

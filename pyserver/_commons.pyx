@@ -6,14 +6,15 @@ one there has nothing of it any more.
 from cpython.object cimport PyObject
 from libc.errno cimport EINTR, EMFILE, ENFILE, errno
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
-from libc.stdlib cimport free, malloc
+from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy, memset
 from posix.unistd cimport close
 
 from pyserver._connection cimport (
-    Connection, Content, Reader, free_connection, keep_in_memory, new_connection, new_content, new_reader,
+    Connection, Content, Reader, free_connection, is_peer_in, keep_in_memory, new_connection, new_content, new_reader,
 )
 from pyserver._http cimport COMPLETE, Bounds, Chunks, Span, parse_head, reset_head
+from pyserver._proxies cimport Origin, Proxies
 from pyserver._system cimport iovec, pyserver_memory_file, pyserver_receive, pyserver_send
 
 from pyserver.commons import VERSION as _VERSION
@@ -44,6 +45,9 @@ cdef struct Message:
     uint8_t is_complete
     uint8_t is_in_file          # the second descriptor
     uint8_t has_copies          # a child of an application has the connection, too
+    uint8_t awaits_proxy
+    uint8_t has_origin
+    Origin origin
     uint32_t read               # bytes behind the message: from the head on, without that content
     uint32_t kept               # … and behind those the content
     uint64_t received
@@ -76,6 +80,10 @@ cdef bint put_connection(int commons, const Connection *connection, uint64_t lis
     message.family = connection.family
     message.waits_for = connection.waits_for
     message.has_copies = connection.has_copies
+    message.awaits_proxy = connection.awaits_proxy
+    if connection.origin != NULL:
+        message.has_origin = True
+        message.origin = connection.origin[0]
     files[0] = connection.source.fd
     files[1] = -1
     if reader != NULL:
@@ -109,8 +117,10 @@ cdef bint put_connection(int commons, const Connection *connection, uint64_t lis
     return is_put
 
 
-cdef int take_connection(int commons, Arrival *arrival, const Bounds *bounds) except -1:
-    """Take a connection that somebody has put there."""
+cdef int take_connection(
+    int commons, Arrival *arrival, const Bounds *bounds, const Bounds *trusted_bounds, Proxies proxies
+) except -1:
+    """Take a connection that somebody has put there; whether its peer is trusted is judged anew."""
     cdef Message message
     cdef int files[FILES]
     cdef unsigned char *carried = <unsigned char *> malloc(CARRIED)
@@ -139,7 +149,8 @@ cdef int take_connection(int commons, Arrival *arrival, const Bounds *bounds) ex
         arrival.since_ns = message.since_ns
         arrival.deadline_ns = message.deadline_ns
         arrival.reason = message.waits_for
-        fill(arrival.connection, &message, carried, files, bounds)
+        note_way(arrival.connection, &message, proxies)
+        fill(arrival.connection, &message, carried, files, trusted_bounds if arrival.connection.is_trusted else bounds)
     except Exception:
         if arrival.connection != NULL:
             close(arrival.connection.source.fd)
@@ -164,15 +175,27 @@ cdef bint is_understood(const Message *message, Py_ssize_t got, const int *files
     )
 
 
+cdef int note_way(Connection *connection, const Message *message, Proxies proxies) except -1:
+    """Give the connection who is at its other end."""
+    memcpy(connection.address, message.address, 16)
+    connection.port = message.port
+    connection.family = message.family
+    connection.awaits_proxy = message.awaits_proxy
+    if message.has_origin:
+        connection.origin = <Origin *> calloc(1, sizeof(Origin))
+        if connection.origin == NULL:
+            raise MemoryError()
+        connection.origin[0] = message.origin
+    connection.is_trusted = is_peer_in(connection, proxies.trusted)
+    return 0
+
+
 cdef int fill(
     Connection *connection, const Message *message, unsigned char *carried, int *files, const Bounds *bounds
 ) except -1:
     """Give the connection what is known of it, and the bytes that were read."""
     cdef Content *content
     connection.requests = connection.arrived = message.requests
-    memcpy(connection.address, message.address, 16)
-    connection.port = message.port
-    connection.family = message.family
     connection.has_copies = message.has_copies
     if message.read:
         connection.reader = new_reader(carried, message.read)

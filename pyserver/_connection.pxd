@@ -3,6 +3,7 @@ from cpython.object cimport PyObject
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from pyserver._http cimport Bounds, Chunks, Head, Outcome, Span
+from pyserver._proxies cimport Origin, Peers, ProxyHeader
 
 from pyserver._system cimport sockaddr_storage
 
@@ -110,7 +111,10 @@ cdef struct Connection:
     bint has_copies             # a child of an application may hold it open, in this worker or one before
     bint resets                 # … or ends in a reset, for nothing else tells that the response is cut
     uint8_t interest            # what a level-triggered poller was asked for
-    uint8_t family              # of the peer's address: 4, 6, or 0 for a Unix socket
+    bint is_trusted             # what the peer's fields say of the client is believed
+    bint awaits_proxy           # its first bytes may be a PROXY header
+    Origin *origin              # NULL unless it has begun with one, which has named the client
+    uint8_t family              # of the peer's address, or the client's: 4, 6, or 0 for a Unix socket
     uint16_t port
     uint8_t address[16]
     uint32_t requests           # begun on this connection
@@ -142,7 +146,8 @@ cdef Connection *new_connection(int fd) except NULL
 cdef void free_connection(Connection *connection) noexcept
 cdef void free_held(Connection *connection) noexcept
 cdef void note_peer(Connection *connection, const sockaddr_storage *address) noexcept nogil
-cdef str peer_host(const Connection *connection)
+cdef bint is_peer_in(const Connection *connection, Peers peers) noexcept nogil
+cdef int note_proxied(Connection *connection, const ProxyHeader *header) except -1
 cdef str peer_of(const Connection *connection)
 
 cdef void enlist(DeadlineList *lists, Connection *connection, int reason, int64_t now_ns) noexcept nogil

@@ -24,10 +24,10 @@ from pyserver._http cimport (
     free_head,
     reset_head,
 )
+from pyserver._proxies cimport Origin, Peers, ProxyHeader
 from pyserver._scoreboard cimport peer_name
 from pyserver._system cimport (
-    AF_INET, AF_INET6, MSG_MORE, MSG_NOSIGNAL, inet_ntop, ntohs, pyserver_sendfile, send, sockaddr_in, sockaddr_in6,
-    sockaddr_storage,
+    AF_INET, AF_INET6, MSG_MORE, MSG_NOSIGNAL, ntohs, pyserver_sendfile, send, sockaddr_in, sockaddr_in6, sockaddr_storage,
 )
 
 cdef extern from "Python.h":
@@ -63,9 +63,11 @@ cdef void free_held(Connection *connection) noexcept:
         free_content(connection.content)
     if connection.output != NULL:
         free_output(connection.output)
+    free(connection.origin)
     connection.reader = NULL
     connection.content = NULL
     connection.output = NULL
+    connection.origin = NULL
 
 
 cdef void note_peer(Connection *connection, const sockaddr_storage *address) noexcept nogil:
@@ -80,11 +82,29 @@ cdef void note_peer(Connection *connection, const sockaddr_storage *address) noe
         memcpy(connection.address, &(<sockaddr_in6 *> address).sin6_addr, 16)
 
 
-cdef str peer_host(const Connection *connection):
-    """The IP address of a peer that has one, as text."""
-    cdef char text[64]
-    inet_ntop(AF_INET if connection.family == 4 else AF_INET6, connection.address, text, 64)
-    return (<bytes> text).decode()
+cdef bint is_peer_in(const Connection *connection, Peers peers) noexcept nogil:
+    """Whether who is connected is one of them, whomever a PROXY header names as the client."""
+    if connection.origin != NULL:
+        return peers.has(connection.origin.peer.family, connection.origin.peer.bytes)
+    return peers.has(connection.family, connection.address)
+
+
+cdef int note_proxied(Connection *connection, const ProxyHeader *header) except -1:
+    """Have it be the client's whom a PROXY header names, if it names one."""
+    cdef Origin *origin = <Origin *> calloc(1, sizeof(Origin))
+    if origin == NULL:
+        raise MemoryError()
+    origin.relayed = header.relayed
+    origin.destination = header.destination
+    origin.peer.family = connection.family
+    origin.peer.port = connection.port
+    memcpy(origin.peer.bytes, connection.address, 16)
+    connection.origin = origin
+    if header.client.family:
+        connection.family = header.client.family
+        connection.port = header.client.port
+        memcpy(connection.address, header.client.bytes, 16)
+    return 0
 
 
 cdef class Buffers:

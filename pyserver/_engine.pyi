@@ -6,6 +6,7 @@ from pyserver._access import AccessLog
 from pyserver._connection import Buffers, Durations
 from pyserver._exchange import Gateway
 from pyserver._http import Limits
+from pyserver._proxies import Proxies
 from pyserver._steward import Stewarded
 from pyserver.log import ErrorLog
 
@@ -28,6 +29,7 @@ class Engine(Stewarded):
         threads: how many call serve(); 0 for a worker with one thread.
         capacity: how many requests run at the same time, each in a greenlet of its own; 0 for one, in place.
         streams: whether they run as tasks of an event loop instead, and take their content as it comes.
+        proxies: what is believed of whom; None for nothing of anybody but of who has a Unix socket.
 
     Raises:
         ValueError: there is no such poller on this system.
@@ -58,6 +60,7 @@ class Engine(Stewarded):
         siblings: tuple[int, int, int] | None = None,
         lifeline: int = -1,
         handoff_after: float = 0,
+        proxies: Proxies | None = None,
     ) -> None: ...
     @property
     def listeners(self) -> list[socket.socket]:

@@ -17,7 +17,7 @@ from pyserver._commons cimport Arrival, take_connection
 from pyserver._connection cimport (
     AWAIT_CONTENT, AWAIT_FIRST_BYTE, AWAIT_HEAD, AWAIT_NEXT_REQUEST, AWAIT_ROOM, AWAIT_TURN, AWAIT_WRITE, BELL_SOURCE,
     COMMONS_SOURCE, LISTENER_SOURCE, RUNNING, WATCH_SOURCE, Buffers, Connection, Durations, Source, delist,
-    enlist_until, free_held, new_connection, note_peer,
+    enlist_until, free_held, is_peer_in, new_connection, note_peer,
 )
 from pyserver._doors cimport Taken, add_door, closer, guard_doors, next_taken, take_doors
 from pyserver._exchange cimport Gateway
@@ -25,6 +25,7 @@ from pyserver._http cimport Limits
 from pyserver._lane cimport Lane
 from pyserver._leadership cimport Leadership, pyserver_mutex
 from pyserver._poller cimport BROKEN, EXCLUSIVE, READABLE, READY_LIMIT, WRITABLE, Poller, Ready
+from pyserver._proxies cimport Proxies
 from pyserver._scoreboard cimport Cell, Row, Slot
 from pyserver._steward cimport Stewarded
 from pyserver._streams cimport StreamLane
@@ -86,6 +87,7 @@ cdef class Engine(Stewarded):
         lifeline: a descriptor that is readable once nobody may take from the commons any more; -1 for none.
         handoff_after: seconds that the application may keep connections waiting, before others are to serve them; 0
             for any time.
+        proxies: what is believed of whom; None for nothing of anybody but of who has a Unix socket.
 
     With a capacity, the one who waits has to set these, of which streams need the last only:
         on_request: called with a lane by run_ready(), when a request is complete; has `lane.serve()` run in a greenlet.
@@ -98,11 +100,11 @@ cdef class Engine(Stewarded):
         self, list listeners, Gateway gateway not None, Limits limits not None, Durations durations not None,
         Buffers buffers not None, *, log, AccessLog access=None, size_t row=0, str poller="auto", bytes server=b"pyserver",
         bint date=True, int threads=0, int capacity=0, bint streams=False, tuple commons=None, bint moves_always=False,
-        tuple siblings=None, int lifeline=-1, double handoff_after=0,
+        tuple siblings=None, int lifeline=-1, double handoff_after=0, Proxies proxies=None,
     ):
         cdef int at
         self._bell.fd = self._bell_rope = -1
-        self.equip(gateway, limits, durations, buffers, log, access, poller, server, date)
+        self.equip(gateway, limits, durations, buffers, log, access, poller, server, date, proxies or Proxies())
         self.listeners = listeners
         self._own_slot = <Slot *> calloc(1, sizeof(Slot) + <size_t> max(threads, capacity, 1) * sizeof(Row))
         self._listeners = <Listener *> malloc(max(len(listeners), 1) * sizeof(Listener))
@@ -569,6 +571,8 @@ cdef class Engine(Stewarded):
         cdef Connection *connection = new_connection(fd)
         connection.listener = <uint8_t> listener
         note_peer(connection, address)
+        connection.is_trusted = is_peer_in(connection, self.proxies.trusted)
+        connection.awaits_proxy = self.proxies.versions != 0
         self.connections += 1
         self.slot.cells[<int> Cell.ACCEPTED] += 1
         self.slot.cells[<int> Cell.CONNECTIONS] = self.connections
@@ -613,7 +617,7 @@ cdef class Engine(Stewarded):
         cdef int fd
         if self.is_dying:
             return False
-        take_connection(self._commons.fd, &arrival, &self.bounds)
+        take_connection(self._commons.fd, &arrival, &self.bounds, &self.trusted_bounds, self.proxies)
         connection = arrival.connection
         if connection == NULL:
             if arrival.was_lost:

@@ -6,6 +6,7 @@ from libc.string cimport memcmp, memcpy
 from pyserver._access cimport AccessLog, Facts
 from pyserver._connection cimport Connection, Content, Reader
 from pyserver._http cimport Head, Out, Span
+from pyserver._proxies cimport Address, Forwarded
 from pyserver._response cimport Response, Stamp
 from pyserver._scoreboard cimport Row, Slot, note_request_line
 
@@ -30,6 +31,7 @@ cdef class Transport:
     cdef object dropped                 # to be let go of before the next request runs
     cdef Exchange exchange              # of the request that runs, or ran last; reused while nobody else holds it
     cdef int64_t queue_ns               # of the request that begins, how long it has waited for that
+    cdef Forwarded forwarded            # … and what proxies say of its way; always empty where that is not looked for
     cdef bint has_given                 # the socket was given something since that request began
     cdef bint renews                    # a request is over time only when it gives nothing for that long
 
@@ -77,6 +79,8 @@ cdef class Exchange:
     cdef bint gathers                   # the kernel may join blocks
     cdef int64_t queue_ns               # how long it has waited for somebody to serve it
     cdef int64_t wrote_ns               # when the last block was given; 0 before the first
+    cdef bint has_client                # a proxy has named the client, in a field
+    cdef Address client
     cdef bytes response_head
     cdef dict environ
     cdef object kept                    # by the gateway, for the next request that is carried so
@@ -92,6 +96,8 @@ cdef class Exchange:
     cdef int write_file(self, int file, int64_t offset, int64_t length) except -1
     cdef int finish(self) except -1
     cdef int fail(self, int status=*, str why=*) except -1
+    cdef int refuse(self, int fault) except -1
+    cdef int note_client(self) noexcept
     cdef str request_line(self)
     cdef int log_access(self, int64_t now_ns, int64_t duration_ns) except -1
     cdef void state_facts(self, Facts *facts) noexcept nogil
@@ -131,9 +137,14 @@ cdef class Stream(Exchange):
 cdef inline void note_request(Row *row, Exchange exchange, int64_t now_ns) noexcept nogil:
     """Leave where the arbiter can read it what is asked, by whom, and since when."""
     cdef const Head *head = exchange.head
-    memcpy(row.address, exchange.connection.address, 16)
-    row.family = exchange.connection.family
-    row.port = exchange.connection.port
+    if exchange.has_client:
+        memcpy(row.address, exchange.client.bytes, 16)
+        row.family = exchange.client.family
+        row.port = exchange.client.port
+    else:
+        memcpy(row.address, exchange.connection.address, 16)
+        row.family = exchange.connection.family
+        row.port = exchange.connection.port
     note_request_line(row, exchange.base + head.method, head.target + head.target_length - head.method)
     row.alive_ns = now_ns
     row.busy_since_ns = now_ns

@@ -7,6 +7,7 @@ from cpython.object cimport PyObject
 from libc.stdint cimport int64_t
 from libc.stdlib cimport free
 
+from pyserver._connection cimport peer_of
 from pyserver._http cimport Fault, append, free_head
 from pyserver._response cimport (
     BY_CHUNKS,
@@ -18,12 +19,13 @@ from pyserver._response cimport (
     reset_response,
     start_response_head,
 )
+from pyserver._scoreboard cimport Cell
 from pyserver._system cimport pyserver_now_ns
 
 import os as _os
 import sys as _sys
 
-from pyserver.refusals import REASONS as _REASONS
+from pyserver.refusals import REASONS as _REASONS, REFUSALS as _REFUSALS
 
 cdef int64_t BURST_NS = 200000
 
@@ -283,6 +285,23 @@ cdef class Exchange:
         self.start(f"{status} {reason}", [("Content-Type", "text/plain; charset=utf-8")])
         return self.respond(f"{status} {reason}: {why}\n".encode() if why else f"{reason}\n".encode())
 
+    cdef int refuse(self, int fault) except -1:
+        """Answer a request that breaks a rule which only the gateway knows, once, and close."""
+        status, section, words = _REFUSALS[fault]
+        self.transport.log.warning(
+            "refused a request from %s with %d: %s (%s)", peer_of(self.connection), status, words, section
+        )
+        self.transport.slot.cells[<int> Cell.REFUSED] += 1
+        self.fail(status, words)
+        self.has_failed = False
+        return 0
+
+    cdef int note_client(self) noexcept:
+        """Keep whom a proxy has named as the client, for as long as the request lasts."""
+        self.has_client = self.transport.forwarded.has_client
+        self.client = self.transport.forwarded.client
+        return 0
+
     cdef str request_line(self):
         """Method and target, for a log line."""
         cdef const Head *head = self.head
@@ -306,6 +325,10 @@ cdef class Exchange:
     cdef void state_facts(self, Facts *facts) noexcept nogil:
         """All that a line of the access log tells, but the duration."""
         state_request(facts, self.connection, self.head, self.base)
+        if self.has_client:
+            facts.address = self.client.bytes
+            facts.family = self.client.family
+            facts.port = self.client.port
         facts.minor = <int> self.head.minor
         facts.status = self.response.status
         facts.sent = self.response.sent

@@ -3,7 +3,7 @@ from libc.stdint cimport int64_t
 
 from pyserver._connection cimport Connection, Content, Reader
 from pyserver._exchange cimport Exchange, Transport
-from pyserver._http cimport Span
+from pyserver._http cimport Bounds, Head, Span
 from pyserver._reactor cimport Reactor
 from pyserver._scoreboard cimport Row
 
@@ -37,6 +37,9 @@ cdef class Lane(Transport):
     cdef int _received_in_place(self, Connection *connection, Content *content, Py_ssize_t got) except -1
     cdef int _received(self, Connection *connection, Py_ssize_t got) except -1
     cdef int _advance(self, Connection *connection, Reader *reader) except -1
+    cdef const Bounds *bounds_for(self, const Connection *connection) noexcept
+    cdef bint take_proxy_header(self, Connection *connection, Reader *reader) except -1
+    cdef int look_back(self, Connection *connection, const Head *head, const unsigned char *base) noexcept
     cdef int _leave(self, Connection *connection, Reader *reader) except -1
     cdef int _begin_content(self, Connection *connection, Reader *reader) except? -1
     cdef int _feed(self, Connection *connection, const Reader *reader, unsigned char *base, Py_ssize_t length, Py_ssize_t *consumed) except? -1

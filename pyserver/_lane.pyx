@@ -19,16 +19,17 @@ from pyserver._access cimport Facts
 from pyserver._connection cimport (
     AWAIT_CLOSE, AWAIT_CONTENT, AWAIT_FIRST_BYTE, AWAIT_HEAD, AWAIT_NEXT_REQUEST, AWAIT_ROOM, AWAIT_TURN, AWAIT_WRITE,
     FROM_FILE, SPOOLED, Connection, Content, Output, Reader, Segment, add_borrowed, add_copy, add_range, delist, detach,
-    drop_after_head, drop_first, free_content, free_output, free_reader, keep_in_memory, send_segment, make_room,
-    new_content, new_output, next_content, peer_of, take_memory,
+    drop_after_head, drop_first, free_content, free_output, free_reader, is_peer_in, keep_in_memory, make_room,
+    new_content, new_output, next_content, note_proxied, peer_of, send_segment, take_memory,
 )
 from pyserver._exchange cimport OUT_LIMIT, Exchange, Transport, is_of_head, note_request, state_refusal
 from pyserver._http cimport (
-    COMPLETE, EXPECTS_CONTINUE, HAS_CHUNKED, NEED_MORE, REFUSED, Fault, Head, Out, Span, append, free_head,
+    COMPLETE, EXPECTS_CONTINUE, HAS_CHUNKED, NEED_MORE, REFUSED, Bounds, Fault, Head, Out, Span, append, free_head,
     head_persists, is_begun, parse_head, reset_head,
 )
 from pyserver._leadership cimport Leadership
 from pyserver._poller cimport BROKEN, READABLE, WRITABLE
+from pyserver._proxies cimport Forwarded, Proxies, ProxyHeader, read_proxy_header
 from pyserver._reactor cimport Reactor
 from pyserver._response cimport Response, finish_response_head, reset_response, set_stamp, start_response_head
 from pyserver._scoreboard cimport Cell, Slot, note_latency
@@ -260,6 +261,8 @@ cdef class Lane(Transport):
         cdef int outcome
         cdef int64_t began_ns = self.now_ns
         connection.is_held = False
+        if connection.awaits_proxy and not self.take_proxy_header(connection, reader):
+            return self._leave(connection, reader)
         while True:
             if self.reactor.is_full():
                 connection.is_held = True
@@ -267,7 +270,7 @@ cdef class Lane(Transport):
                 break
             if connection.content == NULL:
                 outcome = parse_head(
-                    &reader.head, reader.data + reader.begin, reader.length - reader.begin, &self.reactor.bounds
+                    &reader.head, reader.data + reader.begin, reader.length - reader.begin, self.bounds_for(connection)
                 )
                 if outcome == COMPLETE:
                     outcome = self._begin_content(connection, reader)
@@ -294,6 +297,46 @@ cdef class Lane(Transport):
                 self.reactor.go_on_later(connection)
                 break
         return self._leave(connection, reader)
+
+    cdef const Bounds *bounds_for(self, const Connection *connection) noexcept:
+        """What a request of this connection may have."""
+        return &self.reactor.trusted_bounds if connection.is_trusted else &self.reactor.bounds
+
+    cdef bint take_proxy_header(self, Connection *connection, Reader *reader) except -1:
+        """Take what stands before the first request; False while that is not all there, or where it is refused."""
+        cdef Proxies proxies = self.reactor.proxies
+        cdef ProxyHeader header
+        cdef int outcome = read_proxy_header(
+            &header, reader.data + reader.begin, reader.length - reader.begin, proxies.versions
+        )
+        cdef int fault = Fault.NO_FAULT
+        if header.is_begun and not is_peer_in(connection, proxies.senders):
+            fault = Fault.PROXY_FORBIDDEN
+        elif outcome == REFUSED:
+            fault = Fault.PROXY_HEADER
+        elif outcome == COMPLETE and header.length == 0 and proxies.requires_header:
+            fault = Fault.PROXY_MISSING
+        if fault:
+            self._refuse(connection, reader, fault)
+            return False
+        if outcome == NEED_MORE:
+            return False
+        connection.awaits_proxy = False
+        if header.length:
+            note_proxied(connection, &header)
+            reader.begin += header.length
+        return True
+
+    cdef int look_back(self, Connection *connection, const Head *head, const unsigned char *base) noexcept:
+        """Note what proxies say of the way of a request, where each of them may."""
+        cdef Proxies proxies = self.reactor.proxies
+        memset(&self.forwarded, 0, sizeof(Forwarded))
+        # Where a PROXY header names somebody else than who is connected, the fields are from there.
+        if connection.is_trusted and (
+            connection.origin == NULL or proxies.trusted.has(connection.family, connection.address)
+        ):
+            proxies.look_back(&self.forwarded, head, base)
+        return 0
 
     cdef int _leave(self, Connection *connection, Reader *reader) except -1:
         """Send what was answered, and keep what was received for a request that is not complete."""
@@ -498,6 +541,9 @@ cdef class Lane(Transport):
         exchange.persists = head_persists(head) and self.reactor.lists[AWAIT_NEXT_REQUEST].duration_ns > 0
         exchange.is_finished = exchange.is_logged = exchange.has_failed = exchange.has_excess = exchange.gathers = False
         exchange.wrote_ns = 0
+        if self.reactor.looks_back:
+            self.look_back(connection, head, exchange.base)
+            exchange.note_client()
         exchange.queue_ns = self.reactor.note_queued(connection, self.now_ns)
         reset_response(&exchange.response, is_of_head(reader))
         connection.requests += 1
@@ -987,7 +1033,7 @@ cdef class Lane(Transport):
             return self._finish(connection)
         elif connection.content != NULL:
             reason = AWAIT_CONTENT
-        elif connection.reader != NULL and is_begun(&connection.reader.head):
+        elif connection.reader != NULL and (connection.awaits_proxy or is_begun(&connection.reader.head)):
             reason = AWAIT_HEAD
         elif connection.requests == 0:
             reason = AWAIT_FIRST_BYTE

@@ -7,6 +7,7 @@ from pyserver._exchange cimport Gateway
 from pyserver._http cimport Bounds, Limits
 from pyserver._leadership cimport Leadership, pyserver_mutex
 from pyserver._poller cimport Poller, Ready
+from pyserver._proxies cimport Proxies
 from pyserver._scoreboard cimport Slot
 
 
@@ -15,6 +16,9 @@ cdef class Reactor:
     cdef AccessLog access
     cdef object log
     cdef Bounds bounds
+    cdef Bounds trusted_bounds          # of a request whose peer is
+    cdef Proxies proxies
+    cdef bint looks_back                # fields may name the client
     cdef Buffers buffers
     cdef bytes server
     cdef bint with_date
@@ -61,7 +65,7 @@ cdef class Reactor:
     cdef int lanes                      # that were made for them
     cdef list spare                     # … and serve nobody
 
-    cdef int equip(self, Gateway gateway, Limits limits, Durations durations, Buffers buffers, log, AccessLog access, str poller, bytes server, bint date) except -1
+    cdef int equip(self, Gateway gateway, Limits limits, Durations durations, Buffers buffers, log, AccessLog access, str poller, bytes server, bint date, Proxies proxies) except -1
     cdef int lock(self) except -1
     cdef int unlock(self) except -1
     cdef bint seize(self) noexcept nogil

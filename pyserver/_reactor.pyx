@@ -17,6 +17,7 @@ from pyserver._connection cimport (
 from pyserver._exchange cimport Gateway, Stream, forks
 from pyserver._http cimport Limits
 from pyserver._poller cimport READABLE, WRITABLE, new_poller, unwatch_natively
+from pyserver._proxies cimport Proxies
 from pyserver._scoreboard cimport Cell
 from pyserver._system cimport (
     SHUT_RDWR, SOL_SOCKET, SO_LINGER, linger, pyserver_now_ns, pyserver_silence_ns, setsockopt, shutdown,
@@ -45,11 +46,14 @@ cdef class Reactor:
 
     cdef int equip(
         self, Gateway gateway, Limits limits, Durations durations, Buffers buffers, log, AccessLog access, str poller,
-        bytes server, bint date,
+        bytes server, bint date, Proxies proxies,
     ) except -1:
         """See Engine for what these are."""
         self.gateway = gateway
         self.bounds = limits.bounds
+        self.proxies = proxies
+        self.trusted_bounds = proxies.bounds_of_trusted(&limits.bounds)
+        self.looks_back = proxies.fields != 0
         self.buffers = buffers
         self.log = log
         self.access = access

@@ -95,12 +95,14 @@ cdef class StreamLane(Lane):
         connection.is_held = False
         if self._holder != NULL:
             self._put_aside()
+        if connection.awaits_proxy and not self.take_proxy_header(connection, reader):
+            return self._leave(connection, reader)
         if self.reactor.is_full():
             connection.is_held = True
             self._hold(connection)
         else:
             outcome = parse_head(
-                &reader.head, reader.data + reader.begin, reader.length - reader.begin, &self.reactor.bounds
+                &reader.head, reader.data + reader.begin, reader.length - reader.begin, self.bounds_for(connection)
             )
             if outcome == COMPLETE:
                 self._begin(connection, reader)
@@ -164,6 +166,8 @@ cdef class StreamLane(Lane):
         cdef Py_ssize_t used = 0
         cdef Stream stream
         self.queue_ns = self.reactor.note_queued(connection, pyserver_now_ns() if self.reactor.is_waiting else self.now_ns)
+        if self.reactor.looks_back:
+            self.look_back(connection, head, base)
         try:
             stream = self.reactor.gateway.open(self, connection, head, base)
         except Exception:
@@ -174,6 +178,8 @@ cdef class StreamLane(Lane):
         stream.transport = self
         stream.connection = connection
         stream.queue_ns = self.queue_ns
+        if self.reactor.looks_back:
+            stream.note_client()
         stream.persists = head_persists(head) and self.reactor.lists[AWAIT_NEXT_REQUEST].duration_ns > 0
         reset_response(&stream.response, is_of_head(reader))
         connection.requests += 1

@@ -5,6 +5,7 @@ from libc.stdint cimport uint8_t, uint16_t, uint32_t
 from pyserver._connection cimport Connection
 from pyserver._exchange cimport Exchange, Gateway
 from pyserver._http cimport Field, Head
+from pyserver._proxies cimport Forwarded
 
 
 cdef enum:
@@ -18,7 +19,7 @@ cdef enum:
 cdef struct Name:
     # A field name as it was received, and what it is in environ.
     uint8_t length              # 0: the place is free
-    bint tells_scheme
+    bint tells_scheme           # a proxy may say https in it
     char text[NAME_LENGTH]
     PyObject *key
 
@@ -39,9 +40,6 @@ cdef class WSGIGateway(Gateway):
     cdef bint _drops_underscored
     cdef bint _sends_files
     cdef dict _scheme_fields    # environ key: value that says https
-    cdef object _trusts         # callable: peer address -> bool
-    cdef object _judged         # the last address it was asked about
-    cdef bint _is_trusted       # … and its answer
     cdef Name _names[NAMES + 1]  # … the last for one that is too long to remember
     cdef PyObject *_texts[TEXTS]
     cdef PyObject *_ports[PORTS]
@@ -52,15 +50,16 @@ cdef class WSGIGateway(Gateway):
     cdef str _address_text
 
     cdef object _text(self, const unsigned char *text, Py_ssize_t length)
-    cdef object _peer_address(self, const Connection *connection)
+    cdef object _address_of(self, int family, const uint8_t *address)
     cdef object _peer_port(self, uint16_t port)
     cdef Name *_name(self, const unsigned char *text, Py_ssize_t length) except NULL
     cdef Name *_remember(self, Name *name, const unsigned char *text, Py_ssize_t length) except NULL
     cdef StartResponse _start_of(self, Exchange exchange)
     cdef dict _environ(self, Exchange exchange)
     cdef int _put_target(self, dict environ, const Head *head, const unsigned char *base) except -1
+    cdef int _put_peer(self, dict environ, Exchange exchange) except -1
     cdef int _put_fields(self, dict environ, Exchange exchange) except -1
-    cdef int _put_scheme(self, dict environ) except -1
+    cdef int _put_forwarded(self, dict environ, const Forwarded *forwarded, bint is_https) except -1
     cdef int _put_content(self, dict environ, Exchange exchange) except -1
     cdef int _answer(self, Exchange exchange, object result) except -1
     cdef int _answer_list(self, Exchange exchange, object blocks) except -1

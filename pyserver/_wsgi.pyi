@@ -81,7 +81,6 @@ class WSGIGateway(Gateway):
         keeps_underscores: whether field names with an underscore reach the application.
         sends_files: whether wsgi.file_wrapper is answered by the kernel.
         secure_scheme_headers: field names and the values with which a proxy says https.
-        trusts: told a peer's address (empty for a Unix socket), whether it is such a proxy.
         variables: more of environ, the same for every request.
         before_leaving: called where a request comes to an end in a child that the application has forked, which then
             ends.
@@ -100,7 +99,6 @@ class WSGIGateway(Gateway):
         keeps_underscores: bool = False,
         sends_files: bool = True,
         secure_scheme_headers: Mapping[str, str] | None = None,
-        trusts: Callable[[str], bool] | None = None,
         variables: Mapping[str, object] | None = None,
         before_leaving: Callable[[], object] | None = None,
     ) -> None: ...

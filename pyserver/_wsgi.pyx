@@ -7,15 +7,16 @@ from cpython.dict cimport PyDict_Copy
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_INCREF, Py_XDECREF
 from cpython.unicode cimport PyUnicode_DATA, PyUnicode_DecodeLatin1, PyUnicode_GET_LENGTH
-from libc.stdint cimport int64_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcmp, memcpy
 
-from pyserver._connection cimport Content, peer_host, take_memory
+from pyserver._connection cimport Content, take_memory
 from pyserver._http cimport (
-    CONTENT_LENGTH_FIELD, CONTENT_TYPE_FIELD, PROXY_FIELD, TARGET_PERCENT, TRANSFER_ENCODING_FIELD, UNDERSCORED,
-    percent_decode, text_hash,
+    CONTENT_LENGTH_FIELD, CONTENT_TYPE_FIELD, HAS_SCRIPT_NAME, PROXY_FIELD, TARGET_PERCENT, TRANSFER_ENCODING_FIELD,
+    UNDERSCORED, Fault, percent_decode, text_hash,
 )
+from pyserver._proxies cimport HTTP_SCHEME, HTTPS_SCHEME, host_to_tell, name_of_relayed, script_name, text_of_address
 from pyserver._response cimport NO_CONTENT
 
 import io
@@ -233,7 +234,6 @@ cdef class WSGIGateway(Gateway):
         keeps_underscores: whether field names with an underscore reach the application.
         sends_files: whether wsgi.file_wrapper is answered by the kernel.
         secure_scheme_headers: field names and the values with which a proxy says https.
-        trusts: told a peer's address (empty for a Unix socket), whether it is such a proxy.
         variables: more of environ, the same for every request.
         before_leaving: called where a request comes to an end in a child that the application has forked, which then
             ends; None for nothing.
@@ -242,7 +242,7 @@ cdef class WSGIGateway(Gateway):
     def __init__(
         self, application, servers, *, log, str software="pyserver", str root_path="", bint multithread=False,
         bint multiprocess=False, bint keeps_underscores=False, bint sends_files=True, secure_scheme_headers=None,
-        trusts=None, variables=None, before_leaving=None,
+        variables=None, before_leaving=None,
     ):
         self.attend(log, before_leaving)
         self._application = application
@@ -252,7 +252,6 @@ cdef class WSGIGateway(Gateway):
         self._scheme_fields = {
             "HTTP_" + name.upper().replace("-", "_"): value for name, value in (secure_scheme_headers or {}).items()
         }
-        self._trusts = trusts or (lambda address: False)
         self._templates = [
             template(name, port, self._root_path, software, ErrorStream(log), multithread, multiprocess, variables or {})
             for name, port in servers
@@ -338,14 +337,12 @@ cdef class WSGIGateway(Gateway):
         place[0] = <PyObject *> known
         return known
 
-    cdef object _peer_address(self, const Connection *connection):
+    cdef object _address_of(self, int family, const uint8_t *address):
         """REMOTE_ADDR; most connections of a server come from the same few peers."""
-        if connection.family == 0:
-            return ""
-        if self._address_family != connection.family or memcmp(self._address, connection.address, 16) != 0:
-            memcpy(self._address, connection.address, 16)
-            self._address_family = connection.family
-            self._address_text = peer_host(connection)
+        if self._address_family != family or memcmp(self._address, address, 16) != 0:
+            memcpy(self._address, address, 16)
+            self._address_family = family
+            self._address_text = text_of_address(family, address)
         return self._address_text
 
     cdef object _peer_port(self, uint16_t port):
@@ -410,8 +407,10 @@ cdef class WSGIGateway(Gateway):
         if head.minor == 0:
             environ["SERVER_PROTOCOL"] = "HTTP/1.0"
         self._put_target(environ, head, base)
-        if connection.family:
-            environ["REMOTE_ADDR"] = self._peer_address(connection)
+        if exchange.has_client or connection.origin != NULL:
+            self._put_peer(environ, exchange)
+        elif connection.family:
+            environ["REMOTE_ADDR"] = self._address_of(connection.family, connection.address)
             environ["REMOTE_PORT"] = self._peer_port(connection.port)
         if exchange.queue_ns >= TELLABLE_NS:
             environ["pyserver.queue_time"] = exchange.queue_ns / 1e9
@@ -425,6 +424,7 @@ cdef class WSGIGateway(Gateway):
     cdef int _put_target(self, dict environ, const Head *head, const unsigned char *base) except -1:
         cdef object target = self._text(base + head.target, head.target_length)
         cdef object path
+        cdef str root = self._root_path
         environ["RAW_URI"] = target
         environ["REQUEST_URI"] = target
         if head.query_length:
@@ -437,9 +437,29 @@ cdef class WSGIGateway(Gateway):
             path = self._text(base + head.path, head.path_length)
         if not path and head.authority_length:
             path = "/"          # RFC 9110 §4.2.3: the same as an empty path
-        if self._root_path and (path + "/").startswith(self._root_path + "/"):
-            path = path[len(self._root_path):]
+        if head.flags & HAS_SCRIPT_NAME:
+            root = environ["SCRIPT_NAME"] = script_name(head, base, root)
+        if root and (path + "/").startswith(root + "/"):
+            path = path[len(root):]
         environ["PATH_INFO"] = path
+        return 0
+
+    cdef int _put_peer(self, dict environ, Exchange exchange) except -1:
+        """Who the client is, where a proxy names it; what a PROXY header tells has gunicorn's names."""
+        cdef const Connection *connection = exchange.connection
+        if exchange.has_client:
+            environ["REMOTE_ADDR"] = self._address_of(exchange.client.family, exchange.client.bytes)
+            environ["REMOTE_PORT"] = self._peer_port(exchange.client.port)
+        elif connection.family:
+            environ["REMOTE_ADDR"] = self._address_of(connection.family, connection.address)
+            environ["REMOTE_PORT"] = self._peer_port(connection.port)
+        if connection.origin != NULL:
+            environ["PROXY_PROTOCOL"] = name_of_relayed(connection.origin.relayed)
+            if connection.origin.destination.family:
+                environ["PROXY_ADDR"] = text_of_address(
+                    connection.origin.destination.family, connection.origin.destination.bytes
+                )
+                environ["PROXY_PORT"] = str(connection.origin.destination.port)
         return 0
 
     cdef int _put_fields(self, dict environ, Exchange exchange) except -1:
@@ -450,7 +470,7 @@ cdef class WSGIGateway(Gateway):
         cdef Name *name
         cdef object key, value
         cdef dict repeated = None
-        cdef bint tells_scheme = False
+        cdef int schemes = exchange.transport.forwarded.scheme
         cdef Py_ssize_t size
         cdef uint32_t at
         for at in range(head.count):
@@ -479,26 +499,32 @@ cdef class WSGIGateway(Gateway):
                     repeated = {}
                 repeated.setdefault(key, [environ[key]]).append(value)
             if name.tells_scheme:
-                tells_scheme = True
+                schemes |= HTTPS_SCHEME if value == self._scheme_fields[key] else HTTP_SCHEME
         if repeated is not None:
             for key, values in repeated.items():
                 # RFC 9110 §5.3; cookies are joined as RFC 6265 §5.4 joins them.
                 environ[key] = ("; " if key == "HTTP_COOKIE" else ",").join(values)
-        if tells_scheme:
-            self._put_scheme(environ)
+        if schemes and exchange.connection.is_trusted:
+            if schemes == HTTP_SCHEME | HTTPS_SCHEME:
+                # The proxy may have set one and passed on the other from its client.
+                return exchange.refuse(Fault.SCHEME_CONTRADICTION)
+            if schemes == HTTPS_SCHEME:
+                environ["wsgi.url_scheme"] = "https"
+        if exchange.transport.forwarded.says_target:
+            self._put_forwarded(environ, &exchange.transport.forwarded, schemes == HTTPS_SCHEME)
         return 0
 
-    cdef int _put_scheme(self, dict environ) except -1:
-        cdef object address = environ["REMOTE_ADDR"]
-        cdef bint is_https = True
-        if address is not self._judged:
-            self._judged = address
-            self._is_trusted = self._trusts(address)
-        if self._is_trusted:
-            # Where two fields disagree, the proxy may have set one and passed on the other from its client.
-            for name, said in self._scheme_fields.items():
-                is_https = is_https and environ.get(name, said) == said
-            environ["wsgi.url_scheme"] = "https" if is_https else "http"
+    cdef int _put_forwarded(self, dict environ, const Forwarded *forwarded, bint is_https) except -1:
+        """What the client has asked for, as a proxy says: Host, its port, and the path up to where the proxy passes on."""
+        cdef bytes host = environ.get("HTTP_HOST", "").encode("latin-1")
+        if forwarded.host.length or (forwarded.port and host):
+            environ["HTTP_HOST"] = host_to_tell(forwarded, host, is_https).decode("latin-1")
+        if forwarded.port:
+            environ["SERVER_PORT"] = str(forwarded.port)
+        if forwarded.prefix.length:
+            environ["SCRIPT_NAME"] = (
+                forwarded.prefix.start[:forwarded.prefix.length].decode("ascii") + environ["SCRIPT_NAME"]
+            )
         return 0
 
     cdef int _put_content(self, dict environ, Exchange exchange) except -1:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from pyserver.log import ErrorLog
 
-VERSION = 1  # of what is said of a connection there; two versions of pyserver meet in an upgrade
+VERSION = 2  # of what is said of a connection there; two versions of pyserver meet in an upgrade
 _ROOM = 4 * 1024 * 1024  # bytes, of which the system gives as many as it allows
 
 

@@ -6,13 +6,13 @@ gunicorn has the setting.
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import ClassVar
 
 from pyserver.settings.fields import Row, read_account, read_bits, read_class, read_level, setting
 from pyserver.settings.hooks import Hooks
+from pyserver.settings.proxies import PROXY_PROTOCOLS, check_peers, read_forwarded_fields, read_proxy_protocol
 from pyserver.settings.unavailable import UNAVAILABLE
 from pyserver.sockets import parse_address
 
@@ -32,6 +32,7 @@ _LIMITS = "Limits of a request"
 _DEADLINES = "Deadlines"
 _BUFFERS = "Buffers and temporary files"
 _HTTP = "Request and response fields"
+_PROXIES = "Behind a proxy"
 _ASGI = "ASGI and WebSockets"
 _LOGGING = "Logging"
 _DEBUGGING = "Debugging"
@@ -41,19 +42,6 @@ def _check_assignment(text: str) -> None:
     name, separator, _ = text.partition("=")
     if not separator or not name:
         raise ValueError(f"{text!r} is not of the form NAME=VALUE")
-
-
-def _check_peers(text: str) -> None:
-    # Not the module `ipaddress`, which every process would carry from here on.
-    address, slash, length = text.partition("/")
-    family, bits = (socket.AF_INET6, 128) if ":" in address else (socket.AF_INET, 32)
-    try:
-        if text != "*":
-            socket.inet_pton(family, address)
-    except (OSError, UnicodeError):
-        raise ValueError(f"{text!r} is neither an address, nor a network such as 10.0.0.0/8, nor *") from None
-    if slash and not (length.isascii() and length.isdecimal() and int(length) <= bits):
-        raise ValueError(f"{text!r} has the prefix length {length!r}, which is not a number from 0 to {bits}")
 
 
 def _check_user(name: str) -> None:
@@ -298,20 +286,6 @@ class Settings(Hooks):
         "They have no name there, so nothing is left behind by a crash.",
     )
 
-    forwarded_allow_ips: tuple[str, ...] = setting(
-        ("127.0.0.1", "::1"), section=_HTTP, metavar="ADDRESSES", source="gunicorn",
-        environment=("FORWARDED_ALLOW_IPS", "{}"), check=_check_peers,
-        help="Addresses and networks of proxies, separated by commas, whose secure_scheme_headers are believed; "
-        "* means every peer. "
-        "Anyone listed here can make a plain request look like https to the application.",
-    )
-    secure_scheme_headers: Mapping[str, str] = setting(
-        MappingProxyType({
-            "X-FORWARDED-PROTOCOL": "ssl", "X-FORWARDED-PROTO": "https", "X-FORWARDED-SSL": "on",
-        }),
-        section=_HTTP, metavar="NAME=VALUE,...", source="gunicorn",
-        help="Fields and the values with which a trusted proxy says that the client spoke https.",
-    )
     header_map: str = setting(
         "drop", section=_HTTP, choices=("drop", "refuse", "dangerous"), source="gunicorn",
         help="What becomes of a field name with an underscore, which WSGI cannot tell from the one with a hyphen: "
@@ -344,6 +318,57 @@ class Settings(Hooks):
         True, section=_HTTP, environment=("SENDFILE", "{}"), source="gunicorn",
         help="Let the kernel send files: of WSGI's wsgi.file_wrapper, of ASGI's pathsend and zerocopysend. "
         "Turn it off on file systems that cannot.",
+    )
+
+    forwarded_allow_ips: tuple[str, ...] = setting(
+        ("127.0.0.1", "::1"), section=_PROXIES, metavar="ADDRESSES", source="gunicorn",
+        environment=("FORWARDED_ALLOW_IPS", "{}"), check=check_peers,
+        help="Addresses and networks of proxies, separated by commas, that are trusted: secure_scheme_headers, "
+        "forwarder_headers and forwarded_fields are believed of them; * means every peer. Who is connected by a Unix "
+        "socket is always trusted. "
+        "Anyone listed here can make a plain request look like https to the application.",
+    )
+    secure_scheme_headers: Mapping[str, str] = setting(
+        MappingProxyType({
+            "X-FORWARDED-PROTOCOL": "ssl", "X-FORWARDED-PROTO": "https", "X-FORWARDED-SSL": "on",
+        }),
+        section=_PROXIES, metavar="NAME=VALUE,...", source="gunicorn",
+        help="Fields and the values with which a trusted proxy says that the client spoke https. "
+        "When one says so and another denies it, the request is refused with 400.",
+    )
+    forwarder_headers: tuple[str, ...] = setting(
+        ("SCRIPT_NAME", "PATH_INFO"), section=_PROXIES, metavar="NAMES", source="gunicorn",
+        help="Fields with an underscore in their name that reach the application when a trusted proxy sends them, "
+        "whatever header_map is; * means all. SCRIPT_NAME becomes that of environ, or root_path of an ASGI scope.",
+    )
+    forwarded_fields: tuple[str, ...] = setting(
+        (), section=_PROXIES, metavar="FIELDS", read=read_forwarded_fields, source="RFC 7239",
+        help="Fields in which trusted proxies say how the client has come, separated by commas: x-forwarded-for or "
+        "forwarded names the client, which is then REMOTE_ADDR, client of an ASGI scope and %(h)s of the access log; "
+        "forwarded says host and scheme, too; x-forwarded-host, x-forwarded-port and x-forwarded-prefix say what their "
+        "names say. Only those that your proxy sets or adds to, or else clients can forge them.",
+    )
+    forwarded_hops: int = setting(
+        0, section=_PROXIES, minimum=0, maximum=32,
+        help="How many proxies every request passes, of which each adds an entry to x-forwarded-for or forwarded: the "
+        "client is that many entries from the end. 0 takes the last entry that is not in forwarded_allow_ips, "
+        "or where that is *, the last.",
+    )
+    proxy_protocol: str = setting(
+        "off", section=_PROXIES, choices=PROXY_PROTOCOLS, bare="auto", read=read_proxy_protocol, source="gunicorn",
+        help="The version of the PROXY protocol in which a proxy may name the client at the beginning of a connection; "
+        "without a value, or with auto, either.",
+    )
+    proxy_allow_ips: tuple[str, ...] = setting(
+        ("127.0.0.1", "::1"), section=_PROXIES, flags=("--proxy-allow-from",), metavar="ADDRESSES", source="gunicorn",
+        check=check_peers,
+        help="Addresses and networks of proxies, separated by commas, that may send a PROXY header; * means every "
+        "peer. Who else sends one is refused with 403.",
+    )
+    proxy_protocol_required: bool = setting(
+        False, section=_PROXIES,
+        help="Refuse a connection that does not begin with a PROXY header. "
+        "Without this, who connects past the proxy is served, under its own address.",
     )
 
     asgi_loop: str = setting(

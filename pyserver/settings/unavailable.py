@@ -101,13 +101,6 @@ UNAVAILABLE: dict[str, Unavailable] = {
     "ssl_context": Unavailable(_NO_TLS),
     "paste": Unavailable(_PASTE, ("--paste", "--paster")),
     "raw_paste_global_conf": Unavailable(_PASTE, ("--paste-global",), default=[]),
-    "proxy_protocol": Unavailable(
-        "the PROXY protocol is not understood, so every request would be refused",
-        ("--proxy-protocol",), default="off", is_refused=True,
-    ),
-    "proxy_allow_ips": Unavailable(
-        "the PROXY protocol is not understood", ("--proxy-allow-from",), default="127.0.0.1,::1"
-    ),
     "protocol": Unavailable(
         "HTTP is all that is spoken, so every request would be refused; nginx speaks it with proxy_pass in place of "
         "uwsgi_pass",
@@ -125,10 +118,6 @@ UNAVAILABLE: dict[str, Unavailable] = {
     "permit_unconventional_http_version": Unavailable(
         "versions other than 1.0 and 1.1 are answered with 505, as RFC 9110 §15.6.6 has it",
         ("--permit-unconventional-http-version",), is_switch=True, default=False,
-    ),
-    "forwarder_headers": Unavailable(
-        "no field becomes a variable under its own name; root_path gives SCRIPT_NAME",
-        ("--forwarder-headers",), default="SCRIPT_NAME,PATH_INFO",
     ),
     "asgi_disconnect_grace_period": Unavailable(
         "an application is not cancelled when its client has gone; send() raises and receive() says so",

@@ -20,7 +20,6 @@ from pyserver._signals import pass_on
 from pyserver.errors import ConfigError, RequestTimeout
 from pyserver.signals import STACKS_SIGNAL
 from pyserver.workers.engine import EngineWorker, build_engine
-from pyserver.workers.peers import TrustedPeers
 
 if TYPE_CHECKING:
     import asyncio
@@ -165,7 +164,6 @@ class ASGIWorker(EngineWorker):
             root_path=settings.root_path,
             keeps_underscores=settings.header_map == "dangerous",
             secure_scheme_headers=settings.secure_scheme_headers,
-            trusts=TrustedPeers(settings.forwarded_allow_ips),
             sends_files=settings.sendfile,
             deflate=Deflate() if settings.ws_per_message_deflate else None,
             max_message=settings.websocket_max_message_size,

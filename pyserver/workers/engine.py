@@ -10,10 +10,10 @@ from pyserver._access import AccessLog, check_access_log
 from pyserver._connection import Buffers, Durations
 from pyserver._engine import Engine
 from pyserver._http import Limits
+from pyserver._proxies import Proxies
 from pyserver._scoreboard import Cell
 from pyserver._wsgi import WatchedGateway, WSGIGateway
 from pyserver.workers.base import Worker
-from pyserver.workers.peers import TrustedPeers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -129,6 +129,7 @@ def build_engine(
         siblings=None if is_alone else worker.scoreboard.extent,
         lifeline=worker.lifeline,
         handoff_after=0 if is_alone else settings.handoff_after,
+        proxies=_proxies(settings),
     )
 
 
@@ -150,6 +151,18 @@ def _limits(settings: Settings) -> Limits:
         refuse_underscores=settings.header_map == "refuse",
         casefold_method=settings.casefold_http_method,
         unfold=settings.permit_obsolete_folding,
+    )
+
+
+def _proxies(settings: Settings) -> Proxies:
+    return Proxies(
+        trusted=settings.forwarded_allow_ips,
+        forwarder_headers=settings.forwarder_headers,
+        forwarded_fields=settings.forwarded_fields,
+        forwarded_hops=settings.forwarded_hops,
+        proxy_protocol=settings.proxy_protocol,
+        proxy_allow_ips=settings.proxy_allow_ips,
+        proxy_protocol_required=settings.proxy_protocol_required,
     )
 
 
@@ -177,7 +190,6 @@ def wsgi_gateway(
         keeps_underscores=settings.header_map == "dangerous",
         sends_files=settings.sendfile,
         secure_scheme_headers=settings.secure_scheme_headers,
-        trusts=TrustedPeers(settings.forwarded_allow_ips),
         variables={"pyserver.slot": worker.number},
         before_leaving=before_leaving,
     )

@@ -31,11 +31,14 @@ if TYPE_CHECKING:
 _TAKEN = (
     "bind", "backlog", "workers", "threads", "worker_connections", "max_requests", "max_requests_jitter", "timeout",
     "graceful_timeout", "keepalive", "limit_request_line", "limit_request_fields", "limit_request_field_size",
-    "proc_name", "forwarded_allow_ips", "secure_scheme_headers", "header_map", "accesslog", "access_log_format",
-    "errorlog", "loglevel", "sendfile", "tmp_upload_dir", "pre_request", "post_request", "worker_int",
+    "proc_name", "forwarded_allow_ips", "secure_scheme_headers", "forwarder_headers", "header_map", "proxy_protocol",
+    "proxy_allow_ips", "accesslog", "access_log_format", "errorlog", "loglevel", "sendfile", "tmp_upload_dir",
+    "pre_request", "post_request", "worker_int",
 )  # fmt: skip
 # Those whose classes serve ASGI. What others want, such as an application of aiohttp, they say themselves.
 _ASGI_PACKAGES = {"uvicorn", "uvicorn_worker"}
+# Those that gunicorn has as one text, whatever is in it.
+_TEXTS = {"forwarded_allow_ips", "forwarder_headers", "proxy_allow_ips"}
 # Those that gunicorn ends workers with.
 _ENDS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 
@@ -225,7 +228,7 @@ def _as_gunicorn_has_it(name: str, value: Any) -> Any:
     if isinstance(value, float):
         return math.ceil(value)
     if isinstance(value, tuple):
-        return ",".join(value) if name == "forwarded_allow_ips" else list(value)
+        return ",".join(value) if name in _TEXTS else list(value)
     return dict(value) if isinstance(value, Mapping) else value
 
 

@@ -184,11 +184,17 @@ def test_a_name_with_an_underscore_is_dropped(server):
         (["X-Forwarded-Proto: https"], "https"),
         (["X-Forwarded-Proto: http"], "http"),
         (["X-Forwarded-Ssl: on"], "https"),
-        (["X-Forwarded-Proto: https", "X-Forwarded-Ssl: off"], "http"),
     ],
 )
 def test_a_trusted_proxy_says_the_scheme(server, fields, scheme):
     assert scope_of(server, "GET / HTTP/1.1", *fields)["scheme"] == scheme
+
+
+def test_fields_of_a_proxy_that_contradict_each_other_are_refused(server):
+    with server.client() as client:
+        client.request("GET", "/", [("X-Forwarded-Proto", "https")])
+        response = client.request("GET", "/", [("X-Forwarded-Proto", "https"), ("X-Forwarded-Ssl", "off")])
+        assert (response.status, client.is_closed_by_server()) == (400, True)
 
 
 def test_a_trusted_proxy_says_the_scheme_of_a_websocket(server):

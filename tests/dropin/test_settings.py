@@ -26,7 +26,8 @@ def test_a_setting_of_gunicorn_is_accepted_by_its_name_and_its_options(name):
     assert name in ROWS or name in UNAVAILABLE
     setting = GUNICORNS[name]
     for flag in setting.cli or ():
-        arguments = [flag] if setting.action in ("store_true", "store_const") else [flag, "1"]
+        stands_alone = setting.action in ("store_true", "store_const") or setting.nargs == "?"
+        arguments = [flag] if stands_alone else [flag, "1"]
         (given,) = read_arguments(arguments).given
         assert given.name == name
 

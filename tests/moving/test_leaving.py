@@ -53,6 +53,20 @@ def test_a_reload_passes_connections_on_that_have_sent_nothing_yet(shared_site):
 
 
 @only("sync")
+def test_a_proxy_may_name_the_client_on_a_connection_that_has_moved_before(shared_site):
+    site = shared_site("--proxy-protocol")
+    silent = [site.visitor() for _ in range(6)]
+    eventually(lambda: all(site.workers_of(silent)))
+    reload(site)
+    for one in silent:
+        one.send(b"PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n")
+        one.ask()
+        # Once only.
+        one.send(b"PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n")
+        assert one.receive_response().status == 400
+
+
+@only("sync")
 def test_connections_that_have_moved_once_move_again(shared_site):
     site = shared_site("-w", "1")
     visitors = site.invite(4)

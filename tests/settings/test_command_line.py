@@ -49,6 +49,21 @@ def test_a_boolean_has_a_flag_for_each_value(flag, value):
 
 
 @pytest.mark.parametrize(
+    ("arguments", "value"),
+    [
+        (["--proxy-protocol"], "auto"),
+        (["--proxy-protocol", "v2"], "v2"),
+        (["--proxy-protocol=v1"], "v1"),
+        (["--proxy-protocol", "OFF"], "OFF"),
+    ],
+)
+def test_a_flag_may_stand_for_a_value_where_it_has_none(arguments, value):
+    assert given(*arguments) == {"proxy_protocol": value}
+    assert given(*arguments, "app:app", "-w", "2") == {"proxy_protocol": value, "wsgi_app": "app:app", "workers": "2"}
+    assert given(*arguments, "-w", "2") == {"proxy_protocol": value, "workers": "2"}
+
+
+@pytest.mark.parametrize(
     ("flag", "name"),
     [
         ("-b", "bind"),
@@ -69,6 +84,8 @@ def test_a_boolean_has_a_flag_for_each_value(flag, value):
         ("--limit-request-field_size", "limit_request_field_size"),
         ("--limit-request-field-size", "limit_request_field_size"),
         ("--forwarded-allow-ips", "forwarded_allow_ips"),
+        ("--proxy-allow-from", "proxy_allow_ips"),
+        ("--forwarder-headers", "forwarder_headers"),
     ],
 )
 def test_flags_of_gunicorn_have_their_meaning(flag, name):

@@ -286,16 +286,31 @@ def test_any_other_value_says_http(server, field):
 
 
 @pytest.mark.parametrize(
-    ("fields", "wanted"),
+    "fields",
+    [["X-Forwarded-Proto: https", "X-Forwarded-Ssl: on"], ["X-Forwarded-Proto: https", "X-Forwarded-Proto: https"]],
+)
+def test_several_fields_may_say_https(server, fields):
+    assert scheme(server, "127.0.0.1", *fields) == "https"
+
+
+@pytest.mark.parametrize(
+    "fields",
     [
-        (["X-Forwarded-Proto: https", "X-Forwarded-Ssl: on"], "https"),
-        (["X-Forwarded-Proto: http", "X-Forwarded-Ssl: on"], "http"),
-        (["X-Forwarded-Ssl: on", "X-Forwarded-Proto: http"], "http"),
-        (["X-Forwarded-Proto: https", "X-Forwarded-Proto: http"], "http"),
+        ["X-Forwarded-Proto: http", "X-Forwarded-Ssl: on"],
+        ["X-Forwarded-Ssl: on", "X-Forwarded-Proto: http"],
+        ["X-Forwarded-Proto: https", "X-Forwarded-Proto: http"],
     ],
 )
-def test_https_is_not_believed_when_another_field_denies_it(server, fields, wanted):
-    assert scheme(server, "127.0.0.1", *fields) == wanted
+def test_fields_of_a_proxy_that_contradict_each_other_are_refused(server, fields):
+    with server.client() as client:
+        client.send(request("/", *fields))
+        assert client.receive_response().status == 400
+        assert client.is_closed_by_server()
+    assert "fields in which a proxy tells the scheme contradict each other" in server.log()
+
+
+def test_fields_of_a_stranger_may_contradict_each_other(server):
+    assert scheme(server, "127.0.0.2", "X-Forwarded-Proto: http", "X-Forwarded-Ssl: on") == "http"
 
 
 def test_a_stranger_may_not_say_https(server):
