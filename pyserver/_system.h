@@ -15,6 +15,7 @@
 #include <poll.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
+#include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
 #include <sys/ioctl.h>
@@ -52,6 +53,33 @@ static inline int pyserver_accept(int listener, struct sockaddr_storage *address
 static inline int pyserver_peer(int fd, struct sockaddr_storage *address) {
     socklen_t size = sizeof *address;
     return getpeername(fd, (struct sockaddr *) address, &size);
+}
+
+/* The address that a numeric host or the path of a Unix socket names; its size, or 0 where there is none. */
+static inline socklen_t pyserver_address(const char *text, int port, struct sockaddr_storage *address) {
+    struct sockaddr_in *four = (struct sockaddr_in *) address;
+    struct sockaddr_in6 *six = (struct sockaddr_in6 *) address;
+    struct sockaddr_un *path = (struct sockaddr_un *) address;
+    memset(address, 0, sizeof *address);
+    if (text[0] == '/') {
+        if (strlen(text) >= sizeof path->sun_path) {
+            return 0;
+        }
+        path->sun_family = AF_UNIX;
+        strcpy(path->sun_path, text);
+        return sizeof *path;
+    }
+    if (inet_pton(AF_INET, text, &four->sin_addr) == 1) {
+        four->sin_family = AF_INET;
+        four->sin_port = htons((unsigned short) port);
+        return sizeof *four;
+    }
+    if (inet_pton(AF_INET6, text, &six->sin6_addr) == 1) {
+        six->sin6_family = AF_INET6;
+        six->sin6_port = htons((unsigned short) port);
+        return sizeof *six;
+    }
+    return 0;
 }
 
 static inline ssize_t pyserver_sendfile(int to, int file, off_t offset, size_t length) {

@@ -4,7 +4,7 @@ from libc.stdint cimport int64_t, uint16_t
 
 cdef extern from "_system.h":
     int ENOBUFS, EPROTO, EWOULDBLOCK
-    int AF_INET, AF_INET6, IPPROTO_TCP, MSG_MORE, MSG_NOSIGNAL, MSG_PEEK, SHUT_RDWR, SHUT_WR, SOL_SOCKET, SO_LINGER, TCP_NODELAY
+    int AF_INET, AF_INET6, AF_UNIX, IPPROTO_TCP, MSG_DONTWAIT, MSG_MORE, MSG_NOSIGNAL, MSG_PEEK, SHUT_RDWR, SHUT_WR, SOL_SOCKET, SO_LINGER, TCP_NODELAY
     short POLLIN, POLLOUT
     ctypedef unsigned int socklen_t
     ctypedef long off_t
@@ -24,6 +24,8 @@ cdef extern from "_system.h":
         void *iov_base
         size_t iov_len
     struct msghdr:
+        void *msg_name
+        socklen_t msg_namelen
         iovec *msg_iov
         size_t msg_iovlen
     struct linger:
@@ -49,6 +51,7 @@ cdef extern from "_system.h":
     char *pyserver_put_digits(char *to, int number, int width) nogil
     int pyserver_bit_length(unsigned long long number) nogil
     int pyserver_dup(int fd) nogil
+    socklen_t pyserver_address(const char *text, int port, sockaddr_storage *address) nogil
     int pyserver_accept(int listener, sockaddr_storage *address, socklen_t *size) nogil
     Py_ssize_t pyserver_sendfile(int to, int file, off_t offset, size_t length) nogil
     int64_t pyserver_now_ns() nogil
