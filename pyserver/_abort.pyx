@@ -180,7 +180,8 @@ cdef void end_request(Transport transport, Exchange exchange) noexcept nogil:
     if connection == NULL or not (is_held or is_overdue):
         return
     exchange.state_facts(&facts)
-    facts.duration_ns = pyserver_now_ns() - exchange.row.busy_since_ns
+    facts.ended_ns = pyserver_now_ns()
+    facts.duration_ns = facts.ended_ns - exchange.row.busy_since_ns
     if exchange.is_finished:
         # The response is whole: the application hangs in what it does after it.
         is_cut = not send_gathered(transport, exchange, transport.out.used, NULL)

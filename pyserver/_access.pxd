@@ -1,7 +1,8 @@
 # The contract of _access: one line for each answered request.
-from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
-from pyserver._http cimport Head, Out
+from pyserver._http cimport Head, Out, Span
+from pyserver._statsd cimport Datagrams, Statsd
 
 
 cdef struct Facts:
@@ -16,6 +17,11 @@ cdef struct Facts:
     int64_t sent                # content bytes
     int64_t duration_ns
     int64_t queue_ns            # how long it has waited before
+    int64_t receive_ns          # … and before that, for the rest of it to arrive
+    int64_t headed_ns           # when its response began; 0 where that is not known
+    int64_t ended_ns            # when it was complete
+    const char *request_id      # NULL for none
+    Py_ssize_t request_id_length
 
 
 cdef struct Step:
@@ -28,17 +34,45 @@ cdef struct Own:
     # What lines tell of the process and the moment, ready to be copied.
     char time[40]
     int time_length
+    int64_t second_ns           # when the second of `time` began, by the clock that instants are of
+    char date[24]               # UTC, for JSON
     char pid[24]
     int pid_length
+    char worker[12]
+    int worker_length
+    bint in_json
+
+
+cdef class RequestIds:
+    cdef readonly bint is_told          # to the application
+    cdef uint64_t _state[2]
+
+    cdef bytes new(self, const Facts *facts, bint is_believed)
 
 
 cdef class AccessLog:
     cdef readonly bint wants_response_head
     cdef readonly bint wants_environ
+    cdef readonly bint wants_phases
+    cdef readonly bint wants_ids
     cdef readonly str path
     cdef readonly int64_t dropped       # lines that could not be written
     cdef object _log
-    cdef int _fd
+    cdef int _fd                        # -1 where there is no file
+    cdef Statsd _statsd
+    cdef object _syslog                 # to whom lines are sent, as well
+    cdef Datagrams _datagrams           # … where it takes each by itself
+    cdef bytes _syslog_head
+    cdef const char *_syslog_start
+    cdef size_t _syslog_length
+    cdef bint _has_datagrams
+    cdef bint _has_statsd
+    cdef bint _has_lines                # there is somebody to read them
+    cdef list _excluded                 # paths without a line
+    cdef bint _samples
+    cdef uint64_t _sampled              # … of 2**64, how many are recorded
+    cdef uint64_t _random
+    cdef int64_t _slow_ns
     cdef Out _lines                     # gathered
     cdef Py_ssize_t _written            # bytes of them that the file has
     cdef int64_t _line_count
@@ -52,12 +86,21 @@ cdef class AccessLog:
     cdef bint _is_failing
     cdef bint _may_block        # it is a pipe or a terminal
 
+    cdef int _take_steps(self, list steps) except -1
     cdef int record(self, const Facts *facts, bytes response_head, dict environ, int64_t now_ns) except -1
+    cdef int _print_line(self, const Facts *facts, bytes response_head, dict environ) except -1
+    cdef bint _leaves_out(self, const Facts *facts) except -1
     cdef void record_last(self, const Facts *facts) noexcept nogil
     cdef void forget(self) noexcept
     cdef int flush_lines(self) except -1
+    cdef int _flush_file(self) except -1
+    cdef void _send_lines(self, const unsigned char *line, const unsigned char *end) noexcept nogil
     cdef Py_ssize_t _write(self, const unsigned char *data, Py_ssize_t length) noexcept nogil
     cdef int _note_time(self, int64_t now_ns) noexcept
     cdef int _print_found(self, const Step *step, const Facts *facts, bytes response_head, dict environ) except -1
     cdef int _print_object(self, object value) except -1
     cdef int _print_user(self, const Facts *facts) except -1
+
+
+cdef class LoggerAccess(AccessLog):
+    cdef object _put

@@ -1,9 +1,16 @@
-from pyserver.log import ErrorLog
+from collections.abc import Callable, Iterable
+from typing import Any
 
-FIELDS: dict[str, tuple[int, str]]
-"""What stands between "%(" and ")s": what it prints, and of which field."""
-VARIABLES: dict[str, int]
-"""The same for "%({name}x)s", by its last letter."""
+from pyserver._statsd import Statsd
+from pyserver.log import ErrorLog
+from pyserver.syslog import Syslog
+
+FIELDS: dict[str, tuple[int, str, str, str]]
+"""What stands between "%(" and ")s": what it prints, of which field, its name in JSON, and what it is."""
+VARIABLES: dict[str, tuple[int, str]]
+"""The same for "%({name}x)s", by its last letter: what it prints, and what it is."""
+JSON_FIELDS: tuple[str, ...]
+"""The members of a line in JSON, where the format names none."""
 
 def compile_format(text: str) -> list[tuple[int, str]]:
     """The steps of a format: pairs of what to print and its text or name.
@@ -12,27 +19,60 @@ def compile_format(text: str) -> list[tuple[int, str]]:
         ConfigError: it names something that is not in FIELDS.
     """
 
+def is_json(format: str) -> bool:  # noqa: A002 - as it is compiled
+    """Whether lines are JSON objects: the format is json, or json: and the names of their members."""
+
+def matches(path: bytes, pattern: bytes) -> bool:
+    """Whether a path is meant: the pattern's own or one below it, or where it has * or ?, one that these stand for."""
+
 def check_access_log(path: str | None, format: str) -> None:  # noqa: A002 - as it is compiled
     """Raise ConfigError where an AccessLog could not be made of the two; the file is created when it is missing."""
 
-def step_named(name: str) -> tuple[int, str]:
-    """The step for what stands between "%(" and ")s"; ConfigError for an unknown name."""
+class RequestIds:
+    """Gives each request an id: that of its field X-Request-ID, where the peer is a trusted proxy, or else a new one.
+
+    Args:
+        is_told: whether the application gets it.
+    """
+
+    def __init__(self, is_told: bool) -> None: ...
+    @property
+    def is_told(self) -> bool:
+        """Whether the application gets it."""
 
 class AccessLog:
     """One line for each response.
 
     Args:
-        path: a file, which is created when missing; "-" is standard output.
-        format: as gunicorn's access_log_format.
+        path: a file, which is created when missing; "-" is standard output, and None no file at all.
+        format: as gunicorn's access_log_format, or json.
         log: where trouble with this log is told, once.
+        exclude: paths without a line, see `matches`; but for responses of 500 and more.
+        sample: which part of the lines is written; those of responses of 400 and more, and slow ones, all are.
+        slow: from how many seconds on a response is slow.
+        worker: its number.
+        statsd: is told of each response.
+        syslog: gets each line, as well.
 
     Raises:
         ConfigError: the format is wrong, or the file cannot be opened.
     """
 
-    def __init__(self, path: str, format: str, log: ErrorLog) -> None: ...  # noqa: A002 - as it is compiled
+    def __init__(
+        self,
+        path: str | None,
+        format: str,  # noqa: A002 - as it is compiled
+        log: ErrorLog,
+        *,
+        exclude: Iterable[str] = (),
+        sample: float = 1.0,
+        slow: float = 1.0,
+        worker: int = 0,
+        statsd: Statsd | None = None,
+        syslog: Syslog | None = None,
+    ) -> None: ...
     @property
-    def path(self) -> str:
+    def path(self) -> str | None:
         """Where the lines go."""
     @property
     def dropped(self) -> int:
@@ -43,7 +83,34 @@ class AccessLog:
     @property
     def wants_environ(self) -> bool:
         """Whether the format names a variable of environ."""
+    @property
+    def wants_phases(self) -> bool:
+        """Whether the format tells when the response began."""
+    @property
+    def wants_ids(self) -> bool:
+        """Whether the format names the id of the request."""
     def reopen(self) -> None:
         """Open the path again, for log rotation; what was gathered goes to the old file."""
     def flush(self) -> None:
         """Write what was gathered."""
+
+class LoggerAccess(AccessLog):
+    """Hands each response to a logger of Python's, which makes the line.
+
+    Args:
+        put: called with the head of the request and of the response, environ (either None where there is none), the
+            address of the peer, the status, the length of the content and how long it took, nanoseconds; has to
+            return at once.
+        others: as those of AccessLog.
+    """
+
+    def __init__(
+        self,
+        put: Callable[[tuple[bytes, bytes | None, dict[str, Any] | None, str, int, int, int]], object],
+        log: ErrorLog,
+        *,
+        exclude: Iterable[str] = (),
+        sample: float = 1.0,
+        slow: float = 1.0,
+        statsd: Statsd | None = None,
+    ) -> None: ...

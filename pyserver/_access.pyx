@@ -1,19 +1,21 @@
-"""The access log: one line for each answered request, in the format that gunicorn's `access_log_format` describes.
+"""The access log: one line for each answered request, in the format that gunicorn's `access_log_format` describes, or
+as a JSON object.
 
 A format is compiled once into steps; an atom that it does not name costs nothing. Lines are gathered and written with
 one system call at the end of a round of the engine, or when they are a tenth of a second old.
 """
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.errno cimport EAGAIN, EINTR, ENXIO, errno
 from libc.stdint cimport uint64_t
 from libc.stdio cimport snprintf
 from libc.stdlib cimport free, malloc
-from libc.string cimport memcpy, strerror, strlen
+from libc.string cimport memchr, memcmp, memcpy, strerror, strlen
 from posix.unistd cimport close as close_file, getpid, write as write_file
 
 from pyserver._http cimport Field, Head, Span, append, reserve, same_text, write_decimal
 from pyserver._system cimport (
-    AF_INET6, POLLOUT, inet_ntop, poll, pollfd, pyserver_civil, pyserver_put_digits, pyserver_set_errno as set_errno,
-    pyserver_to_civil, pyserver_unix_time_ns, pyserver_zone_offset,
+    AF_INET6, POLLOUT, inet_ntop, iovec, poll, pollfd, pyserver_civil, pyserver_put_digits,
+    pyserver_set_errno as set_errno, pyserver_to_civil, pyserver_unix_time_ns, pyserver_zone_offset,
 )
 
 import os
@@ -21,11 +23,17 @@ import stat
 
 from pyserver.errors import ConfigError
 
+cdef extern from "Python.h":
+    bint PyGC_Disable()
+    bint PyGC_Enable()
+
 cdef enum:
     LINES_LIMIT = 65536         # bytes gathered before they are written
     PIPE_ROOM = 4096            # PIPE_BUF of Linux: what a pipe takes whole when poll() says that it takes something
     ATOM_ROOM = 64              # what an atom may take that is no text of the client's
     LAST_ROOM = 65536           # of a line that a signal handler writes; what does not fit is cut
+    GROWTH = 6                  # how many bytes one of a client's becomes at most: \ufffd
+    LONGEST_ID = 200
 
 cdef int64_t SECOND = 1000000000
 cdef int64_t HELD_NS = 100000000
@@ -45,43 +53,64 @@ cdef enum:
     QUERY
     PROTOCOL
     SENT
-    SENT_OR_DASH
     SECONDS
     MILLISECONDS
     MICROSECONDS
     DECIMAL_SECONDS
     QUEUE_SECONDS
+    RECEIVE_SECONDS
+    APPLICATION_SECONDS
+    SEND_SECONDS
     PID
+    WORKER
+    REQUEST_ID
     REQUEST_FIELD
     USER
     RESPONSE_FIELD
     ENVIRON_VARIABLE
 
-# What stands between "%(" and ")s": what it prints, and of which field.
+# What stands between "%(" and ")s": what it prints, of which field, its name in JSON (empty where another has the same
+# to say), and what it is.
 FIELDS = {
-    "h": (REMOTE_ADDRESS, ""),
-    "l": (TEXT, "-"),
-    "u": (USER, ""),
-    "t": (TIME, ""),
-    "r": (REQUEST_LINE, ""),
-    "s": (STATUS, ""),
-    "m": (METHOD, ""),
-    "U": (PATH, ""),
-    "q": (QUERY, ""),
-    "H": (PROTOCOL, ""),
-    "B": (SENT, ""),
-    "b": (SENT_OR_DASH, ""),
-    "f": (REQUEST_FIELD, "referer"),
-    "a": (REQUEST_FIELD, "user-agent"),
-    "T": (SECONDS, ""),
-    "M": (MILLISECONDS, ""),
-    "D": (MICROSECONDS, ""),
-    "L": (DECIMAL_SECONDS, ""),
-    "Q": (QUEUE_SECONDS, ""),
-    "p": (PID, ""),
+    "h": (REMOTE_ADDRESS, "", "remote_addr", "The address of the peer; a `-` on a Unix socket."),
+    "l": (TEXT, "-", "", "Always a `-`."),
+    "u": (USER, "", "user", "The user of Basic authentication."),
+    "t": (TIME, "", "time", "The time when the line is made, local in text and UTC in JSON."),
+    "r": (REQUEST_LINE, "", "request", "The request line."),
+    "s": (STATUS, "", "status", "The status code."),
+    "m": (METHOD, "", "method", "The method."),
+    "U": (PATH, "", "path", "The path as it was sent, without the query."),
+    "q": (QUERY, "", "query", "The query, without the question mark."),
+    "H": (PROTOCOL, "", "protocol", "The version, such as HTTP/1.1."),
+    "B": (SENT, "", "bytes", "How many bytes of content the response has."),
+    "b": (SENT, "", "", "The same."),
+    "f": (REQUEST_FIELD, "referer", "referer", "The field Referer of the request."),
+    "a": (REQUEST_FIELD, "user-agent", "user_agent", "The field User-Agent of the request."),
+    "T": (SECONDS, "", "", "How long the application and its response took, whole seconds."),
+    "M": (MILLISECONDS, "", "", "The same in milliseconds."),
+    "D": (MICROSECONDS, "", "", "The same in microseconds."),
+    "L": (DECIMAL_SECONDS, "", "duration", "The same in seconds, with six decimals."),
+    "Q": (QUEUE_SECONDS, "", "queue", "How long the request has waited for a worker, seconds."),
+    "R": (RECEIVE_SECONDS, "", "receive", "How long it took to arrive, from its first bytes on, seconds."),
+    "A": (APPLICATION_SECONDS, "", "application", "How long the application took until its response began, seconds."),
+    "S": (SEND_SECONDS, "", "send", "How long the response took from there until it was complete, seconds."),
+    "p": (PID, "", "pid", "The process id of the worker, in angle brackets in text."),
+    "w": (WORKER, "", "worker", "Which of the workers it is, from 0."),
+    "i": (REQUEST_ID, "", "request_id", "X-Request-ID as a trusted proxy has sent it, or else a new id."),
 }
 # The same for "%({name}x)s".
-VARIABLES = {"i": REQUEST_FIELD, "o": RESPONSE_FIELD, "e": ENVIRON_VARIABLE}
+VARIABLES = {
+    "i": (REQUEST_FIELD, "A field of the request."),
+    "o": (RESPONSE_FIELD, "A field of the response."),
+    "e": (ENVIRON_VARIABLE, "A variable of environ."),
+}
+# The members of a line in JSON, where the format names none.
+JSON_FIELDS = (
+    "time", "remote_addr", "user", "method", "path", "query", "protocol", "status", "bytes", "duration", "queue",
+    "referer", "user_agent", "worker", "pid",
+)
+
+cdef dict JSON_NAMES = {row[2]: row[:2] for row in FIELDS.values() if row[2]}
 
 cdef const unsigned char *HEXADECIMAL = b"0123456789abcdef"
 cdef const char *MONTHS = b"JanFebMarAprMayJunJulAugSepOctNovDec"
@@ -93,6 +122,8 @@ def compile_format(str text) -> list:
     Raises:
         ConfigError: it names something that is not in FIELDS.
     """
+    if is_json(text):
+        return json_steps(text)
     cdef list steps = []
     cdef Py_ssize_t at = 0, mark, end
     while at < len(text):
@@ -115,6 +146,39 @@ def compile_format(str text) -> list:
     return steps
 
 
+def is_json(str format) -> bool:
+    """Whether lines are JSON objects: the format is json, or json: and the names of their members."""
+    return format == "json" or format.startswith("json:")
+
+
+cdef list json_steps(str format):
+    """The steps of a JSON object."""
+    cdef list steps = []
+    cdef str before = "{"
+    names = [name.strip() for name in format[5:].split(",")] if format != "json" else JSON_FIELDS
+    for name in names:
+        if name in JSON_NAMES:
+            step, key = JSON_NAMES[name], name
+        elif name.startswith("{") and "}" in name:
+            step, key = step_named(name), name[1:].partition("}")[0]
+        else:
+            known = ", ".join(JSON_NAMES)
+            raise ConfigError(f"access_log_format: JSON has no member {name!r}; there are {known} and {{name}}i, o, e")
+        steps += [(TEXT, before + quoted(key) + ":"), step]
+        before = ","
+    steps.append((TEXT, "}"))
+    return steps
+
+
+cdef str quoted(str name):
+    """The name of a member, as RFC 8259 §7 has it."""
+    data = name.encode("utf-8", "surrogateescape")
+    cdef bytes room = PyBytes_FromStringAndSize(NULL, len(data) * GROWTH + 2)
+    cdef unsigned char *to = <unsigned char *> PyBytes_AS_STRING(room)
+    end = put_json(to, Span(<const unsigned char *> <const char *> data, len(data)))
+    return room[:end - to].decode()
+
+
 def check_access_log(str path, str format) -> None:
     """Raise ConfigError where an AccessLog could not be made of the two; the file is created when it is missing."""
     compile_format(format)
@@ -123,35 +187,105 @@ def check_access_log(str path, str format) -> None:
         os.close(open_log(path))
 
 
-def step_named(str name) -> tuple:
+cdef tuple step_named(str name):
     """The step for what stands between "%(" and ")s"; ConfigError for an unknown name."""
     cdef Py_ssize_t brace = name.find("}")
     if name in FIELDS:
-        return FIELDS[name]
+        return FIELDS[name][:2]
     if name[:1] == "{" and brace > 0 and name[brace + 1:] in VARIABLES:
-        kind = VARIABLES[name[brace + 1:]]
+        kind = VARIABLES[name[brace + 1:]][0]
         return (kind, name[1:brace] if kind == ENVIRON_VARIABLE else name[1:brace].lower())
     raise ConfigError(f"access_log_format: there is no atom %({name})s; there are {', '.join(FIELDS)} and {{name}}i, o, e")
+
+
+cdef class RequestIds:
+    """Gives each request an id: that of its field X-Request-ID, where the peer is a trusted proxy, or else a new one.
+
+    Args:
+        is_told: whether the application gets it.
+    """
+
+    def __init__(self, bint is_told):
+        self.is_told = is_told
+        seed = os.urandom(16)
+        memcpy(self._state, <const char *> seed, 16)
+
+    cdef bytes new(self, const Facts *facts, bint is_believed):
+        """The id of a request, of which a proxy `is_believed` what it says."""
+        cdef Span said = request_field(facts, <const unsigned char *> <const char *> b"x-request-id", 12)
+        cdef bytes made
+        cdef unsigned char *to
+        cdef uint64_t word
+        cdef int part, at
+        if is_believed and 0 < said.length <= LONGEST_ID and is_visible(said):
+            return said.start[:said.length]
+        made = PyBytes_FromStringAndSize(NULL, 32)
+        to = <unsigned char *> PyBytes_AS_STRING(made)
+        for part in range(2):
+            word = next_random(&self._state[part])
+            for at in range(16):
+                to[part * 16 + at] = HEXADECIMAL[word & 15]
+                word >>= 4
+        return made
 
 
 cdef class AccessLog:
     """One line for each response.
 
     Args:
-        path: a file, which is created when missing; "-" is standard output.
-        format: as gunicorn's access_log_format.
+        path: a file, which is created when missing; "-" is standard output, and None no file at all.
+        format: as gunicorn's access_log_format, or json.
         log: where trouble with this log is told, once.
+        exclude: paths without a line, see `matches`; but for responses of 500 and more.
+        sample: which part of the lines is written; those of responses of 400 and more, and slow ones, all are.
+        slow: from how many seconds on a response is slow.
+        worker: its number.
+        statsd: is told of each response.
+        syslog: gets each line, as well.
 
     Raises:
         ConfigError: the format is wrong, or the file cannot be opened.
     """
 
-    def __init__(self, str path, str format, log):
-        cdef int at
+    def __cinit__(self):
+        self._fd = -1
+
+    def __init__(
+        self, str path, str format, log, *, exclude=(), double sample=1.0, double slow=1.0, int worker=0,
+        Statsd statsd=None, syslog=None,
+    ):
         self.path = path
         self._log = log
+        self._statsd = statsd
+        self._syslog = syslog
+        self._excluded = [one.encode("utf-8", "surrogateescape") for one in exclude]
+        self._sampled = <uint64_t> (sample * <double> 2.0 ** 64) if sample < 1 else 0
+        self._samples = sample < 1
+        self._random = int.from_bytes(os.urandom(8), "big")
+        self._slow_ns = <int64_t> (slow * 1e9)
+        self._own.in_json = is_json(format)
+        self._own.pid_length = snprintf(self._own.pid, 24, b"%ld" if self._own.in_json else b"<%ld>", <long> getpid())
+        self._own.worker_length = snprintf(self._own.worker, 12, b"%d", worker)
+        self._take_steps(compile_format(format))
+        if syslog is not None:
+            self._datagrams = syslog.datagrams
+            self._syslog_head = syslog.head("info", "access")
+            self._syslog_start = self._syslog_head
+            self._syslog_length = <size_t> len(self._syslog_head)
+        if path is not None:
+            # A descriptor of its own: an application that closes standard output must not have a connection take its
+            # place.
+            self._fd = os.dup(1) if path == "-" else open_log(path)
+            self._may_block = not stat.S_ISREG(os.fstat(self._fd).st_mode)
+        self._has_lines = path is not None or syslog is not None
+        # A signal handler cannot ask.
+        self._has_datagrams = self._datagrams is not None
+        self._has_statsd = statsd is not None
+        self._note_time(0)
+
+    cdef int _take_steps(self, list steps) except -1:
+        cdef int at
         self._texts = []
-        steps = compile_format(format)
         self._steps = <Step *> malloc(max(len(steps), 1) * sizeof(Step))
         if self._steps == NULL:
             raise MemoryError()
@@ -163,15 +297,13 @@ cdef class AccessLog:
             self._steps[at].length = len(data)
             self.wants_response_head = self.wants_response_head or atom == RESPONSE_FIELD
             self.wants_environ = self.wants_environ or atom == ENVIRON_VARIABLE
+            self.wants_phases = self.wants_phases or atom == APPLICATION_SECONDS or atom == SEND_SECONDS
+            self.wants_ids = self.wants_ids or atom == REQUEST_ID
         self._step_count = len(steps)
-        # A descriptor of its own: an application that closes standard output must not have a connection take its place.
-        self._fd = os.dup(1) if path == "-" else open_log(path)
-        self._may_block = not stat.S_ISREG(os.fstat(self._fd).st_mode)
-        self._own.pid_length = snprintf(self._own.pid, 24, b"<%ld>", <long> getpid())
-        self._note_time(0)
+        return 0
 
     def __dealloc__(self):
-        if self._fd > 0:
+        if self._fd >= 0:
             close_file(self._fd)
         free(self._steps)
         free(self._lines.data)
@@ -180,7 +312,7 @@ cdef class AccessLog:
         """Open the path again, for log rotation; what was gathered goes to the old file."""
         cdef int fresh
         self.flush_lines()
-        if self.path == "-":
+        if self.path == "-" or self._fd < 0:
             return
         try:
             fresh = open_log(self.path)
@@ -196,14 +328,24 @@ cdef class AccessLog:
 
     cdef int record(self, const Facts *facts, bytes response_head, dict environ, int64_t now_ns) except -1:
         """Add the line of one response."""
-        cdef const Step *step
-        cdef Span text
-        cdef unsigned char *to
-        cdef int at
+        if self._statsd is not None:
+            self._statsd.note(facts.status, facts.duration_ns)
+        if not self._has_lines or self._leaves_out(facts):
+            return 0
         if now_ns >= self._time_until_ns:
             self._note_time(now_ns)
         if self._lines.used == 0:
             self._oldest_ns = now_ns
+        self._print_line(facts, response_head, environ)
+        if self._lines.used > LINES_LIMIT or now_ns - self._oldest_ns > HELD_NS:
+            self.flush_lines()
+        return 0
+
+    cdef int _print_line(self, const Facts *facts, bytes response_head, dict environ) except -1:
+        cdef const Step *step
+        cdef Span text
+        cdef unsigned char *to
+        cdef int at
         for at in range(self._step_count):
             step = &self._steps[at]
             if step.atom == TEXT:
@@ -212,32 +354,51 @@ cdef class AccessLog:
                 self._print_found(step, facts, response_head, environ)
             else:
                 text = text_of(step, facts)
-                reserve(&self._lines, text.length * 4 + ATOM_ROOM)
+                reserve(&self._lines, text.length * GROWTH + ATOM_ROOM)
                 to = self._lines.data + self._lines.used
                 self._lines.used += put_atom(to, step, text, facts, &self._own) - to
         append(&self._lines, b"\n", 1)
         self._line_count += 1
-        if self._lines.used > LINES_LIMIT or now_ns - self._oldest_ns > HELD_NS:
-            self.flush_lines()
         return 0
+
+    cdef bint _leaves_out(self, const Facts *facts) except -1:
+        """Whether nobody wants this one."""
+        cdef Span path
+        if self._excluded and facts.status < 500:
+            path = Span(facts.base + facts.head.path, facts.head.path_length)
+            for pattern in self._excluded:
+                if is_matched(path, Span(<const unsigned char *> <const char *> pattern, len(pattern))):
+                    return True
+        if self._samples and facts.status < 400 and facts.duration_ns < self._slow_ns:
+            return next_random(&self._random) >= self._sampled
+        return False
 
     cdef void record_last(self, const Facts *facts) noexcept nogil:
         """From a signal handler: write what was gathered, and unless `facts` is NULL the line of one more response.
 
-        What takes Python to find out is printed as "-".
+        What takes Python to find out is printed as "-", or null.
         """
-        cdef Py_ssize_t written, whole = self._lines.used
+        cdef Py_ssize_t written, length, whole = self._lines.used
         # The handler may have interrupted the making of a line.
         while whole > self._written and self._lines.data[whole - 1] != c"\n":
             whole -= 1
-        while self._written < whole:
+        self._send_lines(self._lines.data + self._written, self._lines.data + whole)
+        while self._fd >= 0 and self._written < whole:
             written = self._write(self._lines.data + self._written, whole - self._written)
             if written < 0 and errno != EINTR:
                 break
             self._written += max(written, 0)
-        if facts != NULL:
+        if facts != NULL and self._has_lines:
             put_time(&self._own, pyserver_unix_time_ns() // SECOND, self._zone_offset)
-            self._write(last_line, put_line(self._steps, self._step_count, facts, &self._own))
+            self._own.second_ns = facts.ended_ns
+            length = put_line(self._steps, self._step_count, facts, &self._own)
+            self._send_lines(last_line, last_line + length)
+            if self._fd >= 0:
+                self._write(last_line, length)
+        if self._has_statsd:
+            if facts != NULL:
+                self._statsd.note(facts.status, facts.duration_ns)
+            self._statsd.flush()
 
     cdef void forget(self) noexcept:
         """Drop what was gathered: another process writes it."""
@@ -245,6 +406,20 @@ cdef class AccessLog:
 
     cdef int flush_lines(self) except -1:
         """Write what was gathered; lines that the file does not take are counted and dropped."""
+        if self._statsd is not None:
+            self._statsd.flush()
+        if self._lines.used == 0:
+            return 0
+        if self._datagrams is not None:
+            self._send_lines(self._lines.data + self._written, self._lines.data + self._lines.used)
+        elif self._syslog is not None:
+            self._syslog.send_lines(self._syslog_head, self._lines.data[self._written:self._lines.used])
+        if self._fd >= 0:
+            self._flush_file()
+        self.forget()
+        return 0
+
+    cdef int _flush_file(self) except -1:
         cdef Py_ssize_t written
         while self._written < self._lines.used:
             written = self._write(self._lines.data + self._written, self._lines.used - self._written)
@@ -258,14 +433,27 @@ cdef class AccessLog:
                         "cannot write the access log %s: %s; requests are served without", self.path,
                         strerror(errno).decode(),
                     )
-                break
+                return 0
             self._written += written
-        else:
-            if self._is_failing and self._lines.used:
-                self._is_failing = False
-                self._log.warning("the access log %s is written again; %d lines are missing", self.path, self.dropped)
-        self.forget()
+        if self._is_failing:
+            self._is_failing = False
+            self._log.warning("the access log %s is written again; %d lines are missing", self.path, self.dropped)
         return 0
+
+    cdef void _send_lines(self, const unsigned char *line, const unsigned char *end) noexcept nogil:
+        """Send whole lines to a syslog that takes each by itself."""
+        cdef iovec parts[2]
+        cdef const unsigned char *next_line
+        if not self._has_datagrams:
+            return
+        parts[0] = iovec(<void *> self._syslog_start, self._syslog_length)
+        while line < end:
+            next_line = <const unsigned char *> memchr(line, c"\n", <size_t> (end - line))
+            if next_line == NULL:
+                return
+            parts[1] = iovec(<void *> line, <size_t> (next_line - line))
+            self._datagrams.send(parts, 2)
+            line = next_line + 1
 
     cdef Py_ssize_t _write(self, const unsigned char *data, Py_ssize_t length) noexcept nogil:
         """Write lines; -1 and errno where they are not taken."""
@@ -291,6 +479,7 @@ cdef class AccessLog:
         cdef int64_t unix_ns = pyserver_unix_time_ns()
         self._zone_offset = pyserver_zone_offset(unix_ns // SECOND)
         put_time(&self._own, unix_ns // SECOND, self._zone_offset)
+        self._own.second_ns = now_ns - unix_ns % SECOND
         self._time_until_ns = now_ns + SECOND - unix_ns % SECOND
         return 0
 
@@ -303,26 +492,68 @@ cdef class AccessLog:
 
     cdef int _print_object(self, object value) except -1:
         cdef bytes data
+        cdef Span text
         cdef unsigned char *to
         if value is None:
-            return append(&self._lines, b"-", 1)
+            data = b"null" if self._own.in_json else b"-"
+            return append(&self._lines, <const char *> data, len(data))
+        if self._own.in_json and type(value) in (int, bool):
+            data = str(value).lower().encode()
+            return append(&self._lines, <const char *> data, len(data))
         data = value if isinstance(value, bytes) else str(value).encode("utf-8", "backslashreplace")
-        reserve(&self._lines, len(data) * 4 + ATOM_ROOM)
+        text = Span(<const unsigned char *> <const char *> data, len(data))
+        reserve(&self._lines, len(data) * GROWTH + ATOM_ROOM)
         to = self._lines.data + self._lines.used
-        self._lines.used += put_text(to, Span(<const unsigned char *> <const char *> data, len(data))) - to
+        self._lines.used += (put_json(to, text) if self._own.in_json else put_text(to, text)) - to
         return 0
 
     cdef int _print_user(self, const Facts *facts) except -1:
         """The user of Basic authentication; RFC 7617 §2."""
         cdef Span found = request_field(facts, <const unsigned char *> <const char *> b"authorization", 13)
-        cdef bytes value = found.start[:found.length] if found.length else b""
-        if value[:6].lower() != b"basic ":
-            return append(&self._lines, b"-", 1)
+        cdef bytes value
+        if found.length < 6 or not same_text(Span(found.start, 6), Span(<const unsigned char *> b"basic ", 6)):
+            return self._print_object(None)
+        value = found.start[:found.length]
         import binascii     # a built-in module, wanted only where somebody authenticates
         try:
-            return self._print_object(binascii.a2b_base64(value[6:]).split(b":", 1)[0])
+            return self._print_object(binascii.a2b_base64(value[6:]).split(b":", 1)[0] or None)
         except binascii.Error:
-            return append(&self._lines, b"-", 1)
+            return self._print_object(None)
+
+
+cdef class LoggerAccess(AccessLog):
+    """Hands each response to a logger of Python's, which makes the line.
+
+    Args:
+        put: called with the head of the request and of the response, environ (either None where there is none), the
+            address of the peer, the status, the length of the content and how long it took, nanoseconds; has to
+            return at once.
+        others: as those of AccessLog.
+    """
+
+    def __init__(self, put, log, **others):
+        super().__init__(None, "", log, **others)
+        self._put = put
+        self.wants_response_head = self.wants_environ = True
+
+    cdef int record(self, const Facts *facts, bytes response_head, dict environ, int64_t now_ns) except -1:
+        cdef unsigned char address[ATOM_ROOM]
+        cdef bint collects
+        if self._statsd is not None:
+            self._statsd.note(facts.status, facts.duration_ns)
+        if self._leaves_out(facts):
+            return 0
+        # Finalizers of the application must not run here: other threads wait for what is held.
+        collects = PyGC_Disable()
+        try:
+            self._put((
+                facts.base[:facts.head.position], response_head, environ,
+                address[:put_address(address, facts) - address].decode(), facts.status, facts.sent, facts.duration_ns,
+            ))
+        finally:
+            if collects:
+                PyGC_Enable()
+        return 0
 
 
 # ---- what can be printed from a signal handler ----
@@ -342,30 +573,31 @@ cdef Py_ssize_t put_line(const Step *steps, int count, const Facts *facts, const
             memcpy(to, steps[at].text, <size_t> room)
             to += room
         elif steps[at].atom >= USER:
-            to[0] = c"-"
-            to += 1
+            to = put_nothing(to, own)
         else:
             text = text_of(&steps[at], facts)
             # As if each byte had to be escaped.
-            text.length = min(text.length, room // 4)
+            text.length = min(text.length, room // (GROWTH if own.in_json else 4))
             to = put_atom(to, &steps[at], text, facts, own)
     to[0] = c"\n"
     return to + 1 - last_line
 
 
 cdef inline Span text_of(const Step *step, const Facts *facts) noexcept nogil:
-    """What an atom prints that the client sent; empty for other atoms."""
+    """What an atom prints that the client sent; NULL where that is not there, and for other atoms."""
     cdef const Head *head = facts.head
     if step.atom == REQUEST_FIELD:
         return request_field(facts, step.text, step.length)
     if step.atom == REQUEST_LINE and head.target_length:
         return Span(facts.base + head.method, head.target + head.target_length - head.method)
-    if step.atom == METHOD:
+    if step.atom == METHOD and head.method_length:
         return Span(facts.base + head.method, head.method_length)
-    if step.atom == PATH:
+    if step.atom == PATH and head.path_length:
         return Span(facts.base + head.path, head.path_length)
     if step.atom == QUERY:
         return Span(facts.base + head.query, head.query_length)
+    if step.atom == REQUEST_ID:
+        return Span(<const unsigned char *> facts.request_id, facts.request_id_length)
     return Span(NULL, 0)
 
 
@@ -374,9 +606,9 @@ cdef unsigned char *put_atom(
 ) noexcept nogil:
     """Write an atom other than those that take Python, of which `text` was sent by the client; returns its end."""
     cdef int atom = step.atom
-    if atom == QUERY:
-        return put_text(to, text) if text.length else to
-    if atom == REQUEST_FIELD or atom == METHOD or atom == PATH:
+    if own.in_json and atom != STATUS and atom != SENT and (atom < SECONDS or atom > WORKER):
+        return put_member(to, atom, text, facts, own)
+    if atom == QUERY or atom == REQUEST_FIELD or atom == METHOD or atom == PATH or atom == REQUEST_ID:
         return put_text(to, text)
     if atom == REQUEST_LINE or atom == PROTOCOL:
         if atom == REQUEST_LINE:
@@ -397,15 +629,138 @@ cdef unsigned char *put_atom(
     if atom == PID:
         memcpy(to, own.pid, <size_t> own.pid_length)
         return to + own.pid_length
+    if atom == WORKER:
+        memcpy(to, own.worker, <size_t> own.worker_length)
+        return to + own.worker_length
     return put_number(to, atom, facts)
 
 
-cdef unsigned char *put_text(unsigned char *to, Span text) noexcept nogil:
-    """What a client sent: nothing in it can end the line or a quoted part of it. Takes up to four times its length."""
+cdef unsigned char *put_member(
+    unsigned char *to, int atom, Span text, const Facts *facts, const Own *own
+) noexcept nogil:
+    """The same in JSON, of an atom that is no number."""
+    cdef unsigned char *end
+    if atom == REMOTE_ADDRESS and facts.family:
+        to[0] = c'"'
+        end = put_address(to + 1, facts)
+        end[0] = c'"'
+        return end + 1
+    if atom == TIME:
+        return put_instant(to, facts, own)
+    if (atom == PROTOCOL or atom == REQUEST_LINE) and facts.minor >= 0:
+        to[0] = c'"'
+        to += 1
+        if atom == REQUEST_LINE:
+            to = escape_json(to, text)
+            to[0] = c" "
+            to += 1
+        memcpy(to, b'HTTP/1.1"' if facts.minor else b'HTTP/1.0"', 9)
+        return to + 9
+    if text.start == NULL:
+        return put_nothing(to, own)
+    return put_json(to, text)
+
+
+cdef unsigned char *put_instant(unsigned char *to, const Facts *facts, const Own *own) noexcept nogil:
+    """RFC 3339, in UTC, with milliseconds."""
+    # Another thread may have noted the next second already, and nobody notes one while nothing is answered.
+    cdef int64_t into = max(<int64_t> 0, min(facts.ended_ns - own.second_ns, SECOND - 1))
+    to[0] = c'"'
+    memcpy(to + 1, own.date, 19)
+    to[20] = c"."
+    to = <unsigned char *> pyserver_put_digits(<char *> to + 21, <int> (into // 1000000), 3)
+    to[0] = c"Z"
+    to[1] = c'"'
+    return to + 2
+
+
+cdef inline unsigned char *put_nothing(unsigned char *to, const Own *own) noexcept nogil:
+    """What stands for what is not there."""
+    if own.in_json:
+        memcpy(to, b"null", 4)
+        return to + 4
+    to[0] = c"-"
+    return to + 1
+
+
+cdef unsigned char *put_json(unsigned char *to, Span text) noexcept nogil:
+    """A string of JSON; RFC 8259 §7. Takes up to GROWTH times its length, and two bytes."""
+    to[0] = c'"'
+    to = escape_json(to + 1, text)
+    to[0] = c'"'
+    return to + 1
+
+
+cdef unsigned char *escape_json(unsigned char *to, Span text) noexcept nogil:
+    """Text as it stands in a string of JSON. RFC 8259 §8.1 wants UTF-8: a byte that is none becomes U+FFFD."""
     cdef const unsigned char *at = text.start
     cdef const unsigned char *end = text.start + text.length
     cdef unsigned char c
-    if text.length == 0:
+    cdef int length
+    while at < end:
+        while at + 8 <= end and is_plain(at):
+            memcpy(to, at, 8)
+            to += 8
+            at += 8
+        if at == end:
+            break
+        c = at[0]
+        length = 1
+        if c == c'"' or c == c"\\":
+            to[0] = c"\\"
+            to[1] = c
+            to += 2
+        elif 0x20 <= c < 0x7F:
+            to[0] = c
+            to += 1
+        elif c < 0x80:
+            memcpy(to, b"\\u00", 4)
+            to[4] = HEXADECIMAL[c >> 4]
+            to[5] = HEXADECIMAL[c & 15]
+            to += 6
+        else:
+            length = utf8_length(at, end)
+            if length == 0:
+                to[0] = 0xEF
+                to[1] = 0xBF
+                to[2] = 0xBD
+                to += 3
+                length = 1
+            else:
+                memcpy(to, at, <size_t> length)
+                to += length
+        at += length
+    return to
+
+
+cdef int utf8_length(const unsigned char *at, const unsigned char *end) noexcept nogil:
+    """How many bytes a character beyond ASCII has; 0 where there is none. RFC 3629 §4."""
+    cdef unsigned char first = at[0]
+    cdef int length = 2 if first < 0xE0 else 3 if first < 0xF0 else 4
+    cdef int follower
+    if first < 0xC2 or first > 0xF4 or end - at < length:
+        return 0
+    for follower in range(1, length):
+        if at[follower] & 0xC0 != 0x80:
+            return 0
+    # Longer than need be, half of a pair of UTF-16, or beyond the last character.
+    if (
+        (first == 0xE0 and at[1] < 0xA0) or (first == 0xED and at[1] > 0x9F)
+        or (first == 0xF0 and at[1] < 0x90) or (first == 0xF4 and at[1] > 0x8F)
+    ):
+        return 0
+    return length
+
+
+cdef unsigned char *put_text(unsigned char *to, Span text) noexcept nogil:
+    """What a client sent, or what stands for nothing where that is NULL.
+
+    Nothing in it can end the line or a quoted part of it. Takes up to four times its length.
+    """
+    cdef const unsigned char *at = text.start
+    cdef const unsigned char *end = text.start + text.length
+    cdef unsigned char c
+    if text.start == NULL:
         to[0] = c"-"
         return to + 1
     while at < end:
@@ -435,13 +790,10 @@ cdef unsigned char *put_text(unsigned char *to, Span text) noexcept nogil:
 
 
 cdef unsigned char *put_number(unsigned char *to, int atom, const Facts *facts) noexcept nogil:
-    cdef int64_t microseconds = (facts.queue_ns if atom == QUEUE_SECONDS else facts.duration_ns) // 1000
+    cdef int64_t microseconds = time_of(atom, facts) // 1000
     if atom == STATUS:
         return write_decimal(to, <uint64_t> facts.status)
-    if atom == SENT_OR_DASH and facts.sent == 0:
-        to[0] = c"-"
-        return to + 1
-    if atom == SENT or atom == SENT_OR_DASH:
+    if atom == SENT:
         return write_decimal(to, <uint64_t> facts.sent)
     if atom == MICROSECONDS:
         return write_decimal(to, <uint64_t> microseconds)
@@ -452,6 +804,20 @@ cdef unsigned char *put_number(unsigned char *to, int atom, const Facts *facts) 
         return to
     to[0] = c"."
     return <unsigned char *> pyserver_put_digits(<char *> to + 1, <int> (microseconds % 1000000), 6)
+
+
+cdef int64_t time_of(int atom, const Facts *facts) noexcept nogil:
+    """How long what the atom tells of took."""
+    cdef int64_t sent_ns = facts.ended_ns - facts.headed_ns if facts.headed_ns else 0
+    if atom == QUEUE_SECONDS:
+        return facts.queue_ns
+    if atom == RECEIVE_SECONDS:
+        return facts.receive_ns
+    if atom == SEND_SECONDS:
+        return sent_ns
+    if atom == APPLICATION_SECONDS:
+        return max(facts.duration_ns - sent_ns, <int64_t> 0)
+    return facts.duration_ns
 
 
 cdef unsigned char *put_address(unsigned char *to, const Facts *facts) noexcept nogil:
@@ -470,8 +836,8 @@ cdef unsigned char *put_address(unsigned char *to, const Facts *facts) noexcept 
 
 
 cdef void put_time(Own *own, int64_t unix_time, long zone_offset) noexcept nogil:
-    """Local time, as `[20/Nov/2026:11:28:43 +0000]`."""
-    cdef pyserver_civil local
+    """Local time, as `[20/Nov/2026:11:28:43 +0000]`, and UTC, as `2026-11-20T11:28:43`."""
+    cdef pyserver_civil local, utc
     cdef char *to = own.time
     cdef long minutes = zone_offset // 60 if zone_offset >= 0 else -zone_offset // 60
     pyserver_to_civil(unix_time + zone_offset, &local)
@@ -491,6 +857,16 @@ cdef void put_time(Own *own, int64_t unix_time, long zone_offset) noexcept nogil
     to = pyserver_put_digits(to + 2, <int> (minutes // 60 * 100 + minutes % 60), 4)
     to[0] = c"]"
     own.time_length = <int> (to + 1 - own.time)
+    pyserver_to_civil(unix_time, &utc)
+    to = pyserver_put_digits(own.date, utc.year, 4)
+    to = pyserver_put_digits(to + 1, utc.month, 2)
+    to = pyserver_put_digits(to + 1, utc.day, 2)
+    to = pyserver_put_digits(to + 1, utc.hour, 2)
+    to = pyserver_put_digits(to + 1, utc.minute, 2)
+    pyserver_put_digits(to + 1, utc.second, 2)
+    own.date[4] = own.date[7] = c"-"
+    own.date[10] = c"T"
+    own.date[13] = own.date[16] = c":"
 
 
 cdef inline bint is_plain(const unsigned char *text) noexcept nogil:
@@ -504,6 +880,69 @@ cdef inline bint is_plain(const unsigned char *text) noexcept nogil:
     marked = word | (word - <uint64_t> 0x2020202020202020) | (quote - <uint64_t> 0x0101010101010101)
     marked |= (backslash - <uint64_t> 0x0101010101010101) | (delete - <uint64_t> 0x0101010101010101)
     return (marked & <uint64_t> 0x8080808080808080) == 0
+
+
+def matches(bytes path, bytes pattern) -> bool:
+    """Whether a path is meant: the pattern's own or one below it, or where it has * or ?, one that these stand for."""
+    return is_matched(
+        Span(<const unsigned char *> <const char *> path, len(path)),
+        Span(<const unsigned char *> <const char *> pattern, len(pattern)),
+    )
+
+
+cdef bint is_matched(Span path, Span pattern) noexcept nogil:
+    cdef const unsigned char *glob = <const unsigned char *> memchr(pattern.start, c"*", <size_t> pattern.length)
+    if glob == NULL:
+        glob = <const unsigned char *> memchr(pattern.start, c"?", <size_t> pattern.length)
+    if glob != NULL:
+        return is_glob_of(path, pattern)
+    if path.length < pattern.length or memcmp(path.start, pattern.start, <size_t> pattern.length) != 0:
+        return False
+    return (
+        path.length == pattern.length or pattern.length == 0 or pattern.start[pattern.length - 1] == c"/"
+        or path.start[pattern.length] == c"/"
+    )
+
+
+cdef bint is_glob_of(Span path, Span pattern) noexcept nogil:
+    """Whether the whole path is what the pattern says: * is any text, ? any character."""
+    cdef Py_ssize_t at = 0, its = 0, star = -1, mark = 0
+    while at < path.length:
+        if its < pattern.length and pattern.start[its] == c"*":
+            star, mark = its, at
+            its += 1
+        elif its < pattern.length and (pattern.start[its] == c"?" or pattern.start[its] == path.start[at]):
+            its += 1
+            at += 1
+        elif star >= 0:
+            # The last star stands for one more.
+            mark += 1
+            at = mark
+            its = star + 1
+        else:
+            return False
+    while its < pattern.length and pattern.start[its] == c"*":
+        its += 1
+    return its == pattern.length
+
+
+cdef bint is_visible(Span text) noexcept nogil:
+    """Whether all of it is ASCII that can be seen."""
+    cdef Py_ssize_t at
+    for at in range(text.length):
+        if text.start[at] < 0x21 or text.start[at] > 0x7E:
+            return False
+    return True
+
+
+cdef inline uint64_t next_random(uint64_t *state) noexcept nogil:
+    """A number that nobody has to be unable to guess; SplitMix64."""
+    cdef uint64_t word
+    state[0] += <uint64_t> 0x9E3779B97F4A7C15
+    word = state[0]
+    word = (word ^ (word >> 30)) * <uint64_t> 0xBF58476D1CE4E5B9
+    word = (word ^ (word >> 27)) * <uint64_t> 0x94D049BB133111EB
+    return word ^ (word >> 31)
 
 
 cdef bint is_fifo(str path) except -1:
@@ -523,7 +962,7 @@ cdef int open_log(str path) except -1:
 
 
 cdef Span request_field(const Facts *facts, const unsigned char *name, Py_ssize_t length) noexcept nogil:
-    """The value of the first field of that name; empty if there is none."""
+    """The value of the first field of that name; NULL if there is none."""
     cdef const Field *field
     cdef uint32_t at
     for at in range(facts.head.count):

@@ -115,6 +115,8 @@ cdef class ASGIGateway(Gateway):
         if handshake is None or transport.queue_ns >= LONG_NS:
             # An application keeps the scope of an idle WebSocket, and may have very many.
             scope["extensions"]["pyserver"] = {"queue_time": transport.queue_ns / 1e9}
+        if transport.ids is not None and transport.ids.is_told:
+            scope["extensions"].setdefault("pyserver", {})["request_id"] = transport.request_id.decode("ascii")
         if meanings & TELLS_SCHEME and connection.is_trusted:
             schemes |= self._schemes_in(fields)
         if schemes == HTTPS_SCHEME:

@@ -119,6 +119,7 @@ cdef struct Connection:
     uint8_t address[16]
     uint32_t requests           # begun on this connection
     uint32_t arrived            # … of those, by workers that had it before
+    int64_t first_ns            # when the first bytes of a message came that was not complete then; 0 for none
     int64_t since_ns            # when the request was there that it brought from one of those; 0 for none
     Connection *earlier
     Connection *later
@@ -141,6 +142,17 @@ cdef struct DeadlineList:
 
 
 cdef int64_t NO_LIMIT_NS
+
+
+cdef inline int64_t take_receive_ns(Connection *connection, int64_t complete_ns) noexcept nogil:
+    """How long the message took to arrive that begins to be served, and was complete at that instant."""
+    cdef int64_t first_ns = connection.first_ns
+    if first_ns == 0:
+        return 0
+    connection.first_ns = 0
+    return max(complete_ns - first_ns, <int64_t> 0)
+
+
 
 cdef Connection *new_connection(int fd) except NULL
 cdef void free_connection(Connection *connection) noexcept

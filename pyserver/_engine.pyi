@@ -2,7 +2,7 @@ import socket
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from pyserver._access import AccessLog
+from pyserver._access import AccessLog, RequestIds
 from pyserver._connection import Buffers, Durations
 from pyserver._exchange import Gateway
 from pyserver._http import Limits
@@ -48,6 +48,7 @@ class Engine(Stewarded):
         *,
         log: ErrorLog,
         access: AccessLog | None = None,
+        ids: RequestIds | None = None,
         row: int = 0,
         poller: str = "auto",
         server: bytes = b"pyserver",

@@ -11,7 +11,7 @@ from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport strerror
 from posix.unistd cimport close, read, write
 
-from pyserver._access cimport AccessLog
+from pyserver._access cimport AccessLog, RequestIds
 from pyserver._balance cimport Balance
 from pyserver._commons cimport Arrival, take_connection
 from pyserver._connection cimport (
@@ -73,6 +73,7 @@ cdef class Engine(Stewarded):
         buffers: what is kept in memory.
         log: has debug(), info(), warning() and error(), as `log.ErrorLog`.
         access: gets a record of every response, or None.
+        ids: gives an id to every request, or None.
         row: address of the worker's scoreboard slot; 0 for none.
         poller: "auto", "epoll" or "poll".
         server: value of the Server field; empty for no such field.
@@ -98,12 +99,13 @@ cdef class Engine(Stewarded):
 
     def __init__(
         self, list listeners, Gateway gateway not None, Limits limits not None, Durations durations not None,
-        Buffers buffers not None, *, log, AccessLog access=None, size_t row=0, str poller="auto", bytes server=b"pyserver",
-        bint date=True, int threads=0, int capacity=0, bint streams=False, tuple commons=None, bint moves_always=False,
-        tuple siblings=None, int lifeline=-1, double handoff_after=0, Proxies proxies=None,
+        Buffers buffers not None, *, log, AccessLog access=None, RequestIds ids=None, size_t row=0, str poller="auto",
+        bytes server=b"pyserver", bint date=True, int threads=0, int capacity=0, bint streams=False, tuple commons=None,
+        bint moves_always=False, tuple siblings=None, int lifeline=-1, double handoff_after=0, Proxies proxies=None,
     ):
         cdef int at
         self._bell.fd = self._bell_rope = -1
+        self.ids = ids
         self.equip(gateway, limits, durations, buffers, log, access, poller, server, date, proxies or Proxies())
         self.listeners = listeners
         self._own_slot = <Slot *> calloc(1, sizeof(Slot) + <size_t> max(threads, capacity, 1) * sizeof(Row))

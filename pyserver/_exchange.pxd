@@ -3,7 +3,7 @@ from cpython.object cimport PyObject
 from libc.stdint cimport int64_t
 from libc.string cimport memcmp, memcpy
 
-from pyserver._access cimport AccessLog, Facts
+from pyserver._access cimport AccessLog, Facts, RequestIds
 from pyserver._connection cimport Connection, Content, Reader
 from pyserver._http cimport Head, Out, Span
 from pyserver._proxies cimport Address, Forwarded
@@ -27,11 +27,13 @@ cdef class Transport:
     cdef Slot *slot
     cdef Row *row                       # of the thread that serves: what it is doing
     cdef AccessLog access
+    cdef RequestIds ids                 # None where nobody asks for them
     cdef object log
     cdef object dropped                 # to be let go of before the next request runs
     cdef Exchange exchange              # of the request that runs, or ran last; reused while nobody else holds it
     cdef int64_t queue_ns               # of the request that begins, how long it has waited for that
     cdef Forwarded forwarded            # … and what proxies say of its way; always empty where that is not looked for
+    cdef bytes request_id               # … and its id, where there are any
     cdef bint has_given                 # the socket was given something since that request began
     cdef bint renews                    # a request is over time only when it gives nothing for that long
 
@@ -78,9 +80,12 @@ cdef class Exchange:
     cdef bint has_excess                # the application gave more than its Content-Length
     cdef bint gathers                   # the kernel may join blocks
     cdef int64_t queue_ns               # how long it has waited for somebody to serve it
+    cdef int64_t receive_ns             # how long it took to arrive, before that
+    cdef int64_t headed_ns              # when its response began, where the log tells; 0 before
     cdef int64_t wrote_ns               # when the last block was given; 0 before the first
     cdef bint has_client                # a proxy has named the client, in a field
     cdef Address client
+    cdef bytes request_id
     cdef bytes response_head
     cdef dict environ
     cdef object kept                    # by the gateway, for the next request that is carried so
@@ -155,4 +160,7 @@ cdef inline bint is_of_head(const Reader *reader) noexcept nogil:
     return reader.head.method_length == 4 and memcmp(reader.data + reader.begin + reader.head.method, b"HEAD", 4) == 0
 
 
+cdef bytes new_id(
+    RequestIds ids, Connection *connection, const Head *head, const unsigned char *base, bint is_believed
+)
 cdef void state_refusal(Facts *facts, Connection *connection, const Reader *reader) noexcept nogil

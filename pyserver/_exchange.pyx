@@ -27,6 +27,10 @@ import sys as _sys
 
 from pyserver.refusals import REASONS as _REASONS, REFUSALS as _REFUSALS
 
+cdef extern from "Python.h":
+    char *bytes_of "PyBytes_AS_STRING" (PyObject *bytes) nogil
+    Py_ssize_t length_of "PyBytes_GET_SIZE" (PyObject *bytes) nogil
+
 cdef int64_t BURST_NS = 200000
 
 
@@ -164,8 +168,11 @@ cdef class Exchange:
         cdef bint persists = self.persists and (self.is_followed or not transport.leaves())
         finish_response_head(&self.response, &transport.out, &transport.stamp, known, self.head.minor, &persists)
         self.persists = persists
-        if transport.access is not None and transport.access.wants_response_head:
-            self.response_head = transport.out.data[self.response.head_at:transport.out.used]
+        if transport.access is not None:
+            if transport.access.wants_response_head:
+                self.response_head = transport.out.data[self.response.head_at:transport.out.used]
+            if transport.access.wants_phases:
+                self.headed_ns = pyserver_now_ns()
         return 0
 
     cdef int respond(self, object content) except -1:
@@ -312,6 +319,7 @@ cdef class Exchange:
         cdef Facts facts
         self.state_facts(&facts)
         facts.duration_ns = duration_ns
+        facts.ended_ns = now_ns
         try:
             if not self.is_logged:
                 self.transport.access.record(&facts, self.response_head, self.environ, now_ns)
@@ -323,7 +331,7 @@ cdef class Exchange:
         return 0
 
     cdef void state_facts(self, Facts *facts) noexcept nogil:
-        """All that a line of the access log tells, but the duration."""
+        """All that a line of the access log tells, but the duration and the end."""
         state_request(facts, self.connection, self.head, self.base)
         if self.has_client:
             facts.address = self.client.bytes
@@ -333,6 +341,11 @@ cdef class Exchange:
         facts.status = self.response.status
         facts.sent = self.response.sent
         facts.queue_ns = self.queue_ns
+        facts.receive_ns = self.receive_ns
+        facts.headed_ns = self.headed_ns
+        if <PyObject *> self.request_id != <PyObject *> None:
+            facts.request_id = bytes_of(<PyObject *> self.request_id)
+            facts.request_id_length = length_of(<PyObject *> self.request_id)
 
 
 cdef class Stream(Exchange):
@@ -391,6 +404,15 @@ cdef class Stream(Exchange):
         return 0
 
 
+cdef bytes new_id(
+    RequestIds ids, Connection *connection, const Head *head, const unsigned char *base, bint is_believed
+):
+    """The id of a request that begins; its field is looked at where it `is_believed`."""
+    cdef Facts facts
+    state_request(&facts, connection, head, base)
+    return ids.new(&facts, is_believed)
+
+
 cdef void state_refusal(Facts *facts, Connection *connection, const Reader *reader) noexcept nogil:
     """What is known of a request that is refused, as far as it was read; nothing yet of the response to it."""
     cdef const Head *head = &reader.head
@@ -399,7 +421,7 @@ cdef void state_refusal(Facts *facts, Connection *connection, const Reader *read
     # Another line than the first was begun, or something about all lines was wrong.
     if head.line > head.target > 0 or head.fault > <int> Fault.REQUEST_LINE_END:
         facts.minor = <int> head.minor
-    facts.duration_ns = facts.queue_ns = 0
+    facts.duration_ns = 0
 
 
 cdef inline void state_request(
@@ -410,3 +432,5 @@ cdef inline void state_request(
     facts.address = connection.address
     facts.family = connection.family
     facts.port = connection.port
+    facts.queue_ns = facts.receive_ns = facts.headed_ns = facts.request_id_length = 0
+    facts.request_id = NULL

@@ -40,6 +40,7 @@ cdef class Lane(Transport):
     cdef const Bounds *bounds_for(self, const Connection *connection) noexcept
     cdef bint take_proxy_header(self, Connection *connection, Reader *reader) except -1
     cdef int look_back(self, Connection *connection, const Head *head, const unsigned char *base) noexcept
+    cdef bint believes(self, const Connection *connection) noexcept nogil
     cdef int _leave(self, Connection *connection, Reader *reader) except -1
     cdef int _begin_content(self, Connection *connection, Reader *reader) except? -1
     cdef int _feed(self, Connection *connection, const Reader *reader, unsigned char *base, Py_ssize_t length, Py_ssize_t *consumed) except? -1

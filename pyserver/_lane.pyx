@@ -20,9 +20,9 @@ from pyserver._connection cimport (
     AWAIT_CLOSE, AWAIT_CONTENT, AWAIT_FIRST_BYTE, AWAIT_HEAD, AWAIT_NEXT_REQUEST, AWAIT_ROOM, AWAIT_TURN, AWAIT_WRITE,
     FROM_FILE, SPOOLED, Connection, Content, Output, Reader, Segment, add_borrowed, add_copy, add_range, delist, detach,
     drop_after_head, drop_first, free_content, free_output, free_reader, is_peer_in, keep_in_memory, make_room,
-    new_content, new_output, next_content, note_proxied, peer_of, send_segment, take_memory,
+    new_content, new_output, next_content, note_proxied, peer_of, send_segment, take_memory, take_receive_ns,
 )
-from pyserver._exchange cimport OUT_LIMIT, Exchange, Transport, is_of_head, note_request, state_refusal
+from pyserver._exchange cimport OUT_LIMIT, Exchange, Transport, is_of_head, new_id, note_request, state_refusal
 from pyserver._http cimport (
     COMPLETE, EXPECTS_CONTINUE, HAS_CHUNKED, NEED_MORE, REFUSED, Bounds, Fault, Head, Out, Span, append, free_head,
     head_persists, is_begun, parse_head, reset_head,
@@ -73,6 +73,7 @@ cdef class Lane(Transport):
         self.slot = reactor.slot
         self.row = &self.slot.rows[0] + number if number >= 0 else &self._own_row
         self.access = reactor.access
+        self.ids = reactor.ids
         self.log = reactor.log
         self.renews = reactor.leadership is not None or reactor.capacity != 0
         make_room(&self._scratch, SCRATCH)
@@ -331,12 +332,17 @@ cdef class Lane(Transport):
         """Note what proxies say of the way of a request, where each of them may."""
         cdef Proxies proxies = self.reactor.proxies
         memset(&self.forwarded, 0, sizeof(Forwarded))
-        # Where a PROXY header names somebody else than who is connected, the fields are from there.
-        if connection.is_trusted and (
-            connection.origin == NULL or proxies.trusted.has(connection.family, connection.address)
-        ):
+        if self.believes(connection):
             proxies.look_back(&self.forwarded, head, base)
         return 0
+
+    cdef bint believes(self, const Connection *connection) noexcept nogil:
+        """Whether fields that tell where a request comes from are a trusted proxy's."""
+        # Where a PROXY header names somebody else than who is connected, the fields are from there.
+        return connection.is_trusted and (
+            connection.origin == NULL
+            or self.reactor.proxies.trusted.has(connection.family, connection.address)
+        )
 
     cdef int _leave(self, Connection *connection, Reader *reader) except -1:
         """Send what was answered, and keep what was received for a request that is not complete."""
@@ -545,6 +551,10 @@ cdef class Lane(Transport):
             self.look_back(connection, head, exchange.base)
             exchange.note_client()
         exchange.queue_ns = self.reactor.note_queued(connection, self.now_ns)
+        exchange.receive_ns = take_receive_ns(connection, self.now_ns - exchange.queue_ns)
+        exchange.headed_ns = 0
+        if self.ids is not None:
+            exchange.request_id = new_id(self.ids, connection, head, exchange.base, self.believes(connection))
         reset_response(&exchange.response, is_of_head(reader))
         connection.requests += 1
         delist(self.reactor.lists, connection)
@@ -679,6 +689,7 @@ cdef class Lane(Transport):
             state_refusal(&facts, connection, reader)
             facts.status = status
             facts.sent = 0 if response.to_head_request else len(content)
+            facts.ended_ns = self.now_ns
             self.access.record(&facts, None, None, self.now_ns)
         connection.closes = connection.lingers = True
         return 0
@@ -1039,6 +1050,8 @@ cdef class Lane(Transport):
             reason = AWAIT_FIRST_BYTE
         else:
             reason = AWAIT_NEXT_REQUEST
+        if (reason == AWAIT_HEAD or reason == AWAIT_CONTENT) and connection.first_ns == 0:
+            connection.first_ns = self.now_ns
         # The time for a head runs from its first byte, however many follow.
         if connection.waits_for != reason or not (connection.keeps_deadline or reason in (AWAIT_FIRST_BYTE, AWAIT_HEAD)):
             self.reactor.wait_for(connection, reason, self.now_ns)

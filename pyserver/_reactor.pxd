@@ -1,7 +1,7 @@
 # The contract of _reactor: what the lanes of a worker share.
 from libc.stdint cimport int64_t, uint64_t
 
-from pyserver._access cimport AccessLog
+from pyserver._access cimport AccessLog, RequestIds
 from pyserver._connection cimport DEADLINES, Buffers, Connection, DeadlineList, Durations
 from pyserver._exchange cimport Gateway
 from pyserver._http cimport Bounds, Limits
@@ -14,6 +14,7 @@ from pyserver._scoreboard cimport Slot
 cdef class Reactor:
     cdef Gateway gateway
     cdef AccessLog access
+    cdef RequestIds ids
     cdef object log
     cdef Bounds bounds
     cdef Bounds trusted_bounds          # of a request whose peer is

@@ -13,9 +13,9 @@ from libc.string cimport memcpy
 from pyserver._abort cimport answer_for
 from pyserver._connection cimport (
     AWAIT_CONTENT, AWAIT_NEXT_REQUEST, AWAIT_ROOM, Connection, Content, Reader, delist, free_content, make_room,
-    new_content, new_reader, peer_of,
+    new_content, new_reader, peer_of, take_receive_ns,
 )
-from pyserver._exchange cimport Exchange, Stream, is_of_head, note_request
+from pyserver._exchange cimport Exchange, Stream, is_of_head, new_id, note_request
 from pyserver._http cimport (
     COMPLETE, EXPECTS_CONTINUE, HAS_CHUNKED, REFUSED, Fault, Head, Span, append, copy_head, head_persists, parse_head,
     reset_head,
@@ -168,6 +168,8 @@ cdef class StreamLane(Lane):
         self.queue_ns = self.reactor.note_queued(connection, pyserver_now_ns() if self.reactor.is_waiting else self.now_ns)
         if self.reactor.looks_back:
             self.look_back(connection, head, base)
+        if self.ids is not None:
+            self.request_id = new_id(self.ids, connection, head, base, self.believes(connection))
         try:
             stream = self.reactor.gateway.open(self, connection, head, base)
         except Exception:
@@ -180,6 +182,8 @@ cdef class StreamLane(Lane):
         stream.queue_ns = self.queue_ns
         if self.reactor.looks_back:
             stream.note_client()
+        stream.request_id = self.request_id
+        stream.receive_ns = take_receive_ns(connection, self.now_ns - self.queue_ns)
         stream.persists = head_persists(head) and self.reactor.lists[AWAIT_NEXT_REQUEST].duration_ns > 0
         reset_response(&stream.response, is_of_head(reader))
         connection.requests += 1

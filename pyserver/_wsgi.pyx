@@ -417,6 +417,8 @@ cdef class WSGIGateway(Gateway):
         self._put_fields(environ, exchange)
         if exchange.content.length or exchange.received != NULL:
             self._put_content(environ, exchange)
+        if exchange.transport.ids is not None and exchange.transport.ids.is_told:
+            environ["pyserver.request_id"] = exchange.request_id.decode("ascii")
         if exchange.transport.access is not None and exchange.transport.access.wants_environ:
             exchange.environ = environ
         return environ

@@ -16,7 +16,7 @@ class AccessFile:
 
     def lines(self):
         """The lines written until now."""
-        return self.path.read_text("ascii").splitlines()
+        return self.path.read_text("utf-8").splitlines()
 
     def line_with(self, text):
         """The only line with that text, as soon as it is there."""
