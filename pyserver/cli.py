@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from pyserver._version import __version__
+from pyserver.arbiter.logs import open_log
 from pyserver.arbiter.loop import Arbiter
 from pyserver.daemon import Starter, detach
 from pyserver.errors import EXIT_CONFIG, EXIT_OK, BootError, ConfigError
@@ -202,6 +203,7 @@ def _check(settings: Settings) -> int:
     try:
         worker_class = load_worker_class(worker_name(settings.worker_class, settings.threads))
         worker_class.check(settings)
+        open_log(settings).close()
         # What is imported to be tried is given no more than it has when it serves.
         become(settings)
         worker_class.load(str(settings.wsgi_app))
@@ -243,6 +245,8 @@ def _unheeded(loaded: Loaded) -> Iterator[str]:
         # A default that is written down asks for nothing.
         if origins[unheeded] != DEFAULT and getattr(settings, unheeded) != ROWS[unheeded].default:
             yield f"{origins[unheeded]}: {unheeded} has no effect with {name} workers"
+    if settings.enable_backlog_metric and settings.statsd_host is None and settings.logger_class is None:
+        yield f"{origins['enable_backlog_metric']}: enable_backlog_metric has no effect without statsd_host"
     if settings.daemon and settings.errorlog == "-" and (not settings.enable_stdio_inheritance or os.isatty(2)):
         yield f"{origins['daemon']}: a daemon has no standard error, so nothing is logged; name a file with errorlog"
 

@@ -14,14 +14,22 @@ import select
 import stat
 import sys
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pyserver.errors import EXIT_CONFIG, BootError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
+
+    from pyserver._statsd import Statsd
+    from pyserver.settings.model import Settings
+    from pyserver.syslog import Syslog
 
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
+
+# In gunicorn these names stand for what there is without a class of one's own.
+_DEFAULT_CLASSES = (None, "simple", "gunicorn.glogging.Logger", "gunicorn.instrument.statsd.Statsd")
+_CONFIGURATIONS = ("logconfig_dict", "logconfig_json", "logconfig")
 
 _STDERR = 2
 _FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK
@@ -38,17 +46,31 @@ class ErrorLog:
     not read, records are counted instead of written, and the next one that can be written is preceded by a line with
     their number.
 
+    Its methods take the keywords of those of the standard library: `exc_info` has a traceback added, and `extra` may
+    hold a metric for statsd, as it may in gunicorn.
+
     Args:
         path: a file, which is created when missing; "-" is standard error.
         level: the lowest level that is written, one of `LEVELS`.
+
+    Attributes:
+        statsd: is told of metrics, and how many records there are of level warning and above.
+        syslog: gets each record, too.
+        logger: what hooks get; an object of `logger_class` where there is one.
 
     Raises:
         BootError: the file cannot be opened.
     """
 
-    __slots__ = ("_descriptor", "_dropped", "_is_cut", "_longest", "_path", "_send", "_threshold")
+    __slots__ = (
+        "_captures", "_descriptor", "_dropped", "_is_cut", "_longest", "_path", "_send", "_threshold", "statsd",
+        "syslog",
+    )  # fmt: skip
 
     def __init__(self, path: str = "-", level: str = "info") -> None:
+        self.statsd: Statsd | None = None
+        self.syslog: Syslog | None = None
+        self._captures = False
         self._path = path
         self._threshold = LEVELS[level]
         self._dropped = 0
@@ -57,34 +79,84 @@ class ErrorLog:
         self._descriptor = _standard_error() if path == "-" else _open(path)
         self._send, self._longest = _way_to_write(self._descriptor)
 
-    def debug(self, message: str, *args: object) -> None:
+    @property
+    def logger(self) -> object:
+        """What hooks get."""
+        return self
+
+    def debug(self, message: object, *args: object, **keywords: Any) -> None:
         """Write a record of level debug; `args` are put into `message` with the % operator."""
-        self.log("debug", message, *args)
+        self._record("debug", "debug", message, args, keywords)
 
-    def info(self, message: str, *args: object) -> None:
+    def info(self, message: object, *args: object, **keywords: Any) -> None:
         """Write a record of level info."""
-        self.log("info", message, *args)
+        self._record("info", "info", message, args, keywords)
 
-    def warning(self, message: str, *args: object) -> None:
+    def warning(self, message: object, *args: object, **keywords: Any) -> None:
         """Write a record of level warning."""
-        self.log("warning", message, *args)
+        self._record("warning", "warning", message, args, keywords)
 
-    def error(self, message: str, *args: object) -> None:
+    def error(self, message: object, *args: object, **keywords: Any) -> None:
         """Write a record of level error."""
-        self.log("error", message, *args)
+        self._record("error", "error", message, args, keywords)
 
-    def critical(self, message: str, *args: object) -> None:
+    def critical(self, message: object, *args: object, **keywords: Any) -> None:
         """Write a record of level critical."""
-        self.log("critical", message, *args)
+        self._record("critical", "critical", message, args, keywords)
 
-    def exception(self, message: str, *args: object) -> None:
+    def exception(self, message: object, *args: object, **keywords: Any) -> None:
         """Write a record of level error, followed by the traceback of the exception that is being handled."""
-        self.log("error", "%s\n%s", _formatted(message, args), _traceback())
+        self._record("error", "exception", message, args, {"exc_info": True, **keywords})
 
-    def log(self, level: str, message: str, *args: object) -> None:
-        """Write a record of the level of that name, when the log is open for it."""
+    def log(self, level: str | int, message: object, *args: object, **keywords: Any) -> None:
+        """Write a record of that level, by its name or by the number that it has in the standard library."""
+        name = level.lower() if isinstance(level, str) else _level_of(level)
+        self._record(name if name in LEVELS else "info", "", message, args, keywords)
+
+    def _record(
+        self, level: str, counted: str, message: object, args: tuple[object, ...], keywords: Mapping[str, Any]
+    ) -> None:
+        if self.statsd is not None:
+            self._measure(counted, keywords.get("extra"))
+            if not message:
+                return
         if LEVELS[level] >= self._threshold:
-            self._write(_line(level, _formatted(message, args)))
+            text = _formatted(str(message), args)
+            if keywords.get("exc_info"):
+                text = f"{text}\n{_traceback(keywords['exc_info'])}"
+            self._write(_line(level, text))
+            if self.syslog is not None:
+                self.syslog.send_error(level, text)
+
+    def _measure(self, counted: str, extra: object) -> None:
+        assert self.statsd is not None
+        if counted not in ("", "debug", "info"):
+            self.statsd.increment(f"gunicorn.log.{counted}")
+        if isinstance(extra, dict) and extra.get("metric") and extra.get("value") is not None:
+            self.statsd.tell(str(extra["metric"]), extra["value"], str(extra.get("mtype")))
+
+    def capture(self) -> None:
+        """Have what this process and its children print go to the file, if there is one."""
+        if self._path == "-":
+            return
+        self._captures = True
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError, ValueError, AttributeError):
+                stream.flush()
+        try:
+            # Not the log's own descriptor: who prints may want to wait. There is somebody who reads, so this does not.
+            fresh = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NOCTTY)
+        except OSError as error:
+            self.error("cannot capture standard output in %s: %s", self._path, error.strerror)
+            return
+        for standard in (1, _STDERR):
+            os.dup2(fresh, standard)
+        os.close(fresh)
+
+    def resume(self) -> None:
+        """Be the log again, after a reload that had another was given up."""
+        if self._captures:
+            self.capture()
 
     def reopen(self) -> None:
         """Open the path again, for log rotation; the descriptor keeps its number.
@@ -102,6 +174,7 @@ class ErrorLog:
         os.dup2(fresh, self._descriptor, inheritable=False)
         os.close(fresh)
         self._send, self._longest = _way_to_write(self._descriptor)
+        self.resume()
 
     def close(self) -> None:
         """Close the file, if it is one; what is logged afterwards is dropped."""
@@ -136,6 +209,17 @@ class ErrorLog:
         except OSError:
             return False
         return True
+
+
+def logger_of(settings: Settings) -> tuple[str | type | None, str]:
+    """Who is to do all logging in the server's place.
+
+    Returns:
+        A class or its name, None for pyserver.glogging.Logger; and the setting that asks for it, empty without any.
+    """
+    named = None if settings.logger_class in _DEFAULT_CLASSES else settings.logger_class
+    asking = "logger_class" if named is not None else ""
+    return named, asking or next((name for name in _CONFIGURATIONS if getattr(settings, name)), "")
 
 
 def offer(descriptor: int, text: str) -> None:
@@ -213,11 +297,18 @@ def _open(path: str) -> int:
         raise BootError(f"cannot open the error log {path!r}: {reason}", EXIT_CONFIG) from None
 
 
+def _level_of(number: int) -> str:
+    """The name of the highest level that is not above this number."""
+    return next((name for name in reversed(LEVELS) if LEVELS[name] <= number), "debug")
+
+
 def _formatted(message: str, args: tuple[object, ...]) -> str:
     if not args:
         return message
+    # The rule of the standard library.
+    values = args[0] if len(args) == 1 and isinstance(args[0], dict) else args
     try:
-        return message % args
+        return message % values
     except Exception:
         # The log must survive a record with the wrong arguments, or an argument whose __str__ raises.
         return f"{message} (this record's arguments do not fit it: {sys.exc_info()[1]!r})"
@@ -228,12 +319,16 @@ def _line(level: str, message: str) -> bytes:
     return f"[{stamp}] [{os.getpid()}] [{level.upper()}] {message}\n".encode("utf-8", "backslashreplace")
 
 
-def _traceback() -> str:
-    """The traceback of the exception that is being handled; without its source lines where they cannot be had."""
+def _traceback(which: object = True) -> str:
+    """The traceback of an exception, or of that which is handled; without source lines where they cannot be had."""
     try:
         # Most processes never need it, and it is half a megabyte with what it imports.
         import traceback
 
+        if isinstance(which, tuple):
+            which = which[1]
+        if isinstance(which, BaseException):
+            return "".join(traceback.format_exception(type(which), which, which.__traceback__)).rstrip()
         return traceback.format_exc().rstrip()
     except Exception:
         # No descriptor is left to import or read with, perhaps; that may be what is to be logged.

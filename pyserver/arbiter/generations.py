@@ -9,13 +9,14 @@ import sys
 from typing import TYPE_CHECKING, NamedTuple
 
 from pyserver._scoreboard import Scoreboard
+from pyserver.arbiter.logs import open_log
 from pyserver.errors import BootError
 from pyserver.identity import hand_over, identity_of
-from pyserver.log import ErrorLog
 from pyserver.sockets import FileAccess, parse_address
 from pyserver.workers import load_worker_class, worker_name
 
 if TYPE_CHECKING:
+    from pyserver.log import ErrorLog
     from pyserver.settings.model import Settings
     from pyserver.sockets import Address
     from pyserver.systemd import Inherited
@@ -146,15 +147,17 @@ def load_generation(number: int, settings: Settings, inherited: Inherited, score
         scoreboard: of the generation before; it is taken over when its slots have as many rows as the workers want.
 
     Raises:
-        ConfigError: the worker class cannot be loaded, or cannot serve with the settings.
+        ConfigError: the worker class or a logger cannot be loaded, or cannot serve with the settings.
         BootError: the error log cannot be opened, or there is no memory for the scoreboard.
     """
     worker_class = load_worker_class(worker_name(settings.worker_class, settings.threads))
     worker_class.check(settings)
     scoreboard = _with_rows(worker_class.rows(settings), scoreboard)
-    log = ErrorLog(settings.errorlog, settings.loglevel)
+    log = open_log(settings)
     generation = Generation(number, settings, worker_class, log, Surroundings.now(), inherited, scoreboard)
     generation.hand_over_logs()
+    if settings.capture_output:
+        log.capture()
     return generation
 
 
@@ -213,6 +216,7 @@ class Generations:
             raise LookupError("there is no generation to go back to")
         self.current, self.fallback = self.fallback, None
         self.current.surroundings.restore()
+        self.current.log.resume()
 
     def in_use(self) -> list[Generation]:
         """Those whose listeners must stay open."""

@@ -69,13 +69,13 @@ class Hooks:
         # Here, as everywhere in this file: who has no hooks shall not carry what is only for them.
         from pyserver.workers.hooks import surviving
 
-        server, began = self._server, time.monotonic()
-        with surviving(name, server.log):
-            hook(server, *arguments)
+        log, began = self._reloads.current.log, time.monotonic()
+        with surviving(name, log):
+            hook(self._server, *arguments)
         took = time.monotonic() - began
         self.held_ns += int(took * 1e9)
         if took > _SLOW:
-            server.log.warning("The hook %s took %.1f s", name, took)
+            log.warning("The hook %s took %.1f s", name, took)
 
     def note_target(self) -> None:
         """Another number of workers may be wanted."""

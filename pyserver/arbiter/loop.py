@@ -14,6 +14,7 @@ from pyserver._version import __version__
 from pyserver.arbiter.actions import Abort, Ask, Kill, Quit, Reason, Relieve, Replace, ReportSlow, Retire, Spawn
 from pyserver.arbiter.crew import Crew
 from pyserver.arbiter.deaths import Deaths
+from pyserver.arbiter.gauges import Gauges
 from pyserver.arbiter.generations import load_generation
 from pyserver.arbiter.hearing import Hearing
 from pyserver.arbiter.hooks import Hooks
@@ -32,6 +33,7 @@ from pyserver.sockets import listener_url
 from pyserver.systemd import Notifier
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable
 
     from pyserver.arbiter.actions import Action
@@ -96,6 +98,7 @@ class Arbiter:
         self._launch = launch
         self._inheritance = inheritance
         self._upgrade: Upgrade | None = None  # while there is another arbiter
+        self._gauges = Gauges()
         self._hooks = Hooks(self._reloads, self._crew.roster, lambda: self.target)
         self._hearing = Hearing(self._crew, self._reloads, self._narrator, self._starter)
         self._deaths = Deaths(
@@ -126,6 +129,7 @@ class Arbiter:
                     self._act(action, now_ns)
                 if not self._intent.may_go_on and not self._crew.roster:
                     break
+                self._gauges.note(self._settings, self._log, len(self._crew.roster), self._listening, now_ns)
                 if self._notifier:
                     self._notifier.turned(now_ns, self._narrator.condition(self._reloads.current, self.target))
                 self._wait(now_ns)
@@ -159,6 +163,10 @@ class Arbiter:
     @property
     def _log(self) -> ErrorLog:
         return self._reloads.current.log
+
+    @property
+    def _listening(self) -> list[socket.socket]:
+        return self._reloads.listeners.not_at(())
 
     def _start(self) -> None:
         current = self._reloads.current
@@ -210,6 +218,7 @@ class Arbiter:
             self._reloads.at_ns,
             self._intent.stop_at_ns,
             self._notifier.next_turn_ns(now_ns),
+            self._gauges.next_ns(self._settings, self._log),
         ]
         limits = [limit_ns for limit_ns in (wanted.timeout_ns, wanted.slow_ns) if limit_ns]
         if limits or wanted.memory_bytes:

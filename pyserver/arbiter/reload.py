@@ -127,12 +127,14 @@ class Reloads:
             generation = self._prepared(self._load())
         except (ConfigError, BootError) as error:
             before.surroundings.restore()
+            before.log.resume()
             self._log.error("The reload is refused and nothing has changed: %s", error)
             self._note_failure(f"the reload is refused: {error}")
             return False
         except Exception as error:
             # The config file is a program, and whatever it raises must not end the server.
             before.surroundings.restore()
+            before.log.resume()
             self._log.exception("The reload has failed and nothing has changed")
             self._note_failure(f"the reload has failed: {type(error).__name__}")
             return False

@@ -5,7 +5,7 @@ Imported when the settings have a hook, and not before.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pyserver.workers.hooks import Configuration, HookedApp, HookedWorker, Life
 from pyserver.workers.messages import WorkerState
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
     from pyserver.arbiter.reload import Reloads
     from pyserver.arbiter.roster import Member, Roster
-    from pyserver.log import ErrorLog
 
 
 class Server:
@@ -38,9 +37,9 @@ class Server:
         self._workers: dict[int, HookedWorker] = {}  # by slot
 
     @property
-    def log(self) -> ErrorLog:
-        """The error log."""
-        return self._reloads.current.log
+    def log(self) -> Any:
+        """The error log, or the logger that writes it."""
+        return self._reloads.current.log.logger
 
     @property
     def cfg(self) -> Configuration:

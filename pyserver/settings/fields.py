@@ -14,7 +14,7 @@ from types import FunctionType, MappingProxyType
 from typing import Any, ClassVar, NamedTuple
 
 Hook = Callable[..., object]
-Value = str | int | float | bool | None | tuple[str, ...] | Mapping[str, str] | Mapping[str, object] | Hook
+Value = str | int | float | bool | None | type | tuple[str, ...] | Mapping[str, str] | Mapping[str, object] | Hook
 
 _QUOTED_LENGTH = 120
 _TRUE = ("true", "yes", "y", "on", "1")
@@ -211,6 +211,26 @@ def read_level(raw: object) -> str:
     """A level of the log, also by a name that other loggers have for it; raises ValueError."""
     word = _read_text(raw).lower()
     return {"warn": "warning", "fatal": "critical", "trace": "debug", "notset": "debug"}.get(word, word)
+
+
+def read_logger_class(raw: object) -> str | type | None:
+    """A class, or text that names one; raises ValueError."""
+    return raw if isinstance(raw, type) else _read_optional_text(raw)
+
+
+def read_tree(raw: object) -> Mapping[str, object]:
+    """A mapping with anything in it, or such a one as JSON; raises ValueError."""
+    if isinstance(raw, str):
+        # Nobody but who writes it on a command line needs the module.
+        import json
+
+        try:
+            raw = json.loads(raw) if raw.strip() else {}
+        except ValueError as error:
+            raise ValueError(f"which is no JSON: {error}") from None
+    if not isinstance(raw, Mapping):
+        raise ValueError("not a mapping")
+    return MappingProxyType(dict(raw))
 
 
 def read_bits(raw: object) -> int:

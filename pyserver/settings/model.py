@@ -6,11 +6,14 @@ gunicorn has the setting.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import ClassVar
 
-from pyserver.settings.fields import Row, read_account, read_bits, read_class, read_level, setting
+from pyserver.settings.fields import (
+    Row, read_account, read_bits, read_class, read_level, read_logger_class, read_tree, setting,
+)  # fmt: skip
 from pyserver.settings.hooks import Hooks
 from pyserver.settings.proxies import PROXY_PROTOCOLS, check_peers, read_forwarded_fields, read_proxy_protocol
 from pyserver.settings.unavailable import UNAVAILABLE
@@ -36,6 +39,9 @@ _PROXIES = "Behind a proxy"
 _ASGI = "ASGI and WebSockets"
 _LOGGING = "Logging"
 _DEBUGGING = "Debugging"
+
+# Where the system's own listens, as gunicorn has it; elsewhere it is looked for as RFC 5426 has it.
+_SYSLOG = {"darwin": "unix:///var/run/syslog", "freebsd": "unix:///var/run/log", "openbsd": "unix:///dev/log"}
 
 
 def _check_assignment(text: str) -> None:
@@ -67,6 +73,31 @@ def _check_root_path(text: str) -> None:
     # PEP 3333: SCRIPT_NAME is empty or begins with a slash, and PATH_INFO takes up where it ends.
     if text and (not text.startswith("/") or text.endswith("/")):
         raise ValueError("it must begin with '/' and not end with one")
+
+
+def _check_pattern(text: str) -> None:
+    if not text.startswith(("/", "*", "?")):
+        raise ValueError(f"{text!r} begins neither with '/' nor with '*' nor with '?'")
+
+
+def _check_syslog_address(text: str) -> None:
+    # Here and below: most servers need none of it.
+    from pyserver.syslog import parse_place
+
+    parse_place(text)
+
+
+def _check_facility(text: str) -> None:
+    from pyserver.syslog import FACILITIES
+
+    if text.lower() not in FACILITIES:
+        raise ValueError(f"it is not one of {', '.join(FACILITIES)}")
+
+
+def _check_statsd(text: str) -> None:
+    from pyserver.syslog import parse_statsd_host
+
+    parse_statsd_host(text)
 
 
 class Settings(Hooks):
@@ -460,7 +491,26 @@ class Settings(Hooks):
     access_log_format: str = setting(
         '%(h)s %(l)s %(u)s %(t)s "%(r)s" %(s)s %(b)s "%(f)s" "%(a)s"', section=_LOGGING,
         flags=("--access-logformat",), metavar="FORMAT", source="gunicorn",
-        help="The line of the access log. Fields that it does not use cost nothing.",
+        help="The line of the access log, or json for a JSON object, or json: and the names of its members, separated "
+        "by commas. What it does not use costs nothing.",
+    )
+    access_log_exclude: tuple[str, ...] = setting(
+        (), section=_LOGGING, metavar="PATH", repeatable=True, check=_check_pattern,
+        help="A path whose requests the access log leaves out, with all below it, or a pattern in which * stands for "
+        "any text and ? for any character; may be given several times. Responses of 500 and more are logged all the "
+        "same.",
+    )
+    access_log_sample: float = setting(
+        1.0, section=_LOGGING, metavar="RATE", minimum=0, maximum=1,
+        help="Which part of the requests the access log has, chosen at random: 0.01 is one in a hundred. "
+        "Responses of 400 and more are always logged, and so are slow ones: those that took slow_request, or a second "
+        "where that is not set.",
+    )
+    request_id: bool = setting(
+        False, section=_LOGGING,
+        help="Give each request an id: that of its field X-Request-ID, when one of forwarded_allow_ips has sent it, or "
+        "else a new one. It is pyserver.request_id in environ, request_id of the extension pyserver in an ASGI scope, "
+        "and a member of the access log in JSON.",
     )
     errorlog: str = setting(
         "-", section=_LOGGING, flags=("--error-logfile", "--log-file"), metavar="FILE", reload="arbiter",
@@ -471,6 +521,68 @@ class Settings(Hooks):
         "info", section=_LOGGING, flags=("--log-level",), reload="arbiter", source="gunicorn", read=read_level,
         choices=("debug", "info", "warning", "error", "critical"),
         help="The least important records that the error log has.",
+    )
+    capture_output: bool = setting(
+        False, section=_LOGGING, reload="arbiter", source="gunicorn",
+        help="Send what is written to standard output and standard error to the errorlog, where that is a file.",
+    )
+    logger_class: str | type | None = setting(
+        None, section=_LOGGING, metavar="CLASS", reload="arbiter", source="gunicorn",
+        read=read_logger_class,
+        help="The class that does all logging, as package.module.Class: a subclass of pyserver.glogging.Logger or of "
+        "gunicorn's. Without it, and without a logconfig, the server writes both logs itself, which is faster.",
+    )
+    logconfig: str | None = setting(
+        None, section=_LOGGING, flags=("--log-config",), metavar="FILE", reload="arbiter", source="gunicorn",
+        help="A file in the format of logging.config.fileConfig, for the loggers gunicorn.error and gunicorn.access.",
+    )
+    logconfig_dict: Mapping[str, object] = setting(
+        MappingProxyType({}), section=_LOGGING, metavar="JSON", reload="arbiter", source="gunicorn", read=read_tree,
+        help="The same as a dictionary of logging.config.dictConfig. It wins over the other two.",
+    )
+    logconfig_json: str | None = setting(
+        None, section=_LOGGING, flags=("--log-config-json",), metavar="FILE", reload="arbiter", source="gunicorn",
+        help="The same dictionary in a JSON file. It wins over logconfig.",
+    )
+    syslog: bool = setting(
+        False, section=_LOGGING, flags=("--log-syslog",), reload="arbiter", source="gunicorn",
+        help="Send both logs to syslog, too.",
+    )
+    syslog_addr: str = setting(
+        _SYSLOG.get(sys.platform.rstrip("0123456789"), "udp://localhost:514"), section=_LOGGING,
+        flags=("--log-syslog-to",), metavar="ADDRESS", reload="arbiter", source="gunicorn", required=True,
+        check=_check_syslog_address,
+        help="Where syslog listens: udp://HOST:PORT, tcp://HOST:PORT, or unix://PATH with #dgram or #stream behind it, "
+        "which otherwise is found out.",
+    )
+    syslog_prefix: str | None = setting(
+        None, section=_LOGGING, flags=("--log-syslog-prefix",), metavar="NAME", reload="arbiter", source="gunicorn",
+        help="The name in syslog's lines, which begin with gunicorn.NAME; without it, that of the process.",
+    )
+    syslog_facility: str = setting(
+        "user", section=_LOGGING, flags=("--log-syslog-facility",), metavar="FACILITY", reload="arbiter",
+        source="RFC 5424 §6.2.1", required=True, check=_check_facility,
+        help="The facility that syslog is told: user, daemon, local0 to local7, and so on.",
+    )
+    disable_redirect_access_to_syslog: bool = setting(
+        False, section=_LOGGING, source="gunicorn",
+        help="Keep the access log out of syslog.",
+    )
+    statsd_host: str | None = setting(
+        None, section=_LOGGING, metavar="ADDRESS", reload="arbiter", source="gunicorn", check=_check_statsd,
+        help="Where a statsd server is told of requests, workers and errors: HOST:PORT of UDP, or unix://PATH.",
+    )
+    statsd_prefix: str = setting(
+        "", section=_LOGGING, metavar="NAME", reload="arbiter", source="gunicorn",
+        help="What the names of metrics begin with; a dot is added.",
+    )
+    dogstatsd_tags: str = setting(
+        "", section=_LOGGING, metavar="TAGS", reload="arbiter", source="gunicorn",
+        help="Tags of every metric, separated by commas, as NAME:VALUE.",
+    )
+    enable_backlog_metric: bool = setting(
+        False, section=_LOGGING, reload="arbiter", source="gunicorn",
+        help="Tell statsd each second how many connections wait to be accepted, on TCP and Linux.",
     )
 
     reload: bool = setting(

@@ -40,9 +40,6 @@ class Unavailable(NamedTuple):
 _DIRTY = "there are no dirty workers; a task queue such as Celery or RQ runs long jobs"
 _CONTROL = "there is no control socket; signals do what gunicornc does"
 _HTTP2 = "HTTP/1.1 is spoken; a proxy in front can speak HTTP/2"
-_LOGS = "the logs are set up with errorlog, loglevel, accesslog and access_log_format"
-_SYSLOG = "no log goes to syslog; under systemd, standard error goes to the journal"
-_STATSD = "no metrics are sent to statsd"
 _NO_TLS = "it is about TLS, which a proxy in front has to end"
 _UNENCRYPTED = "TLS is not spoken, so requests would be served unencrypted; have a proxy in front end TLS"
 _PASTE = (
@@ -71,25 +68,6 @@ UNAVAILABLE: dict[str, Unavailable] = {
     "http2_initial_window_size": Unavailable(_HTTP2, ("--http2-initial-window-size",), default=65_535),
     "http2_max_frame_size": Unavailable(_HTTP2, ("--http2-max-frame-size",), default=16_384),
     "http2_max_header_list_size": Unavailable(_HTTP2, ("--http2-max-header-list-size",), default=65_536),
-    "disable_redirect_access_to_syslog": Unavailable(
-        _SYSLOG, ("--disable-redirect-access-to-syslog",), is_switch=True, default=False
-    ),
-    "capture_output": Unavailable(
-        "what the application prints goes to the server's standard output and error",
-        ("--capture-output",), is_switch=True, default=False,
-    ),
-    "logger_class": Unavailable(_LOGS, ("--logger-class",), default="gunicorn.glogging.Logger"),
-    "logconfig": Unavailable(_LOGS, ("--log-config",)),
-    "logconfig_dict": Unavailable(_LOGS, default={}),
-    "logconfig_json": Unavailable(_LOGS, ("--log-config-json",)),
-    "syslog_addr": Unavailable(_SYSLOG, ("--log-syslog-to",), default="udp://localhost:514"),
-    "syslog": Unavailable(_SYSLOG, ("--log-syslog",), is_switch=True, default=False),
-    "syslog_prefix": Unavailable(_SYSLOG, ("--log-syslog-prefix",)),
-    "syslog_facility": Unavailable(_SYSLOG, ("--log-syslog-facility",), default="user"),
-    "statsd_host": Unavailable(_STATSD, ("--statsd-host",)),
-    "dogstatsd_tags": Unavailable(_STATSD, ("--dogstatsd-tags",), default=""),
-    "statsd_prefix": Unavailable(_STATSD, ("--statsd-prefix",), default=""),
-    "enable_backlog_metric": Unavailable(_STATSD, ("--enable-backlog-metric",), is_switch=True, default=False),
     "keyfile": Unavailable(_UNENCRYPTED, ("--keyfile",), is_refused=True),
     "certfile": Unavailable(_UNENCRYPTED, ("--certfile",), is_refused=True),
     "ssl_version": Unavailable(_NO_TLS, ("--ssl-version",)),

@@ -37,8 +37,9 @@ _NOT_UVICORNS = (
     "threads", "worker_connections", "slow_request", "request_head_timeout", "request_body_timeout", "write_timeout",
     "limit_request_body", "request_buffer", "response_buffer", "response_spool", "tmp_upload_dir",
     "secure_scheme_headers", "forwarder_headers", "forwarded_fields", "forwarded_hops", "proxy_protocol",
-    "proxy_allow_ips", "proxy_protocol_required", "header_map", "sendfile", "access_log_format", "poller",
-    "pre_request", "post_request", "casefold_http_method", "permit_obsolete_folding",
+    "proxy_allow_ips", "proxy_protocol_required", "header_map", "sendfile", "access_log_format", "access_log_exclude",
+    "access_log_sample", "request_id", "poller", "pre_request", "post_request", "casefold_http_method",
+    "permit_obsolete_folding",
 )  # fmt: skip
 
 # What an application that takes content as it comes, and waits for its clients itself, has no use for.

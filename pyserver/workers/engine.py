@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import socket
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from pyserver._access import AccessLog, check_access_log
+from pyserver._access import JSON_FIELDS, AccessLog, LoggerAccess, RequestIds, check_access_log, is_json
 from pyserver._connection import Buffers, Durations
 from pyserver._engine import Engine
 from pyserver._http import Limits
 from pyserver._proxies import Proxies
 from pyserver._scoreboard import Cell
 from pyserver._wsgi import WatchedGateway, WSGIGateway
+from pyserver.log import logger_of
 from pyserver.workers.base import Worker
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pyserver._exchange import Gateway
-    from pyserver.log import ErrorLog
     from pyserver.settings.model import Settings
 
 _SOFTWARE = "pyserver"
@@ -27,6 +28,9 @@ _SOFTWARE = "pyserver"
 # How long a retiring worker answers once more on a connection that is idle, seconds. Long enough for a request that
 # was sent before its client could know; short enough that idle connections hold up a stop for less than half a second.
 _IDLE_GRACE = 0.4
+
+# From how many seconds on a request is in the access log however few are, where slow_request does not say it.
+_SLOW = 1.0
 
 
 class EngineWorker(Worker):
@@ -37,12 +41,14 @@ class EngineWorker(Worker):
     @classmethod
     def check(cls, settings: Settings) -> None:
         """Raise ConfigError for settings that the engine cannot be built from."""
-        check_access_log(settings.accesslog, settings.access_log_format)
+        if is_json(settings.access_log_format) or not logger_of(settings)[1]:
+            # A logger class may have atoms of its own, and opens the file itself.
+            check_access_log(settings.accesslog, settings.access_log_format)
 
     def boot(self) -> None:
         """Load the application and put the engine before it."""
         super().boot()
-        self._access = _open_access_log(self.settings, self.log)
+        self._access = self._open_access_log()
         self._engine = self._new_engine()
         if self.settings.max_requests:
             # Workers that were started together are not to be replaced together.
@@ -69,6 +75,32 @@ class EngineWorker(Worker):
         if cut:
             self.report_abandoned(cut)
             self.log.warning("Worker (pid: %s) quits: %s requests or responses are cut", os.getpid(), cut)
+
+    def _open_access_log(self) -> AccessLog | None:
+        """What is told of each response, if there is anything; ConfigError when a file cannot be opened."""
+        settings, log = self.settings, self.log
+        told: dict[str, Any] = {
+            "exclude": settings.access_log_exclude,
+            "sample": settings.access_log_sample,
+            "slow": settings.slow_request or _SLOW,
+            "statsd": log.statsd,
+        }
+        is_own = log.logger is log
+        if not is_own and not (settings.accesslog and is_json(settings.access_log_format)):
+            # As in arbiter.logs: only who has a logger shall have this.
+            from pyserver.loggers import AccessQueue, LoggerLog
+
+            assert isinstance(log, LoggerLog)
+            queue = AccessQueue(log)
+            # The last requests are logged before the process ends.
+            atexit.register(queue.finish)
+            return LoggerAccess(queue.put, log, **told)
+        syslog = None if settings.disable_redirect_access_to_syslog or not is_own else log.syslog
+        if not settings.accesslog and syslog is None and log.statsd is None:
+            return None
+        # To open the pipe of somebody else, as a container's standard output is, who is not root has no right.
+        path = "-" if settings.accesslog == "/dev/stdout" else settings.accesslog
+        return AccessLog(path, _format(settings), log, worker=self.number, syslog=syslog, **told)
 
     def _new_engine(self) -> Engine:
         """The engine; a subclass in which several requests run at once says so."""
@@ -117,6 +149,7 @@ def build_engine(
         ),
         log=worker.log,
         access=access,
+        ids=_request_ids(settings, access),
         row=worker.scoreboard.address(worker.slot),
         poller=settings.poller,
         server=_SOFTWARE.encode() if settings.server_header else b"",
@@ -133,13 +166,18 @@ def build_engine(
     )
 
 
-def _open_access_log(settings: Settings, log: ErrorLog) -> AccessLog | None:
-    """The access log, if there shall be one; ConfigError when it cannot be opened or its format is wrong."""
-    if not settings.accesslog:
+def _format(settings: Settings) -> str:
+    """The format of the access log. JSON has the id of the request, where there is one."""
+    if settings.access_log_format == "json" and settings.request_id:
+        return "json:" + ",".join((*JSON_FIELDS, "request_id"))
+    return settings.access_log_format
+
+
+def _request_ids(settings: Settings, access: AccessLog | None) -> RequestIds | None:
+    """What gives requests their ids, if anybody looks at them."""
+    if not settings.request_id and (access is None or not access.wants_ids):
         return None
-    # To open the pipe of somebody else, as a container's standard output is, a worker that is not root has no right.
-    path = "-" if settings.accesslog == "/dev/stdout" else settings.accesslog
-    return AccessLog(path, settings.access_log_format, log)
+    return RequestIds(settings.request_id)
 
 
 def _limits(settings: Settings) -> Limits:

@@ -14,9 +14,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from gunicorn.config import Config
-from gunicorn.glogging import Logger
 
 from pyserver._abort import install_abort_handler
+from pyserver._access import is_json
 from pyserver.errors import BootError
 from pyserver.workers.app import check_interface, interface_of, load_application
 from pyserver.workers.base import Worker
@@ -32,7 +32,9 @@ _TAKEN = (
     "bind", "backlog", "workers", "threads", "worker_connections", "max_requests", "max_requests_jitter", "timeout",
     "graceful_timeout", "keepalive", "limit_request_line", "limit_request_fields", "limit_request_field_size",
     "proc_name", "forwarded_allow_ips", "secure_scheme_headers", "forwarder_headers", "header_map", "proxy_protocol",
-    "proxy_allow_ips", "accesslog", "access_log_format", "errorlog", "loglevel", "sendfile", "tmp_upload_dir",
+    "proxy_allow_ips", "accesslog", "access_log_format", "errorlog", "loglevel", "syslog", "syslog_addr",
+    "syslog_prefix", "syslog_facility", "disable_redirect_access_to_syslog", "statsd_host", "statsd_prefix",
+    "dogstatsd_tags", "sendfile", "tmp_upload_dir",
     "pre_request", "post_request", "worker_int",
 )  # fmt: skip
 # Those whose classes serve ASGI. What others want, such as an application of aiohttp, they say themselves.
@@ -80,7 +82,7 @@ class GunicornWorker(Worker):
             counts_itself = False
         # Who counts for us has a successor started first, and does not leave before that is ready.
         config = _configuration(settings, settings.max_requests if counts_itself else 0)
-        log = Logger(config)
+        log = config.logger_class(config) if self.log.logger is self.log else self.log.logger
         if hasattr(self.foreign, "setup"):
             self.foreign.setup()
         if hasattr(self.foreign, "check_config"):
@@ -215,6 +217,8 @@ def _configuration(settings: Settings, max_requests: int) -> Config:
     config = Config()
     for name in _TAKEN:
         value = getattr(settings, name)
+        if name == "access_log_format" and is_json(value):
+            continue  # gunicorn's loggers know no such thing.
         if value is not None and name in config.settings:
             config.set(name, _as_gunicorn_has_it(name, value))
     config.set("max_requests", max_requests)

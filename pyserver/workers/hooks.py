@@ -77,7 +77,8 @@ class HookedWorker:
         self, settings: Settings, log: ErrorLog, sockets: Sequence[socket], *, age: int, ppid: int, number: int
     ) -> None:
         self.cfg = Configuration(settings)
-        self.log = log
+        self.log: Any = log.logger
+        self.error_log = log
         self.sockets = list(sockets)
         self.age = age
         self.ppid = ppid
@@ -163,7 +164,7 @@ class WorkerHooks:
             if len(notes) > _LONGEST_NOTES:
                 raise ValueError(f"it takes {len(notes)} bytes, more than {_LONGEST_NOTES}")
         except Exception as error:  # Any class: what a hook has set there may be anything.
-            self._worker.log.error("What hooks have set on a worker cannot be given to it: %s", error)
+            self._worker.error_log.error("What hooks have set on a worker cannot be given to it: %s", error)
             return b""
         return notes
 
@@ -205,13 +206,13 @@ class WorkerHooks:
     def note_quit(self) -> None:
         """It was told to leave at once."""
         if self._settings.worker_int is not None:
-            with surviving("worker_int", self._worker.log):
+            with surviving("worker_int", self._worker.error_log):
                 self._settings.worker_int(self._worker)
 
     def note_exit(self) -> None:
         """It leaves."""
         if self._settings.worker_exit is not None:
-            with surviving("worker_exit", self._worker.log):
+            with surviving("worker_exit", self._worker.error_log):
                 self._settings.worker_exit(self._server, self._worker)
 
     def catch_abort(self) -> None:
@@ -222,7 +223,7 @@ class WorkerHooks:
 
     def _note_abort(self) -> None:
         if self._settings.worker_abort is not None:
-            with surviving("worker_abort", self._worker.log):
+            with surviving("worker_abort", self._worker.error_log):
                 self._settings.worker_abort(self._worker)
 
     def _abort(self, number: int, _frame: FrameType | None) -> NoReturn:

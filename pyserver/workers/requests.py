@@ -107,5 +107,5 @@ class WatchedApplication:
         if response.status is None or not response.status.startswith(str(status)):
             # The application has failed, and the answer is ours.
             response.status, response.headers = str(status), []
-        with surviving("post_request", self._worker.log):
+        with surviving("post_request", self._worker.error_log):
             self._after(self._worker, request, environ, response)
