@@ -72,7 +72,7 @@ cdef enum:
 # What stands between "%(" and ")s": what it prints, of which field, its name in JSON (empty where another has the same
 # to say), and what it is.
 FIELDS = {
-    "h": (REMOTE_ADDRESS, "", "remote_addr", "The address of the peer; a `-` on a Unix socket."),
+    "h": (REMOTE_ADDRESS, "", "remote_addr", "The address of the client; a `-` on a Unix socket."),
     "l": (TEXT, "-", "", "Always a `-`."),
     "u": (USER, "", "user", "The user of Basic authentication."),
     "t": (TIME, "", "time", "The time when the line is made, local in text and UTC in JSON."),
