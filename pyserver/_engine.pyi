@@ -30,6 +30,8 @@ class Engine(Stewarded):
         capacity: how many requests run at the same time, each in a greenlet of its own; 0 for one, in place.
         streams: whether they run as tasks of an event loop instead, and take their content as it comes.
         proxies: what is believed of whom; None for nothing of anybody but of who has a Unix socket.
+        health: the path that is answered with how the server is, and not by the gateway; empty for none.
+        logs_health: whether the access log has these answers.
 
     Raises:
         ValueError: there is no such poller on this system.
@@ -62,6 +64,8 @@ class Engine(Stewarded):
         lifeline: int = -1,
         handoff_after: float = 0,
         proxies: Proxies | None = None,
+        health: bytes = b"",
+        logs_health: bool = False,
     ) -> None: ...
     @property
     def listeners(self) -> list[socket.socket]:

@@ -89,6 +89,8 @@ cdef class Engine(Stewarded):
         handoff_after: seconds that the application may keep connections waiting, before others are to serve them; 0
             for any time.
         proxies: what is believed of whom; None for nothing of anybody but of who has a Unix socket.
+        health: the path that is answered with 200, or 503 once the server drains, and without the gateway; empty for none.
+        logs_health: whether the access log has these answers.
 
     With a capacity, the one who waits has to set these, of which streams need the last only:
         on_request: called with a lane by run_ready(), when a request is complete; has `lane.serve()` run in a greenlet.
@@ -102,11 +104,14 @@ cdef class Engine(Stewarded):
         Buffers buffers not None, *, log, AccessLog access=None, RequestIds ids=None, size_t row=0, str poller="auto",
         bytes server=b"pyserver", bint date=True, int threads=0, int capacity=0, bint streams=False, tuple commons=None,
         bint moves_always=False, tuple siblings=None, int lifeline=-1, double handoff_after=0, Proxies proxies=None,
+        bytes health=b"", bint logs_health=False,
     ):
         cdef int at
         self._bell.fd = self._bell_rope = -1
         self.ids = ids
         self.equip(gateway, limits, durations, buffers, log, access, poller, server, date, proxies or Proxies())
+        self.health = health or None
+        self.logs_health = logs_health
         self.listeners = listeners
         self._own_slot = <Slot *> calloc(1, sizeof(Slot) + <size_t> max(threads, capacity, 1) * sizeof(Row))
         self._listeners = <Listener *> malloc(max(len(listeners), 1) * sizeof(Listener))

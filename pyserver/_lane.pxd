@@ -55,6 +55,10 @@ cdef class Lane(Transport):
     cdef int _call_alone(self, Connection *connection, Exchange exchange, object request) except -1
     cdef int let_go(self) except -1
     cdef int _refuse(self, Connection *connection, const Reader *reader, int fault, Py_ssize_t at=*) except -1
+    cdef bint _is_probe(self, const Reader *reader) noexcept
+    cdef int _answer_probe(self, Connection *connection, Reader *reader) except -1
+    cdef int _write_answer(self, Connection *connection, const Reader *reader, int status, bytes content, list fields, int minor, bint *persists) except -1
+    cdef int _log_answer(self, Connection *connection, const Reader *reader, int status, Py_ssize_t sent) except -1
     cdef int _answer(self, Connection *connection, const Reader *reader, int status, str words, list fields=*) except -1
     cdef int join_blocks(self, Connection *connection, bint wanted) except -1
     cdef int send(self, Connection *connection) except -1

@@ -6,13 +6,13 @@ slow client occupies memory and never the worker.
 A worker has a lane for each thread that serves. Where requests run in greenlets it has one for whoever reads, and one
 more for each request that runs: what was read goes with it.
 """
-from cpython.bytes cimport PyBytes_AS_STRING
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.object cimport PyObject
 from libc.errno cimport EAGAIN, EINTR, errno
-from libc.stdint cimport int64_t, uint64_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.stdlib cimport free
-from libc.string cimport memcpy, memmove, memset, strerror
+from libc.string cimport memcmp, memcpy, memmove, memset, strerror
 
 from pyserver._abort cimport answer_for, forget
 from pyserver._access cimport Facts
@@ -281,9 +281,12 @@ cdef class Lane(Transport):
                 outcome = COMPLETE if connection.content.is_complete else NEED_MORE
             if outcome != COMPLETE:
                 break
-            if self.reactor.capacity:
+            if self.reactor.health is not None and self._is_probe(reader):
+                self._answer_probe(connection, reader)
+            elif self.reactor.capacity:
                 return self._depart(connection, reader)
-            self._run(connection, reader)
+            else:
+                self._run(connection, reader)
             if not connection.closes and (connection.output != NULL or self.out.used > OUT_LIMIT):
                 # What the client has not taken holds back its next request; perhaps it has by now.
                 if self.out.used:
@@ -669,12 +672,60 @@ cdef class Lane(Transport):
     ) except -1:
         """Write a whole response of the server's own, after which it is closed; `fields` are pairs of bytes."""
         cdef bytes content = f"{status} {_REASONS[status]}: {words}\n".encode()
+        cdef bint persists = False
+        self.slot.cells[<int> Cell.REFUSED] += 1
+        self._write_answer(connection, reader, status, content, fields, 1, &persists)
+        if self.access is not None:
+            self._log_answer(connection, reader, status, len(content))
+        connection.closes = connection.lingers = True
+        return 0
+
+    cdef bint _is_probe(self, const Reader *reader) noexcept:
+        """Whether the request, whose head is complete, asks how the server is; with content it is the application's."""
+        cdef const Head *head = &reader.head
+        cdef const unsigned char *base = reader.data + reader.begin
+        cdef Py_ssize_t length = PyBytes_GET_SIZE(self.reactor.health)
+        return (
+            <Py_ssize_t> head.path_length == length
+            and memcmp(base + head.path, PyBytes_AS_STRING(self.reactor.health), <size_t> length) == 0
+            and head.content_length == 0 and not head.flags & HAS_CHUNKED
+            and (is_of_head(reader) or (head.method_length == 3 and memcmp(base + head.method, b"GET", 3) == 0))
+        )
+
+    cdef int _answer_probe(self, Connection *connection, Reader *reader) except -1:
+        """Tell in the application's place how the server is: it serves, or is to stop."""
+        cdef Head *head = &reader.head
+        cdef bint drains = self.slot.cells[<int> Cell.DRAINS] != 0
+        cdef bytes content = b"draining\n" if drains else b"ok\n"
+        cdef int status = 503 if drains else 200
+        cdef bint is_followed = reader.length > reader.begin + head.position
+        cdef bint persists = (
+            head_persists(head) and self.reactor.lists[AWAIT_NEXT_REQUEST].duration_ns > 0
+            and (is_followed or not self.leaves())
+        )
+        connection.requests += 1
+        connection.since_ns = connection.first_ns = 0
+        delist(self.reactor.lists, connection)
+        if self.out.used == 0:
+            self._out_since_ns = self.now_ns
+        self._write_answer(
+            connection, reader, status, content, [(b"Cache-Control", b"no-store")], <int> head.minor, &persists
+        )
+        if self.reactor.logs_health and self.access is not None:
+            self._log_answer(connection, reader, status, len(content))
+        if not persists:
+            connection.closes = True
+        reader.begin += head.position
+        reset_head(head)
+        return 0
+
+    cdef int _write_answer(
+        self, Connection *connection, const Reader *reader, int status, bytes content, list fields, int minor,
+        bint *persists,
+    ) except -1:
         cdef bytes line
         cdef Response response
-        cdef Facts facts
-        cdef bint persists = False
         cdef Out *out = &self.out
-        self.slot.cells[<int> Cell.REFUSED] += 1
         reset_response(&response, is_of_head(reader))
         start_response_head(
             &response, out, f"{status} {_REASONS[status]}", [("Content-Type", "text/plain; charset=utf-8")]
@@ -682,16 +733,19 @@ cdef class Lane(Transport):
         for name, value in fields or ():
             line = b"%b: %b\r\n" % (name, value)
             append(out, <const char *> line, len(line))
-        finish_response_head(&response, out, &self.stamp, len(content), 1, &persists)
+        finish_response_head(&response, out, &self.stamp, len(content), <uint32_t> minor, persists)
         if not response.to_head_request:
             append(out, <const char *> content, len(content))
-        if self.access is not None:
-            state_refusal(&facts, connection, reader)
-            facts.status = status
-            facts.sent = 0 if response.to_head_request else len(content)
-            facts.ended_ns = self.now_ns
-            self.access.record(&facts, None, None, self.now_ns)
-        connection.closes = connection.lingers = True
+        return 0
+
+    cdef int _log_answer(self, Connection *connection, const Reader *reader, int status, Py_ssize_t sent) except -1:
+        """Have a line in the access log for an answer of the server's own."""
+        cdef Facts facts
+        state_refusal(&facts, connection, reader)
+        facts.status = status
+        facts.sent = 0 if is_of_head(reader) else sent
+        facts.ended_ns = self.now_ns
+        self.access.record(&facts, None, None, self.now_ns)
         return 0
 
     cdef int join_blocks(self, Connection *connection, bint wanted) except -1:

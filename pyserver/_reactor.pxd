@@ -22,6 +22,8 @@ cdef class Reactor:
     cdef bint looks_back                # fields may name the client
     cdef Buffers buffers
     cdef bytes server
+    cdef bytes health                   # the path that is answered with how the server is; None for none
+    cdef bint logs_health               # … and so it is logged
     cdef bint with_date
     cdef Slot *slot
     cdef Poller poller

@@ -30,6 +30,8 @@ cpdef enum Cell:
     QUEUE_NS            # how long requests that were here have waited for the worker, all together
     QUEUE_MOST_NS       # … and the one that waited longest
     WAITS_SINCE_NS      # since when the worker has had nothing to do; 0 while it has
+    DRAINS              # 1 once the server is to stop, which who asks for its health is told; the arbiter's to write
+    DURATION_NS         # how long the requests that were answered have taken, all together
     ROWS                # how many rows have ever been used; those behind them are never looked at. 0 counts as 1
 
 
@@ -58,6 +60,7 @@ cdef struct Slot:
 
 cdef inline void note_latency(Slot *slot, int64_t duration_ns) noexcept nogil:
     """Count a request that took so long."""
+    slot.cells[<int> Cell.DURATION_NS] += duration_ns
     slot.latencies[min(pyserver_bit_length(<unsigned long long> duration_ns // 1000), BUCKETS - 1)] += 1
 
 

@@ -25,7 +25,9 @@ class Cell(IntEnum):
     QUEUE_NS = 20
     QUEUE_MOST_NS = 21
     WAITS_SINCE_NS = 22
-    ROWS = 23
+    DRAINS = 23
+    DURATION_NS = 24
+    ROWS = 25
 
 class Instants(NamedTuple):
     """Of the requests that run in a slot: monotonic nanoseconds, 0 where there is none."""
@@ -74,3 +76,21 @@ class Scoreboard:
     def latencies(self, slot: int) -> list[int]:
         """How many requests took less than 1, 2, 4, 8 … microseconds; the last number is that of all."""
     def clear(self, slot: int) -> None: ...
+
+class Words:
+    """64-bit words in anonymous shared memory, made before the first fork and written by one process.
+
+    Args:
+        count: how many; all are 0 at first.
+
+    Raises:
+        ValueError: `count` is under 1.
+        MemoryError: the memory cannot be mapped.
+    """
+
+    count: int
+    def __init__(self, count: int) -> None: ...
+    def read(self, at: int) -> int:
+        """The word at that place, no older than those that were read before; IndexError where there is none."""
+    def write(self, at: int, value: int) -> None:
+        """Set the word at that place, which others see no later than those that are written after it."""

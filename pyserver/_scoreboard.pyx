@@ -192,6 +192,54 @@ cdef class Scoreboard:
         memset(found, 0, sizeof(Slot) + <size_t> (self._used(found) - 1) * sizeof(Row))
 
 
+cdef class Words:
+    """64-bit words in anonymous shared memory, made before the first fork and written by one process.
+
+    Args:
+        count: how many; all are 0 at first.
+
+    Raises:
+        ValueError: `count` is under 1.
+        MemoryError: the memory cannot be mapped.
+    """
+
+    cdef readonly int count
+    cdef int64_t *_memory
+
+    def __cinit__(self, int count):
+        if count < 1:
+            raise ValueError(f"there is at least one word, not {count}")
+        cdef size_t size = <size_t> count * sizeof(int64_t)
+        cdef void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANON, -1, 0)
+        if memory == MAP_FAILED:
+            raise MemoryError(f"cannot map {count} words")
+        self._memory = <int64_t *> memory
+        self.count = count
+
+    def __dealloc__(self):
+        if self._memory != NULL:
+            munmap(self._memory, <size_t> self.count * sizeof(int64_t))
+
+    cdef int64_t *_word(self, int at) except NULL:
+        if not 0 <= at < self.count:
+            raise IndexError(f"no word {at} among {self.count}")
+        return self._memory + at
+
+    def read(self, int at) -> int:
+        """The word at that place, no older than those that were read before; IndexError where there is none."""
+        cdef int64_t value
+        fence()
+        value = self._word(at)[0]
+        fence()
+        return value
+
+    def write(self, int at, int64_t value) -> None:
+        """Set the word at that place, which others see no later than those that are written after it."""
+        fence()
+        self._word(at)[0] = value
+        fence()
+
+
 cdef inline int64_t earlier(int64_t one_ns, int64_t other_ns) noexcept nogil:
     """The earlier of two instants, of which the first may be none, 0."""
     return other_ns if one_ns == 0 or other_ns < one_ns else one_ns

@@ -17,7 +17,7 @@ from pyserver._connection cimport (
 )
 from pyserver._exchange cimport Exchange, Stream, is_of_head, new_id, note_request
 from pyserver._http cimport (
-    COMPLETE, EXPECTS_CONTINUE, HAS_CHUNKED, REFUSED, Fault, Head, Span, append, copy_head, head_persists, parse_head,
+    COMPLETE, EXPECTS_CONTINUE, HAS_CHUNKED, NEED_MORE, REFUSED, Fault, Head, Span, append, copy_head, head_persists, parse_head,
     reset_head,
 )
 from pyserver._lane cimport SCRATCH, TURNS, Lane
@@ -104,6 +104,14 @@ cdef class StreamLane(Lane):
             outcome = parse_head(
                 &reader.head, reader.data + reader.begin, reader.length - reader.begin, self.bounds_for(connection)
             )
+            while outcome == COMPLETE and self.reactor.health is not None and self._is_probe(reader):
+                self._answer_probe(connection, reader)
+                outcome = NEED_MORE
+                if reader.begin < reader.length and not connection.closes:
+                    outcome = parse_head(
+                        &reader.head, reader.data + reader.begin, reader.length - reader.begin,
+                        self.bounds_for(connection),
+                    )
             if outcome == COMPLETE:
                 self._begin(connection, reader)
             elif outcome == REFUSED:

@@ -37,6 +37,7 @@ _BUFFERS = "Buffers and temporary files"
 _HTTP = "Request and response fields"
 _PROXIES = "Behind a proxy"
 _ASGI = "ASGI and WebSockets"
+_HEALTH = "Health and metrics"
 _LOGGING = "Logging"
 _DEBUGGING = "Debugging"
 
@@ -98,6 +99,17 @@ def _check_statsd(text: str) -> None:
     from pyserver.syslog import parse_statsd_host
 
     parse_statsd_host(text)
+
+
+def _check_health_path(text: str) -> None:
+    # RFC 9112 §3.2.1: what the path of an origin-form is made of; a query is not looked at.
+    if text and not (text.startswith("/") and text.isascii() and text.isprintable() and not set(text) & set(" ?#")):
+        raise ValueError("it must begin with '/' and have no space, '?' or '#' and nothing that is not ASCII")
+
+
+def _check_admin(text: str) -> None:
+    if parse_address(text).is_inherited:
+        raise ValueError("it must be HOST:PORT or unix:PATH")
 
 
 class Settings(Hooks):
@@ -482,6 +494,22 @@ class Settings(Hooks):
         help="The permissions that files made by workers do not get, and neither do Unix sockets that are listened on; "
         "0o22 and 022 are octal, 18 is decimal. "
         "With 0, everybody can connect to a Unix socket, and workers have the umask that the server was started with.",
+    )
+
+    health_path: str = setting(
+        "", section=_HEALTH, metavar="PATH", check=_check_health_path,
+        help="A path that workers answer in the place of the application: GET and HEAD get 200, and 503 once the "
+        "server was told to stop. Without it there is none. docs/health.md has probes for Kubernetes.",
+    )
+    health_log: bool = setting(
+        False, section=_HEALTH,
+        help="Whether the access log has a line for each answer at health_path.",
+    )
+    admin: str | None = setting(
+        None, section=_HEALTH, metavar="ADDRESS", reload="listener", check=_check_admin,
+        help="Where a process of its own answers /livez, /readyz, /metrics and /workers, however busy the workers are: "
+        "HOST:PORT or unix:PATH. Without it there is none. "
+        "Whoever can connect is told, among other things, the paths of requests, so let it be no public address.",
     )
 
     accesslog: str | None = setting(

@@ -163,6 +163,8 @@ def build_engine(
         lifeline=worker.lifeline,
         handoff_after=0 if is_alone else settings.handoff_after,
         proxies=_proxies(settings),
+        health=settings.health_path.encode(),
+        logs_health=settings.health_log,
     )
 
 
