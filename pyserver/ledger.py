@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 from pyserver._scoreboard import Cell, Words
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from pyserver._scoreboard import Scoreboard
 
@@ -80,6 +80,9 @@ class Entry(NamedTuple):
     serves: int  # whether it accepts connections
 
 
+_NOBODY = Entry(0, 0, 0, 0, 0, 0, 0, 0)
+
+
 class Ledger:
     """Written by the arbiter, read by others.
 
@@ -91,6 +94,7 @@ class Ledger:
         self.slots = slots
         self._words = Words(_SLOTS_AT + slots * len(Entry._fields))
         self._words.write(Word.STARTED_NS, time.monotonic_ns())
+        self._shown: dict[int, Entry] = {}
 
     # Writing
 
@@ -120,7 +124,14 @@ class Ledger:
         self._add(_REPLACED_AT + REPLACED.index(why), 1)
 
     def add_gone(self, board: Scoreboard, slot: int) -> None:
-        """A worker has gone; its slot still says what it did."""
+        """A worker has gone; its slot still says what it did, until this returns."""
+        with self.edition():
+            self._sum_up(board, slot)
+            board.clear(slot)
+            self._put(slot, _NOBODY)
+            self._shown.pop(slot, None)
+
+    def _sum_up(self, board: Scoreboard, slot: int) -> None:
         for cell in SUMMED:
             self._add(_GONE_AT + cell, board.read(slot, cell))
         before = 0
@@ -128,14 +139,19 @@ class Ledger:
             self._add(_LATENCIES_AT + bucket, total - before)
             before = total
 
-    def show(self, entries: Iterable[tuple[int, Entry]]) -> None:
+    def show(self, entries: Mapping[int, Entry]) -> None:
         """Write down which workers there are, by slot; all other slots are free."""
-        known = dict(entries)
-        free = (0,) * len(Entry._fields)
-        for slot in range(self.slots):
-            for at, value in enumerate(known.get(slot, free), _SLOTS_AT + slot * len(free)):
-                if self._words.read(at) != value:
-                    self._words.write(at, value)
+        changed = {slot: entries.get(slot, _NOBODY) for slot in {*self._shown, *entries}}
+        changed = {slot: entry for slot, entry in changed.items() if entry != self._shown.get(slot, _NOBODY)}
+        if changed:
+            with self.edition():
+                for slot, entry in changed.items():
+                    self._put(slot, entry)
+            self._shown = dict(entries)
+
+    def _put(self, slot: int, entry: Entry) -> None:
+        for at, value in enumerate(entry, _SLOTS_AT + slot * len(entry)):
+            self._words.write(at, value)
 
     def _add(self, at: int, number: int) -> None:
         self._words.write(at, self._words.read(at) + number)

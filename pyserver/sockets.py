@@ -106,7 +106,11 @@ def _host_and_port(text: str) -> tuple[str, str | None]:
 
 
 def open_listener(
-    address: Address, backlog: int, access: FileAccess = ANYBODY, shares_port: bool = False
+    address: Address,
+    backlog: int,
+    access: FileAccess = ANYBODY,
+    shares_port: bool = False,
+    flag: str = "--bind",
 ) -> socket.socket:
     """A listening, non-blocking socket at `address`, not inherited over exec.
 
@@ -115,6 +119,7 @@ def open_listener(
         backlog: length of the kernel's queue of connections that nobody has accepted yet.
         access: to the file of a Unix socket.
         shares_port: whether other sockets that say so, too, may listen at the same host and port.
+        flag: by which another address is chosen, for who cannot have this one.
 
     Raises:
         BootError: it cannot be opened; one line says why and what to do.
@@ -128,7 +133,7 @@ def open_listener(
             listener.close()
             raise
     except OSError as error:
-        raise _refusal(address, _reason(error)) from None
+        raise _refusal(address, _reason(error, flag)) from None
     return listener
 
 
@@ -232,7 +237,7 @@ def _take_over_stale(address: Address) -> None:
             return
         except BlockingIOError:
             pass
-    raise _refusal(address, "another process listens on it; stop that one or choose another --bind")
+    raise _refusal(address, "another process listens on it; stop that one or choose another address")
 
 
 def _inherited(address: Address) -> socket.socket:
@@ -255,11 +260,11 @@ def _refusal(address: Address, reason: str) -> BootError:
     return BootError(f"cannot listen on {address}: {reason}", EXIT_CONFIG)
 
 
-def _reason(error: OSError) -> str:
+def _reason(error: OSError, flag: str) -> str:
     if isinstance(error, socket.gaierror):
         return "the host name cannot be resolved"
     return {
-        errno.EADDRINUSE: "the port is in use; stop the other process or choose another --bind",
+        errno.EADDRINUSE: f"the port is in use; stop the other process or choose another {flag}",
         errno.EACCES: "no permission; a port below 1024 needs root or CAP_NET_BIND_SERVICE, "
         "a Unix socket a directory that can be written",
         errno.EADDRNOTAVAIL: "no interface of this machine has that address",

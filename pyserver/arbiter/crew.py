@@ -18,6 +18,7 @@ from pyserver.arbiter.reports import Channel
 from pyserver.arbiter.roster import Member, Roster
 from pyserver.arbiter.spawn import Lifeline, fork_worker
 from pyserver.errors import EXIT_WORKER_BOOT
+from pyserver.ledger import Ledger, Word
 from pyserver.workers.messages import ARE_YOU_THERE, RELIEVE, Report, ReportKind, Seat, WorkerState
 
 if TYPE_CHECKING:
@@ -42,26 +43,6 @@ MOVED = {
 }
 
 
-class Tally:
-    """What the workers that have gone have done."""
-
-    def __init__(self) -> None:
-        self.accepted = 0  # connections
-        self.answered = 0  # requests
-        self.abandoned = 0  # requests
-        self.moved = dict.fromkeys(MOVED, 0)  # connections, by the reason
-
-    def add(self, member: Member) -> None:
-        """A worker has gone; its slot still says what it did."""
-        board, slot = member.scoreboard, member.slot
-        self.accepted += board.read(slot, Cell.ACCEPTED)
-        self.answered += board.read(slot, Cell.REQUESTS) + board.read(slot, Cell.REFUSED)
-        # One that has said how many it cut was asked to quit while some of them ran.
-        self.abandoned += len(board.rows_busy(slot)) if member.abandoned is None else member.abandoned
-        for cell in MOVED:
-            self.moved[cell] += board.read(slot, cell)
-
-
 class Crew:
     """All workers there are.
 
@@ -75,9 +56,10 @@ class Crew:
         self._lifeline = Lifeline()
         self._channels: dict[int, Channel] = {}  # by slot
         self._poll = poll
-        self.tally = Tally()
+        self.ledger = Ledger(slots)
         self.molds = Molds(poll)
         self.commons: Commons | None = None  # by which workers pass connections on
+        self._drains = False  # the server is to stop
         self._is_subreaper: bool | None = None  # None: nobody has asked for a mold
         self._strangers: dict[int, tuple[int, int]] = {}  # as `_reaped` has the dead, who may not be known yet
         self.note_stranger: Callable[[int, int], bool] = lambda pid, status: False  # whether somebody knew this one
@@ -102,6 +84,7 @@ class Crew:
         if slot is None:
             return False
         channel = Channel()
+        generation.scoreboard.write(slot, Cell.DRAINS, self._drains)
         seat = self._seat(slot, number, generation, listeners, channel)
         try:
             foreign = (*not_its_own, self._lifeline, *self._channels.values(), *self.molds, channel)
@@ -122,6 +105,7 @@ class Crew:
             scoreboard=generation.scoreboard,
         )  # fmt: skip
         self.roster.add(member)
+        self.ledger.count(Word.SPAWNED)
         return True
 
     def look(self, now_ns: int) -> list[Member]:
@@ -176,6 +160,12 @@ class Crew:
         """Let every worker know, before it is told to go, that no other will take its place."""
         for member in self.roster:
             member.scoreboard.write(member.slot, Cell.STOPS, 1)
+
+    def announce_drain(self) -> None:
+        """Let every worker, and each that is to come, say that the server is to stop when it is asked for its health."""
+        self._drains = True
+        for member in self.roster:
+            member.scoreboard.write(member.slot, Cell.DRAINS, 1)
 
     def dismiss(self, member: Member) -> bool:
         """Have a worker that boots serve nobody; False when it serves, or may serve, already."""
@@ -239,11 +229,18 @@ class Crew:
         if not member.pid:
             self.molds.give_up(member.slot)
         self.roster.remove(member)
-        self.tally.add(member)
-        member.scoreboard.clear(member.slot)
+        # One that has said how many it cut was asked to quit while some of them ran.
+        busy = len(member.scoreboard.rows_busy(member.slot))
+        self.ledger.count(Word.ABANDONED, busy if member.abandoned is None else member.abandoned)
+        self.ledger.add_gone(member.scoreboard, member.slot)
         channel = self._channels.pop(member.slot)
         self._forget(channel)
         channel.close()
+
+    def not_for_others(self) -> list[Closable]:
+        """What is open here and of no use to a process that is no worker."""
+        commons = [self.commons] if self.commons is not None else []
+        return [self._lifeline, *self._channels.values(), *self.molds, *commons]
 
     def connections_of(self, member: Member) -> int:
         """How many connections it has open."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from pyserver.arbiter.actions import Reason
-from pyserver.arbiter.autopsy import how_it_ended, is_told_to_stop
+from pyserver.arbiter.autopsy import OutOfMemory, how_it_ended, is_told_to_stop
 from pyserver.arbiter.backoff import Backoff
 from pyserver.arbiter.generations import Verdict
 from pyserver.errors import EXIT_OK, EXIT_WORKER_BOOT
@@ -23,6 +24,12 @@ if TYPE_CHECKING:
     from pyserver.log import ErrorLog
 
 _SECOND_NS = 1_000_000_000
+# By what name a death is counted, where it has another than the reason for it.
+_END = {
+    Reason.NOTHING_TO_LOSE: "expected",
+    Reason.QUICK: "quit",
+    Reason.GRACEFUL: "graceful_timeout",
+}
 _YOUNG_NS = _SECOND_NS  # a worker that dies sooner after it was ready may be part of a crash loop
 
 
@@ -57,11 +64,14 @@ class Deaths:
         """Take note of all that have died, and give free what they had."""
         for member, status in self._crew.dead(now_ns):
             self._hear(member, now_ns)
+            why = "expected" if member.end is None else _END.get(member.end, member.end.value)
             if member.ready_at_ns:
-                self._note_death(member, status, now_ns)
+                why = self._note_death(member, status, now_ns) or why
             elif self._intent.may_go_on and member.end is not Reason.NOTHING_TO_LOSE:
                 self._note_failed_boot(member, status, now_ns)
+                why = "boot"
             self._bury(member)
+            self._crew.ledger.count_death(why)
         for mold in self._crew.molds.dead(now_ns):
             self._note_mold_death(mold, now_ns)
         for member in self._crew.lost():
@@ -86,14 +96,18 @@ class Deaths:
         self._crew.bury(member)
         self._hooks.note_end(member)
 
-    def _note_death(self, member: Member, status: int, now_ns: int) -> None:
+    def _note_death(self, member: Member, status: int, now_ns: int) -> str:
+        """What it died of, where nobody has told it to."""
         if member.end is not None:
-            return  # It was said when it was done.
+            return ""  # It was said when it was done.
         if status == 0 and (member.retired_at_ns or member.quit_at_ns or not self._intent.may_go_on):
-            return  # It did as it was told, by us or by the terminal that told us.
-        self._narrator.tell_died(self._log, member, status, now_ns)
+            return ""  # It did as it was told, by us or by the terminal that told us.
+        out_of_memory = self._narrator.tell_died(self._log, member, status, now_ns)
         if not member.retired_at_ns and now_ns - member.ready_at_ns < _YOUNG_NS:
             self.strike(now_ns)
+        if out_of_memory in (OutOfMemory.COUNTED, OutOfMemory.ON_THE_MACHINE):
+            return "memory"
+        return "signal" if os.WIFSIGNALED(status) else "exit"
 
     def _note_mold_death(self, mold: Mold, now_ns: int) -> None:
         if mold.end is Reason.NOTHING_TO_LOSE or not self._intent.may_go_on:

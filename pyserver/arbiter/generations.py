@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pyserver._scoreboard import Scoreboard
 from pyserver.arbiter.logs import open_log
-from pyserver.errors import BootError
+from pyserver.errors import BootError, ConfigError
 from pyserver.identity import hand_over, identity_of
 from pyserver.sockets import FileAccess, parse_address
 from pyserver.workers import load_worker_class, worker_name
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pyserver.workers.base import Worker
 
 _MOST_FAILED_BOOTS = 3
+_ADMIN_UMASK = 0o117
 
 
 class Verdict(enum.Enum):
@@ -110,6 +111,16 @@ class Generation:
         return FileAccess(self.settings.umask, workers.uid, workers.gid)
 
     @property
+    def admin_addresses(self) -> list[Address]:
+        """Where its state is told; one at most."""
+        return [parse_address(self.settings.admin)] if self.settings.admin else []
+
+    @property
+    def admin_access(self) -> FileAccess:
+        """Who may connect there, if it is a Unix socket: the server's user and group, unless a umask says otherwise."""
+        return FileAccess(self.settings.umask or _ADMIN_UMASK)
+
+    @property
     def pidfile(self) -> str:
         """The path of the pid file, whatever directory a later load changes to; "" without one."""
         path = self.settings.pidfile
@@ -152,6 +163,8 @@ def load_generation(number: int, settings: Settings, inherited: Inherited, score
     """
     worker_class = load_worker_class(worker_name(settings.worker_class, settings.threads))
     worker_class.check(settings)
+    if settings.admin in settings.bind and not str(settings.admin).endswith(":0"):
+        raise ConfigError(f"admin is {settings.admin!r}, which bind is, too: one of the two needs another address")
     scoreboard = _with_rows(worker_class.rows(settings), scoreboard)
     log = open_log(settings)
     generation = Generation(number, settings, worker_class, log, Surroundings.now(), inherited, scoreboard)

@@ -44,9 +44,14 @@ class _File(NamedTuple):
 
 
 class Listeners:
-    """Listening sockets by address, open in the arbiter so that workers come and go without one being closed."""
+    """Listening sockets by address, open in the arbiter so that workers come and go without one being closed.
 
-    def __init__(self) -> None:
+    Args:
+        flag: that chooses the addresses.
+    """
+
+    def __init__(self, flag: str = "--bind") -> None:
+        self._flag = flag
         self._open: dict[Address, socket.socket] = {}
         self._files: dict[Address, _File] = {}
         self._shared: set[Address] = set()  # those that another arbiter has open, too
@@ -64,7 +69,7 @@ class Listeners:
         try:
             for address in addresses:
                 if address not in self._open:
-                    self._add(address, open_listener(address, backlog, access, shares_port))
+                    self._add(address, open_listener(address, backlog, access, shares_port, self._flag))
         except BootError:
             self.keep(before)
             raise
@@ -82,6 +87,10 @@ class Listeners:
     def not_at(self, addresses: Collection[Address]) -> list[socket.socket]:
         """The sockets at all other addresses."""
         return [listener for address, listener in self._open.items() if address not in addresses]
+
+    def own(self) -> list[socket.socket]:
+        """Those that no other arbiter has open."""
+        return [listener for address, listener in self._open.items() if address not in self._shared]
 
     def keep(self, addresses: Collection[Address]) -> None:
         """Close the sockets at all other addresses; workers that have them go on accepting."""

@@ -6,11 +6,13 @@ import os
 import signal
 from typing import TYPE_CHECKING
 
+from pyserver._scoreboard import Cell
 from pyserver.arbiter.actions import Reason, Spent
 from pyserver.arbiter.autopsy import Findings, OutOfMemory, cause_of_death, how_it_ended
 from pyserver.arbiter.crew import MOVED
 from pyserver.arbiter.memory import OutOfMemoryKills
 from pyserver.arbiter.requests import activity, requests_of, running
+from pyserver.ledger import Word
 from pyserver.systemd import Condition
 
 if TYPE_CHECKING:
@@ -101,10 +103,11 @@ class Narrator:
 
     def tell_replaced(self, log: ErrorLog, member: Member, spent: Spent) -> None:
         """It is well, and another takes its place."""
+        self._crew.ledger.count_replaced(spent.name.lower())
         log.info("Worker (pid:%s) %s and is replaced", member.pid, spent.value)
 
-    def tell_died(self, log: ErrorLog, member: Member, status: int, now_ns: int) -> None:
-        """It ended, and not because it was told to."""
+    def tell_died(self, log: ErrorLog, member: Member, status: int, now_ns: int) -> OutOfMemory:
+        """It ended, and not because it was told to; whether it was killed for want of memory."""
         findings = Findings(
             status=status,
             state=member.state,
@@ -114,6 +117,7 @@ class Narrator:
             private_bytes=member.memory_bytes,
         )
         log.error("Worker (pid:%s) %s", member.pid, cause_of_death(findings))
+        return findings.out_of_memory
 
     def tell_mold_died(self, log: ErrorLog, mold: Mold, now_ns: int) -> None:
         """It ended, and its workers go on."""
@@ -144,13 +148,15 @@ class Narrator:
 
     def tell_stopped(self, log: ErrorLog) -> None:
         """All have gone: what they did altogether."""
-        tally = self._crew.tally
+        ledger = self._crew.ledger
+        answered = ledger.gone(Cell.REQUESTS) + ledger.gone(Cell.REFUSED)
         log.info(
             "%s connections were accepted, %s requests answered, %s abandoned",
-            tally.accepted, tally.answered, tally.abandoned,
+            ledger.gone(Cell.ACCEPTED), answered, ledger.get(Word.ABANDONED),
         )  # fmt: skip
-        if any(tally.moved.values()):
-            reasons = (f"{count} {MOVED[cell]}" for cell, count in tally.moved.items() if count)
+        moved = {words: ledger.gone(cell) for cell, words in MOVED.items()}
+        if any(moved.values()):
+            reasons = (f"{count} {words}" for words, count in moved.items() if count)
             log.info("Connections were passed on: %s", ", ".join(reasons))
 
 

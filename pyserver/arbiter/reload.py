@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pyserver.arbiter.generations import Generation, Generations, Verdict, load_generation
+from pyserver.arbiter.listeners import Listeners
 from pyserver.errors import BootError, ConfigError
 
 if TYPE_CHECKING:
     import select
     from collections.abc import Callable
 
-    from pyserver.arbiter.listeners import Listeners
     from pyserver.arbiter.pidfile import PidFiles
     from pyserver.arbiter.spawn import Closable
     from pyserver.arbiter.watch import Watcher
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pyserver.settings.model import Settings
     from pyserver.systemd import Notifier
 
+ADMIN_BACKLOG = 64
 _MERGE_NS = 500_000_000  # reloads that are asked for within this time are one
 
 
@@ -43,6 +44,9 @@ class Reloads:
     ) -> None:
         self.generations = Generations(first)
         self.listeners = listeners
+        self.admin_listeners = Listeners("--admin")  # open in no worker
+        self.proved = 0  # reloads
+        self.failed = 0
         self.pidfiles: PidFiles | None = None  # as long as there is no setting that names one
         self.is_successor = False  # the arbiter before this one is still there
         self.at_ns: int | None = None  # when the reload that was asked for is due
@@ -60,7 +64,8 @@ class Reloads:
     def not_for_workers(self) -> list[Closable]:
         """What is open here and of no use to a worker of the current generation."""
         mine: list[Closable] = [one for one in (self.pidfiles, self.watcher) if one is not None]
-        return [*self.listeners.not_at(self.current.addresses), *self.generations.other_logs(), *mine]
+        listeners = [*self.listeners.not_at(self.current.addresses), *self.admin_listeners.not_at(())]
+        return [*listeners, *self.generations.other_logs(), *mine]
 
     def open(self, generation: Generation) -> None:
         """Open what a generation needs besides its workers.
@@ -68,18 +73,21 @@ class Reloads:
         Raises:
             BootError: something cannot be had; then everything is as before.
         """
-        before = self.listeners.addresses()
+        before, before_admin = self.listeners.addresses(), self.admin_listeners.addresses()
         settings = generation.settings
         self.listeners.open(generation.addresses, settings.backlog, generation.socket_access, settings.reuse_port)
         try:
+            self.admin_listeners.open(generation.admin_addresses, ADMIN_BACKLOG, generation.admin_access)
             self._open_pidfile(generation.pidfile)
         except BootError:
             self.listeners.keep(before)
+            self.admin_listeners.keep(before_admin)
             raise
 
     def close(self) -> None:
         """The server ends."""
         self.listeners.close()
+        self.admin_listeners.close()
         if self.pidfiles is not None:
             self.pidfiles.keep(())
 
@@ -148,6 +156,7 @@ class Reloads:
         """A worker of that generation is ready; whether that has proved a new one."""
         if not self.generations.note_ready(number):
             return False
+        self.proved += number > 1
         self._release()
         return True
 
@@ -171,6 +180,7 @@ class Reloads:
         return verdict
 
     def _note_failure(self, why: str) -> None:
+        self.failed += 1
         self._notifier.reload_failed(f"{why}; generation {self.current.number} serves on")
 
     @property
@@ -207,6 +217,7 @@ class Reloads:
         self.generations.release()
         in_use = {address for one in self.generations.in_use() for address in one.addresses}
         self.listeners.keep(in_use)
+        self.admin_listeners.keep({address for one in self.generations.in_use() for address in one.admin_addresses})
         if self.pidfiles is not None:
             self.pidfiles.keep([one.pidfile for one in self.generations.in_use()])
 

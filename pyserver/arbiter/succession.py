@@ -11,6 +11,7 @@ import os
 import signal
 import socket
 import sys
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 from pyserver.arbiter.spawn import fork_process
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from pyserver.log import ErrorLog
 
 _LISTENERS = "PYSERVER_LISTENERS"  # descriptor=address,descriptor=address
+_ADMIN = "PYSERVER_ADMIN_LISTENERS"  # likewise
 _OF = "PYSERVER_UPGRADE_OF"  # the process id of the old arbiter
 _CHANNEL = "PYSERVER_UPGRADE_CHANNEL"  # the descriptor of the socket that leads to it
 _COMMONS = "PYSERVER_COMMONS"  # as `Commons.encoded` has it
@@ -108,6 +110,7 @@ class Inheritance(NamedTuple):
     predecessor: OtherArbiter
     listeners: dict[Address, int]
     commons: Commons | None = None  # if the two understand each other
+    admin: Mapping[Address, int] = MappingProxyType({})  # where the state of the server is told
 
     def refuse_commons(self) -> None:
         """Nothing moves here: have the other one pass nothing on."""
@@ -118,7 +121,8 @@ class Inheritance(NamedTuple):
 
 def take_inheritance(environ: MutableMapping[str, str]) -> Inheritance | None:
     """What is inherited, and taken out of `environ`; None in an arbiter that was started in the usual way."""
-    listeners, of, channel, commons = (environ.pop(name, None) for name in (_LISTENERS, _OF, _CHANNEL, _COMMONS))
+    names = (_LISTENERS, _OF, _CHANNEL, _COMMONS, _ADMIN)
+    listeners, of, channel, commons, admin = (environ.pop(name, None) for name in names)
     if listeners is None or of is None or channel is None:
         return None
     try:
@@ -127,7 +131,7 @@ def take_inheritance(environ: MutableMapping[str, str]) -> Inheritance | None:
         predecessor = OtherArbiter(int(of), connection, is_ready=True)
         inherited = adopted(commons) if commons else None
         predecessor.takes = inherited is not None
-        return Inheritance(predecessor, decoded(listeners), inherited)
+        return Inheritance(predecessor, decoded(listeners), inherited, decoded(admin or ""))
     except (OSError, ValueError):
         # Somebody else's variables.
         return None
@@ -136,6 +140,7 @@ def take_inheritance(environ: MutableMapping[str, str]) -> Inheritance | None:
 def start_successor(
     launch: Launch,
     listeners: Mapping[Address, socket.socket],
+    admin: Mapping[Address, socket.socket],
     commons: Commons | None,
     passed: Iterable[int],
     inbox: Closable,
@@ -146,6 +151,7 @@ def start_successor(
     Args:
         launch: how this one was started.
         listeners: what the new one is given.
+        admin: likewise; where the state of the server is told.
         commons: likewise; by which its workers get the connections of ours.
         passed: the descriptors that this one was started with.
         inbox: that of the signals of this process.
@@ -158,10 +164,12 @@ def start_successor(
     environ = {
         **launch.environ,
         _LISTENERS: encoded({address: listener.fileno() for address, listener in listeners.items()}),
+        _ADMIN: encoded({address: listener.fileno() for address, listener in admin.items()}),
         _OF: str(os.getpid()),
         _CHANNEL: str(theirs.fileno()),
     }
-    descriptors = {theirs.fileno(), *passed, *(listener.fileno() for listener in listeners.values())}
+    descriptors = {theirs.fileno(), *passed}
+    descriptors.update(listener.fileno() for listener in (*listeners.values(), *admin.values()))
     if commons is not None:
         environ[_COMMONS] = commons.encoded()
         descriptors.update(commons.descriptors)

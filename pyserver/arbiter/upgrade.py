@@ -10,6 +10,7 @@ import select
 from typing import TYPE_CHECKING
 
 from pyserver.arbiter.autopsy import how_it_ended
+from pyserver.arbiter.reload import ADMIN_BACKLOG
 from pyserver.arbiter.succession import start_successor
 from pyserver.errors import BootError
 
@@ -40,6 +41,7 @@ class Upgrade:
         self._other = other
         self._is_new = is_new
         self._has_said_ready = False
+        self._has_stood_back = False
         self._reloads = reloads
         self._poll = poll
         self._notifier = notifier
@@ -62,9 +64,11 @@ class Upgrade:
         """
         log, passed = reloads.current.log, reloads.current.inherited.descriptors
         try:
-            other = start_successor(launch, reloads.listeners.share(), commons, passed, inbox, log)
+            shared = reloads.listeners.share(), reloads.admin_listeners.share()
+            other = start_successor(launch, *shared, commons, passed, inbox, log)
         except OSError:
             reloads.listeners.unshare()
+            reloads.admin_listeners.unshare()
             raise
         log.info("The new arbiter (pid: %s) was started", other.pid)
         return cls(other, is_new=False, reloads=reloads, poll=poll, notifier=notifier)
@@ -78,6 +82,7 @@ class Upgrade:
         """
         current = reloads.current
         reloads.listeners.adopt(inheritance.listeners, current.addresses, current.settings.backlog)
+        reloads.admin_listeners.adopt(inheritance.admin, current.admin_addresses, ADMIN_BACKLOG)
         reloads.is_successor = True
         return cls(inheritance.predecessor, is_new=True, reloads=reloads, poll=poll, notifier=notifier)
 
@@ -90,6 +95,14 @@ class Upgrade:
     def other_takes(self) -> bool:
         """Whether its workers take what this one's put into the commons."""
         return self._other.takes
+
+    @property
+    def other_tells(self) -> bool:
+        """Whether it is the other one that answers where both can be asked for their state: the old one until it stops.
+
+        Of two that answer in turn nobody could tell what grows and what falls.
+        """
+        return self._goes_on and not self.is_over and (self._is_new or self._has_stood_back)
 
     def hear(self, *, is_complete: bool) -> None:
         """Take note of the other one.
@@ -130,6 +143,7 @@ class Upgrade:
     def stand_back(self) -> bool:
         """This one stops; whether the service goes on with the other one, so that its manager is not told of an end."""
         self._other.say_stops()
+        self._has_stood_back = True
         if self._goes_on and not self._is_new:
             self._notifier.handed_over(self._other.pid)
         return self._goes_on
@@ -168,6 +182,7 @@ class Upgrade:
         self._forget()
         self._other.close()
         self._reloads.listeners.unshare()
+        self._reloads.admin_listeners.unshare()
         self.is_over = True
 
     def _forget(self) -> None:

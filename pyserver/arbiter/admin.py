@@ -1,0 +1,197 @@
+"""The process that tells how the server is: when there has to be one, and what the arbiter writes down for it.
+
+The arbiter answers nobody: it speaks no HTTP, and no client of it can keep it from its work. It opens the listener,
+so that none is refused while one such process takes the place of another.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+from typing import TYPE_CHECKING, NamedTuple
+
+from pyserver.arbiter.autopsy import how_it_ended
+from pyserver.arbiter.spawn import fork_process, set_title
+from pyserver.ledger import Entry, Phase, Word
+from pyserver.sockets import listener_url
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Iterable
+
+    from pyserver._scoreboard import Scoreboard
+    from pyserver.arbiter.crew import Crew
+    from pyserver.arbiter.generations import Generation
+    from pyserver.arbiter.intent import Intent
+    from pyserver.arbiter.reload import Reloads
+    from pyserver.arbiter.roster import Member
+    from pyserver.arbiter.spawn import Closable
+
+_SECOND_NS = 1_000_000_000
+TURN_NS = _SECOND_NS
+"""How often the arbiter's loop has to turn for the process to see that it does."""
+
+
+class _Process(NamedTuple):
+    """One that runs; it leaves when its pipe ends."""
+
+    pid: int
+    rope: int  # the end of that pipe which nobody but the arbiter has
+    knows: tuple[object, ...]  # what it was started with
+    boards: frozenset[int]  # where the scoreboards lie that it can read
+
+    def close(self) -> None:
+        os.close(self.rope)
+
+
+class Admin:
+    """The arbiter's side.
+
+    Args:
+        reloads: the current settings, and the listeners.
+        crew: the workers.
+        intent: whether the server goes on.
+    """
+
+    def __init__(self, reloads: Reloads, crew: Crew, intent: Intent) -> None:
+        self._reloads = reloads
+        self._crew = crew
+        self._intent = intent
+        self._process: _Process | None = None
+        self._not_before_ns = 0
+        self._said_urls = ""
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether there is an address at which it listens."""
+        return bool(self._reloads.admin_listeners.addresses())
+
+    def turn(self, now_ns: int, foreign: Iterable[Closable], *, other_tells: bool) -> None:
+        """Write down what has changed, and have the process run that can tell of it.
+
+        Args:
+            now_ns: the monotonic clock.
+            foreign: what is open here besides listeners and what the crew has.
+            other_tells: another arbiter answers at the addresses that it has, too.
+        """
+        listeners = self._reloads.admin_listeners
+        told_at = listeners.own() if other_tells else listeners.not_at(())
+        if not told_at:
+            self.close()
+            return
+        self._write_down(now_ns)
+        self._say_where(told_at)
+        current = self._reloads.current
+        boards = self._boards()
+        knows = (current.number, *(listener.fileno() for listener in told_at))
+        process = self._process
+        if process is not None and process.knows == knows and boards.keys() <= process.boards:
+            return
+        if now_ns < self._not_before_ns:
+            return
+        try:
+            self._process = self._started(current, told_at, boards, foreign, knows)
+        except OSError as error:
+            current.log.error("The admin process cannot be started: %s", error.strerror)
+            self._not_before_ns = now_ns + _SECOND_NS
+            return
+        if process is not None:
+            process.close()
+
+    def close(self) -> None:
+        """Have it leave when it has answered."""
+        process, self._process = self._process, None
+        if process is not None:
+            process.close()
+
+    def end(self) -> None:
+        """The server ends: nobody is answered any more."""
+        if self._process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self._process.pid, signal.SIGKILL)
+        self.close()
+
+    def not_for_children(self) -> list[Closable]:
+        """What is open here and of no use to a process that is forked."""
+        return [self._process] if self._process is not None else []
+
+    def note_reaped(self, pid: int, status: int) -> bool:
+        """A child has ended that is no worker; whether it was the one that is needed."""
+        process = self._process
+        if process is None or pid != process.pid:
+            return False
+        self._reloads.current.log.error("Admin (pid:%s) %s; another is started", pid, how_it_ended(status))
+        self.close()
+        self._not_before_ns = time.monotonic_ns() + _SECOND_NS
+        return True
+
+    def _say_where(self, listeners: Iterable[socket.socket]) -> None:
+        urls = ",".join(map(listener_url, listeners))
+        if urls != self._said_urls:
+            self._said_urls = urls
+            self._reloads.current.log.info("Health and metrics at: %s", urls)
+
+    def _boards(self) -> dict[int, Scoreboard]:
+        boards = [member.scoreboard for member in self._crew.roster]
+        return {board.extent[0]: board for board in (*boards, self._reloads.current.scoreboard)}
+
+    def _write_down(self, now_ns: int) -> None:
+        ledger, intent, current = self._crew.ledger, self._intent, self._reloads.current
+        phase = Phase.SERVING if intent.goes_on else Phase.DRAINING if intent.may_go_on else Phase.STOPPING
+        ledger.set(Word.TURNED_NS, now_ns)
+        ledger.set(Word.PHASE, phase)
+        ledger.set(Word.GENERATION, current.number)
+        ledger.set(Word.WANTED, intent.workers(current.settings) if intent.may_go_on else 0)
+        ledger.set(Word.RELOADS, self._reloads.proved)
+        ledger.set(Word.RELOADS_FAILED, self._reloads.failed)
+        ledger.show({member.slot: _entry(member) for member in self._crew.roster})
+
+    def _started(
+        self,
+        current: Generation,
+        listeners: list[socket.socket],
+        boards: dict[int, Scoreboard],
+        foreign: Iterable[Closable],
+        knows: tuple[object, ...],
+    ) -> _Process:
+        watched, rope = os.pipe()
+        own = {listener.fileno() for listener in listeners}
+        others = (*self._reloads.listeners.not_at(()), *self._reloads.admin_listeners.not_at(()))
+        not_its_own = [*foreign, *self._crew.not_for_others(), *self.not_for_children()]
+        not_its_own += [listener for listener in others if listener.fileno() not in own]
+
+        def live(_mask: Iterable[int]) -> None:
+            # It stays as it is, with all blocked that the arbiter obeys: a terminal and a service manager send their
+            # signals to every process, and this one has to tell of the end until it has come.
+            for item in not_its_own:
+                item.close()
+            os.close(rope)
+            set_title("admin", current.name)
+            # In here, because it speaks HTTP.
+            from pyserver.admin.process import live
+
+            live(listeners, watched, self._crew.ledger, boards, current.settings, current.log)
+
+        try:
+            pid = fork_process(live)
+        except OSError:
+            os.close(rope)
+            raise
+        finally:
+            os.close(watched)
+        return _Process(pid, rope, knows, frozenset(boards))
+
+
+def _entry(member: Member) -> Entry:
+    return Entry(
+        pid=member.pid,
+        number=member.number,
+        generation=member.generation,
+        board=member.scoreboard.extent[0],
+        forked_at_ns=member.forked_at_ns,
+        ready_at_ns=member.ready_at_ns,
+        state=member.state,
+        serves=member.serves,
+    )
