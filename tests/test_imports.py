@@ -17,6 +17,7 @@ LAYERS = [
     {"cli"},
     {"settings"},
     {"arbiter"},
+    {"admin"},
     {"workers"},
     {"_wsgi", "_asgi"},
     {"_http_call", "_websocket_call"},
@@ -40,7 +41,7 @@ LAYERS = [
 LEAVES = {
     "_version", "errors", "refusals", "signals", "_scoreboard", "_signals", "sockets", "log", "_access", "_spool",
     "_system", "_process", "_stacks", "_alarm", "identity", "daemon", "systemd", "lifespan",
-    "commons", "_balance", "_statsd", "syslog", "glogging", "loggers",
+    "commons", "_balance", "_statsd", "syslog", "glogging", "loggers", "ledger", "metrics",
 }  # fmt: skip
 # `__init__` offers names of any layer, so nothing but a user imports it; the demo is an application.
 OUTSIDE = {"__init__", "demo"}
@@ -52,6 +53,7 @@ ONLY = {
         "pyserver.workers", "pyserver.workers.app", "pyserver.workers.base", "pyserver.workers.hooks",
         "pyserver.workers.messages",
         "pyserver._abort",
+        "pyserver.admin.process",  # In a child, which is none when it has imported it.
     },
 }
 # What a leaf takes from a layer; _http imports nothing, so no cycle can come of it.
@@ -156,6 +158,9 @@ def test_every_module_has_its_place():
         ("arbiter", "pyserver.workers.base", True),
         ("arbiter", "pyserver.workers.sync", False),
         ("arbiter", "pyserver._http", False),
+        ("arbiter", "pyserver.admin.answers", False),
+        ("admin", "pyserver._http", True),
+        ("admin", "pyserver.arbiter.crew", False),
         ("workers", "pyserver.arbiter.policy", False),
         ("_engine", "pyserver._wsgi", False),
         ("_connection", "pyserver._poller", False),

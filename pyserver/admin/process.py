@@ -12,12 +12,13 @@ import select
 import signal
 import socket
 import time
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from pyserver._http import Limits, RequestParser
+from pyserver._process import die_with_parent
 from pyserver.admin.answers import Answers
 from pyserver.admin.views import Site
-from pyserver.errors import EXIT_OK, EXIT_WORKER_CRASHED
+from pyserver.errors import EXIT_OK
 from pyserver.identity import become
 
 if TYPE_CHECKING:
@@ -37,14 +38,14 @@ _CHUNK = 65_536
 _LIMITS = Limits(line=1024, fields=100, field=8190, content=65_536)
 
 
-def live(
+def serve(
     listeners: Sequence[socket.socket],
     rope: int,
     ledger: Ledger,
     boards: Mapping[int, Scoreboard],
     settings: Settings,
     log: ErrorLog,
-) -> NoReturn:
+) -> None:
     """Answer until the arbiter lets go of the other end of `rope`, or ends.
 
     Args:
@@ -55,21 +56,16 @@ def live(
         settings: of the server.
         log: its error log.
     """
-    exit_code = EXIT_WORKER_CRASHED
-    try:
-        # What clients send is not read as root where that is not needed.
-        become(settings)
-        log.debug("Booting admin with pid: %s", os.getpid())
-        signal.signal(signal.SIGUSR1, lambda *_: log.reopen())
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGUSR1])
-        answers = Answers(Site(ledger, boards, os.getppid()), log)
-        _Desk(listeners, rope, answers.respond, log).run()
-        exit_code = EXIT_OK
-    except BaseException:
-        # Nothing may escape: what would go on is a second arbiter.
-        log.exception("Admin (pid: %s) crashed", os.getpid())
-    finally:
-        os._exit(exit_code)
+    arbiter = os.getppid()
+    # What clients send is not read as root where that is not needed.
+    become(settings)
+    die_with_parent()
+    log.debug("Booting admin with pid: %s", os.getpid())
+    signal.signal(signal.SIGUSR1, lambda *_: log.reopen())
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGUSR1])
+    answers = Answers(Site(ledger, boards, arbiter), log)
+    _Desk(listeners, rope, answers.respond, log).run()
+    os._exit(EXIT_OK)
 
 
 class _Visit:
@@ -141,8 +137,8 @@ class _Desk:
             for descriptor, _ in self._poll.poll(self._wait_ms()):
                 if descriptor == self._rope:
                     is_leaving = True
-                    for listener in (rope_or_listener for rope_or_listener in (*self._listeners, self._rope)):
-                        self._poll.unregister(listener)
+                    for watched in (*self._listeners, self._rope):
+                        self._poll.unregister(watched)
                 elif descriptor in self._listeners:
                     if not is_leaving:
                         self._admit(self._listeners[descriptor])

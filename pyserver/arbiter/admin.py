@@ -10,10 +10,11 @@ import contextlib
 import os
 import signal
 import time
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 from pyserver.arbiter.autopsy import how_it_ended
 from pyserver.arbiter.spawn import fork_process, set_title
+from pyserver.errors import EXIT_WORKER_CRASHED
 from pyserver.ledger import Entry, Phase, Word
 from pyserver.sockets import listener_url
 
@@ -106,6 +107,12 @@ class Admin:
         if process is not None:
             process.close()
 
+    def reopen(self) -> None:
+        """Have it open the error log anew."""
+        if self._process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self._process.pid, signal.SIGUSR1)
+
     def end(self) -> None:
         """The server ends: nobody is answered any more."""
         if self._process is not None:
@@ -157,31 +164,43 @@ class Admin:
         knows: tuple[object, ...],
     ) -> _Process:
         watched, rope = os.pipe()
-        own = {listener.fileno() for listener in listeners}
-        others = (*self._reloads.listeners.not_at(()), *self._reloads.admin_listeners.not_at(()))
-        not_its_own = [*foreign, *self._crew.not_for_others(), *self.not_for_children()]
-        not_its_own += [listener for listener in others if listener.fileno() not in own]
-
-        def live(_mask: Iterable[int]) -> None:
-            # It stays as it is, with all blocked that the arbiter obeys: a terminal and a service manager send their
-            # signals to every process, and this one has to tell of the end until it has come.
-            for item in not_its_own:
-                item.close()
-            os.close(rope)
-            set_title("admin", current.name)
-            # In here, because it speaks HTTP.
-            from pyserver.admin.process import live
-
-            live(listeners, watched, self._crew.ledger, boards, current.settings, current.log)
-
+        not_its_own: list[Closable | int] = [*foreign, *self._crew.not_for_others()]
+        not_its_own += [one for one in self._listeners() if one not in listeners]
         try:
-            pid = fork_process(live)
+            # The mask stays as it is then, with all blocked that the arbiter obeys: a terminal and a service manager
+            # send their signals to every process, and this one has to tell of the end until it has come.
+            pid = fork_process(lambda _mask: self._live(current, listeners, watched, boards, [*not_its_own, rope]))
         except OSError:
             os.close(rope)
             raise
         finally:
             os.close(watched)
         return _Process(pid, rope, knows, frozenset(boards))
+
+    def _listeners(self) -> list[socket.socket]:
+        return [*self._reloads.listeners.not_at(()), *self._reloads.admin_listeners.not_at(())]
+
+    def _live(
+        self,
+        current: Generation,
+        listeners: list[socket.socket],
+        watched: int,
+        boards: dict[int, Scoreboard],
+        not_its_own: list[Closable | int],
+    ) -> NoReturn:
+        try:
+            for item in dict.fromkeys(not_its_own):
+                os.close(item) if isinstance(item, int) else item.close()
+            set_title("admin", current.name)
+            # In here, because it speaks HTTP.
+            from pyserver.admin.process import serve
+
+            serve(listeners, watched, self._crew.ledger, boards, current.settings, current.log)
+        except BaseException:
+            # Nothing may escape: what would go on is a second arbiter.
+            current.log.exception("Admin (pid:%s) crashed", os.getpid())
+        finally:
+            os._exit(EXIT_WORKER_CRASHED)
 
 
 def _entry(member: Member) -> Entry:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from pyserver._scoreboard import Scoreboard
 from pyserver._version import __version__
 from pyserver.arbiter.actions import Abort, Ask, Kill, Quit, Reason, Relieve, Replace, ReportSlow, Retire, Spawn
+from pyserver.arbiter.admin import TURN_NS, Admin
 from pyserver.arbiter.crew import Crew
 from pyserver.arbiter.deaths import Deaths
 from pyserver.arbiter.gauges import Gauges
@@ -100,6 +101,8 @@ class Arbiter:
         self._upgrade: Upgrade | None = None  # while there is another arbiter
         self._gauges = Gauges()
         self._hooks = Hooks(self._reloads, self._crew.roster, lambda: self.target)
+        self._admin = Admin(self._reloads, self._crew, self._intent)
+        self._crew.note_stranger = self._note_stranger
         self._hearing = Hearing(self._crew, self._reloads, self._narrator, self._starter)
         self._deaths = Deaths(
             self._crew, self._reloads, self._intent, self._narrator, self._hooks,
@@ -130,6 +133,9 @@ class Arbiter:
                 if not self._intent.may_go_on and not self._crew.roster:
                     break
                 self._gauges.note(self._settings, self._log, len(self._crew.roster), self._listening, now_ns)
+                if self._admin.is_wanted:
+                    other_tells = self._upgrade is not None and self._upgrade.other_tells
+                    self._admin.turn(now_ns, self._foreign(), other_tells=other_tells)
                 if self._notifier:
                     self._notifier.turned(now_ns, self._narrator.condition(self._reloads.current, self.target))
                 self._wait(now_ns)
@@ -137,6 +143,7 @@ class Arbiter:
             # A bug of ours. The workers see the end of the lifeline, finish what they have, and go.
             self._log.exception("The arbiter has failed")
             raise
+        self._admin.end()
         if self._upgrade is not None:
             self._upgrade.leave()
         self._reloads.close()
@@ -224,6 +231,8 @@ class Arbiter:
         if limits or wanted.memory_bytes:
             # A request begins, and a worker grows, without our being told.
             instants.append(now_ns + min([_TICK_NS, *limits]))
+        if self._admin.is_wanted:
+            instants.append(now_ns + TURN_NS)
         limit_ns = min((at_ns for at_ns in instants if at_ns is not None), default=None)
         held_ns = self._held_ns + self._hooks.held_ns
         self._poll.poll(None if limit_ns is None else _wait_ms(limit_ns - time.monotonic_ns()))
@@ -292,6 +301,7 @@ class Arbiter:
             return
         if self._intent.goes_on and delay_ns and not self._other_serves:
             self._intent.plan_stop(now_ns + delay_ns)
+            self._crew.announce_drain()
             self._reloads.forget()
             self._notifier.stop_began("serves on for a while, and stops then")
             self._log.info("Serving on for the drain_delay of %g s", self._settings.drain_delay)
@@ -305,6 +315,7 @@ class Arbiter:
         self._note_upgrade()
         if self._upgrade is None or not self._upgrade.stand_back():
             self._notifier.stop_began(why or "stops")
+            self._crew.announce_drain()
         if not (self._other_serves or self._reloads.current.inherited.keeps(self._reloads.current.addresses)):
             self._crew.announce_stop()
         # Ours first: the workers' are the last ones then, and each empties the queue before it closes.
@@ -340,8 +351,10 @@ class Arbiter:
             )
         except OSError as error:
             self._log.error("A new arbiter cannot be started: %s", error.strerror)
-        else:
-            self._crew.note_stranger = self._upgrade.note_reaped
+
+    def _note_stranger(self, pid: int, status: int) -> bool:
+        is_other = self._upgrade is not None and self._upgrade.note_reaped(pid, status)
+        return is_other or self._admin.note_reaped(pid, status)
 
     def _reopen(self) -> None:
         for generation in self._reloads.generations.in_use():
@@ -352,6 +365,7 @@ class Arbiter:
             self._crew.tell(member, worker_signal("reopen"))
         for mold in self._crew.molds:
             mold.reopen()
+        self._admin.reopen()
 
     def _reload(self, now_ns: int) -> None:
         began_ns, hooks_ns = time.monotonic_ns(), self._hooks.held_ns
@@ -416,15 +430,20 @@ class Arbiter:
 
     def _spawn(self, number: int, now_ns: int) -> None:
         current = self._reloads.current
-        other = [] if self._upgrade is None else [self._upgrade]
-        foreign: list[Closable] = [self._inbox, self._starter, *other, *self._reloads.not_for_workers()]
         listeners = self._reloads.listeners.at(current.addresses)
         try:
-            if not self._crew.spawn(current, number, listeners, foreign, self._hooks):
+            if not self._crew.spawn(current, number, listeners, self._foreign(), self._hooks):
                 self._log.debug("No slot is free for another worker")
         except OSError as error:
             self._log.error("A worker cannot be started: %s", error.strerror)
             self._deaths.strike(now_ns)
+
+
+    def _foreign(self) -> list[Closable]:
+        """What is open here and of no use to a child."""
+        others: list[Closable] = [] if self._upgrade is None else [self._upgrade]
+        others += [*self._admin.not_for_children(), *self._reloads.not_for_workers()]
+        return [self._inbox, self._starter, *others]
 
 
 def _wait_ms(wait_ns: int) -> int:
