@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from pyserver.arbiter.spawn import Closable
 
 _SECOND_NS = 1_000_000_000
-TURN_NS = _SECOND_NS
-"""How often the arbiter's loop has to turn for the process to see that it does."""
 
 
 class _Process(NamedTuple):
@@ -64,11 +62,6 @@ class Admin:
         self._not_before_ns = 0
         self._said_urls = ""
 
-    @property
-    def is_wanted(self) -> bool:
-        """Whether there is an address at which it listens."""
-        return bool(self._reloads.admin_listeners.addresses())
-
     def turn(self, now_ns: int, foreign: Iterable[Closable], *, other_tells: bool) -> None:
         """Write down what has changed, and have the process run that can tell of it.
 
@@ -80,7 +73,7 @@ class Admin:
         listeners = self._reloads.admin_listeners
         told_at = listeners.own() if other_tells else listeners.not_at(())
         if not told_at:
-            self.close()
+            self._dismiss()
             return
         self._write_down(now_ns)
         self._say_where(told_at)
@@ -102,10 +95,9 @@ class Admin:
             process.close()
 
     def close(self) -> None:
-        """Have it leave when it has answered."""
-        process, self._process = self._process, None
-        if process is not None:
-            process.close()
+        """For a child: it has nothing to do with the process."""
+        if self._process is not None:
+            self._process.close()
 
     def reopen(self) -> None:
         """Have it open the error log anew."""
@@ -118,11 +110,7 @@ class Admin:
         if self._process is not None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self._process.pid, signal.SIGKILL)
-        self.close()
-
-    def not_for_children(self) -> list[Closable]:
-        """What is open here and of no use to a process that is forked."""
-        return [self._process] if self._process is not None else []
+        self._dismiss()
 
     def note_reaped(self, pid: int, status: int) -> bool:
         """A child has ended that is no worker; whether it was the one that is needed."""
@@ -130,9 +118,15 @@ class Admin:
         if process is None or pid != process.pid:
             return False
         self._reloads.current.log.error("Admin (pid:%s) %s; another is started", pid, how_it_ended(status))
-        self.close()
+        self._dismiss()
         self._not_before_ns = time.monotonic_ns() + _SECOND_NS
         return True
+
+    def _dismiss(self) -> None:
+        """Have it leave when it has answered."""
+        process, self._process = self._process, None
+        if process is not None:
+            process.close()
 
     def _say_where(self, listeners: Iterable[socket.socket]) -> None:
         urls = ",".join(map(listener_url, listeners))

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 from pyserver._scoreboard import Scoreboard
 from pyserver._version import __version__
 from pyserver.arbiter.actions import Abort, Ask, Kill, Quit, Reason, Relieve, Replace, ReportSlow, Retire, Spawn
-from pyserver.arbiter.admin import TURN_NS, Admin
 from pyserver.arbiter.crew import Crew
 from pyserver.arbiter.deaths import Deaths
 from pyserver.arbiter.gauges import Gauges
@@ -38,6 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pyserver.arbiter.actions import Action
+    from pyserver.arbiter.admin import Admin
     from pyserver.arbiter.roster import Member
     from pyserver.arbiter.spawn import Closable
     from pyserver.arbiter.succession import Inheritance, Launch
@@ -101,7 +101,7 @@ class Arbiter:
         self._upgrade: Upgrade | None = None  # while there is another arbiter
         self._gauges = Gauges()
         self._hooks = Hooks(self._reloads, self._crew.roster, lambda: self.target)
-        self._admin = Admin(self._reloads, self._crew, self._intent)
+        self._admin: Admin | None = None  # as long as there is no setting that wants it
         self._crew.note_stranger = self._note_stranger
         self._hearing = Hearing(self._crew, self._reloads, self._narrator, self._starter)
         self._deaths = Deaths(
@@ -133,9 +133,8 @@ class Arbiter:
                 if not self._intent.may_go_on and not self._crew.roster:
                     break
                 self._gauges.note(self._settings, self._log, len(self._crew.roster), self._listening, now_ns)
-                if self._admin.is_wanted:
-                    other_tells = self._upgrade is not None and self._upgrade.other_tells
-                    self._admin.turn(now_ns, self._foreign(), other_tells=other_tells)
+                if self._has_admin:
+                    self._turn_admin(now_ns)
                 if self._notifier:
                     self._notifier.turned(now_ns, self._narrator.condition(self._reloads.current, self.target))
                 self._wait(now_ns)
@@ -143,7 +142,8 @@ class Arbiter:
             # A bug of ours. The workers see the end of the lifeline, finish what they have, and go.
             self._log.exception("The arbiter has failed")
             raise
-        self._admin.end()
+        if self._admin is not None:
+            self._admin.end()
         if self._upgrade is not None:
             self._upgrade.leave()
         self._reloads.close()
@@ -231,8 +231,9 @@ class Arbiter:
         if limits or wanted.memory_bytes:
             # A request begins, and a worker grows, without our being told.
             instants.append(now_ns + min([_TICK_NS, *limits]))
-        if self._admin.is_wanted:
-            instants.append(now_ns + TURN_NS)
+        if self._has_admin:
+            # It tells how long ago the last turn was.
+            instants.append(now_ns + _TICK_NS)
         limit_ns = min((at_ns for at_ns in instants if at_ns is not None), default=None)
         held_ns = self._held_ns + self._hooks.held_ns
         self._poll.poll(None if limit_ns is None else _wait_ms(limit_ns - time.monotonic_ns()))
@@ -353,8 +354,21 @@ class Arbiter:
             self._log.error("A new arbiter cannot be started: %s", error.strerror)
 
     def _note_stranger(self, pid: int, status: int) -> bool:
-        is_other = self._upgrade is not None and self._upgrade.note_reaped(pid, status)
-        return is_other or self._admin.note_reaped(pid, status)
+        known = [one for one in (self._upgrade, self._admin) if one is not None]
+        return any(one.note_reaped(pid, status) for one in known)
+
+    @property
+    def _has_admin(self) -> bool:
+        return self._admin is not None or bool(self._reloads.admin_listeners.addresses())
+
+    def _turn_admin(self, now_ns: int) -> None:
+        if self._admin is None:
+            # Most servers have no such address, and their workers need not carry the module.
+            from pyserver.arbiter.admin import Admin
+
+            self._admin = Admin(self._reloads, self._crew, self._intent)
+        other_tells = self._upgrade is not None and self._upgrade.other_tells
+        self._admin.turn(now_ns, self._foreign(), other_tells=other_tells)
 
     def _reopen(self) -> None:
         for generation in self._reloads.generations.in_use():
@@ -365,7 +379,8 @@ class Arbiter:
             self._crew.tell(member, worker_signal("reopen"))
         for mold in self._crew.molds:
             mold.reopen()
-        self._admin.reopen()
+        if self._admin is not None:
+            self._admin.reopen()
 
     def _reload(self, now_ns: int) -> None:
         began_ns, hooks_ns = time.monotonic_ns(), self._hooks.held_ns
@@ -441,9 +456,8 @@ class Arbiter:
 
     def _foreign(self) -> list[Closable]:
         """What is open here and of no use to a child."""
-        others: list[Closable] = [] if self._upgrade is None else [self._upgrade]
-        others += [*self._admin.not_for_children(), *self._reloads.not_for_workers()]
-        return [self._inbox, self._starter, *others]
+        others = [one for one in (self._upgrade, self._admin) if one is not None]
+        return [self._inbox, self._starter, *others, *self._reloads.not_for_workers()]
 
 
 def _wait_ms(wait_ns: int) -> int:
