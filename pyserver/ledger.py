@@ -57,11 +57,12 @@ SUMMED = (
 """The cells that only grow while a worker lives."""
 BUCKETS = 32
 """Of the latencies on the scoreboard."""
+_CELLS = 32  # of a slot there
 
 _DEATHS_AT = len(Word)
 _REPLACED_AT = _DEATHS_AT + len(DEATHS)
 _GONE_AT = _REPLACED_AT + len(REPLACED)
-_LATENCIES_AT = _GONE_AT + len(Cell)
+_LATENCIES_AT = _GONE_AT + _CELLS
 _SLOTS_AT = _LATENCIES_AT + BUCKETS
 _TRIES = 200
 _TRY_SECONDS = 0.001

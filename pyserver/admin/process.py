@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 _MOST_VISITS = 64
 _VISIT_SECONDS = 5.0
 _CHUNK = 65_536
+_STEPS = 4  # as many as a request takes that is there, answer and end included
 _LIMITS = Limits(line=1024, fields=100, field=8190, content=65_536)
 
 
@@ -91,13 +92,15 @@ class _Visit:
     def go_on(self) -> bool:
         """Do what can be done now; false when it is over."""
         try:
-            while self._send() if self._unsent else self._receive():
-                pass
+            # Not for as long as it can: others have their turn before one who sends without end.
+            for _ in range(_STEPS):
+                if not (self._send() if self._unsent else self._receive()):
+                    return False
         except BlockingIOError:
-            return True
-        except OSError:
             pass
-        return False
+        except OSError:
+            return False
+        return True
 
     def _receive(self) -> bool:
         data = self.connection.recv(_CHUNK)

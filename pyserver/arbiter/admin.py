@@ -158,12 +158,12 @@ class Admin:
         knows: tuple[object, ...],
     ) -> _Process:
         watched, rope = os.pipe()
-        not_its_own: list[Closable | int] = [*foreign, *self._crew.not_for_others()]
-        not_its_own += [one for one in self._listeners() if one not in listeners]
+        open_here = (*foreign, *self._crew.not_for_others(), *self._reloads.listeners.not_at(()))
+        not_its_own = [one for one in open_here if one not in listeners]
         try:
             # The mask stays as it is then, with all blocked that the arbiter obeys: a terminal and a service manager
             # send their signals to every process, and this one has to tell of the end until it has come.
-            pid = fork_process(lambda _mask: self._live(current, listeners, watched, boards, [*not_its_own, rope]))
+            pid = fork_process(lambda _: self._live(current, listeners, (watched, rope), boards, not_its_own))
         except OSError:
             os.close(rope)
             raise
@@ -171,20 +171,19 @@ class Admin:
             os.close(watched)
         return _Process(pid, rope, knows, frozenset(boards))
 
-    def _listeners(self) -> list[socket.socket]:
-        return [*self._reloads.listeners.not_at(()), *self._reloads.admin_listeners.not_at(())]
-
     def _live(
         self,
         current: Generation,
         listeners: list[socket.socket],
-        watched: int,
+        pipe: tuple[int, int],
         boards: dict[int, Scoreboard],
-        not_its_own: list[Closable | int],
+        not_its_own: list[Closable],
     ) -> NoReturn:
         try:
-            for item in dict.fromkeys(not_its_own):
-                os.close(item) if isinstance(item, int) else item.close()
+            for item in not_its_own:
+                item.close()
+            watched, rope = pipe
+            os.close(rope)
             set_title("admin", current.name)
             # In here, because it speaks HTTP.
             from pyserver.admin.process import serve

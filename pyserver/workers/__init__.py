@@ -39,7 +39,7 @@ _NOT_UVICORNS = (
     "secure_scheme_headers", "forwarder_headers", "forwarded_fields", "forwarded_hops", "proxy_protocol",
     "proxy_allow_ips", "proxy_protocol_required", "header_map", "sendfile", "access_log_format", "access_log_exclude",
     "access_log_sample", "request_id", "poller", "pre_request", "post_request", "casefold_http_method",
-    "permit_obsolete_folding", "health_path", "health_log",
+    "permit_obsolete_folding",
 )  # fmt: skip
 
 # What an application that takes content as it comes, and waits for its clients itself, has no use for.

@@ -10,6 +10,7 @@ import importlib.util
 import os
 from typing import TYPE_CHECKING, Any
 
+from pyserver._scoreboard import Cell
 from pyserver.errors import BootError, ConfigError
 from pyserver.identity import ask_as_worker
 from pyserver.workers.base import Worker
@@ -76,6 +77,10 @@ class UvicornWorker(Worker):
             raise BootError("uvicorn cannot be set up; what it has logged says why") from None
         self._watched = CountedApplication(config.loaded_app, self.counts)
         config.loaded_app = self._watched
+        if self.settings.health_path:
+            from pyserver.workers.health import WithHealthPath
+
+            config.loaded_app = WithHealthPath(self._watched, self.settings.health_path, self._drains)
         self._server = Server(config)
         self._server.lifespan = config.lifespan_class(config)
         self._loop.run_until_complete(self._start())
@@ -102,6 +107,9 @@ class UvicornWorker(Worker):
                 task.cancel()
             self._loop.run_until_complete(asyncio.wait(tasks, timeout=_LAST_SECONDS))
         self._loop.run_until_complete(self._loop.shutdown_asyncgens())
+
+    def _drains(self) -> bool:
+        return self.scoreboard.read(self.slot, Cell.DRAINS) != 0
 
     def drain(self) -> None:
         """Have uvicorn accept no more, finish its requests and tell the application."""

@@ -81,6 +81,8 @@ def direct_logs(settings: Settings, options: Mapping[str, object], log: ErrorLog
         return lambda: None
     handler = _access_handler(settings.accesslog)
     handler.setFormatter(_AccessLine())
+    if settings.health_path and not settings.health_log:
+        handler.addFilter(lambda record: record.args[2].partition("?")[0] != settings.health_path)  # type: ignore
     access = logging.getLogger("uvicorn.access")
     access.handlers = [handler]
     access.propagate = False

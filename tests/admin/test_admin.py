@@ -12,18 +12,17 @@ import pytest
 from sharing import descriptors
 from support import Client, Server, eventually
 
-# A request for /stuck keeps its worker, and lets no other thread of it run, until somebody writes to the pipe "lock".
+# A worker boots once there is a file "may_boot", and a request for /stuck is answered once there is one named "free".
 CODE = """
-import os, sys
-sys.setswitchinterval(1000)
+import os, time
 
 while not os.path.exists("may_boot"):
-    pass
+    time.sleep(0.01)
 
 def application(environ, start_response):
     if environ["PATH_INFO"] == "/stuck":
         while not os.path.exists("free"):
-            pass
+            time.sleep(0.01)
     if environ["PATH_INFO"] == "/raise":
         raise ValueError
     start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", "5")])
