@@ -162,7 +162,7 @@ class Crew:
             member.scoreboard.write(member.slot, Cell.STOPS, 1)
 
     def announce_drain(self) -> None:
-        """Let every worker, and each that is to come, say that the server is to stop when it is asked for its health."""
+        """Have every worker, and each that is to come, answer at the health path that the server is to stop."""
         self._drains = True
         for member in self.roster:
             member.scoreboard.write(member.slot, Cell.DRAINS, 1)

@@ -82,7 +82,7 @@ def direct_logs(settings: Settings, options: Mapping[str, object], log: ErrorLog
     handler = _access_handler(settings.accesslog)
     handler.setFormatter(_AccessLine())
     if settings.health_path and not settings.health_log:
-        handler.addFilter(lambda record: record.args[2].partition("?")[0] != settings.health_path)  # type: ignore
+        handler.addFilter(lambda record: _target_of(record).partition("?")[0] != settings.health_path)
     access = logging.getLogger("uvicorn.access")
     access.handlers = [handler]
     access.propagate = False
@@ -110,6 +110,11 @@ class _AccessLine(logging.Formatter):
         host = str(client).rpartition(":")[0] or "-"
         instant = self.formatTime(record, "%d/%b/%Y:%H:%M:%S %z")
         return f'{host} - - [{instant}] "{method} {target} HTTP/{version}" {status} -'
+
+
+def _target_of(record: logging.LogRecord) -> str:
+    _, _, target, *_ = record.args  # type: ignore[misc]
+    return str(target)
 
 
 def _access_handler(path: str) -> logging.StreamHandler[Any]:

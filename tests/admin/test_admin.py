@@ -368,7 +368,7 @@ def test_when_it_dies_another_takes_its_place(site):
 
 
 def test_what_stops_the_arbiter_does_not_end_it_first(site):
-    site.start("--drain-delay", "60")
+    site.start()
     (pid,) = site.admin_pids()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
         os.kill(pid, number)
