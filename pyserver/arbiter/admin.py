@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from pyserver.arbiter.spawn import Closable
 
 _SECOND_NS = 1_000_000_000
+_YOUNG_NS = 60 * _SECOND_NS  # one that ends sooner may do so again and again
+_LONGEST_DELAY_NS = 30 * _SECOND_NS
 
 
 class _Process(NamedTuple):
@@ -40,6 +42,7 @@ class _Process(NamedTuple):
     rope: int  # the end of that pipe which nobody but the arbiter has
     knows: tuple[object, ...]  # what it was started with
     boards: frozenset[int]  # where the scoreboards lie that it can read
+    forked_at_ns: int
 
     def close(self) -> None:
         os.close(self.rope)
@@ -59,6 +62,7 @@ class Admin:
         self._crew = crew
         self._intent = intent
         self._process: _Process | None = None
+        self._delay_ns = 0
         self._not_before_ns = 0
         self._said_urls = ""
 
@@ -89,7 +93,7 @@ class Admin:
             self._process = self._started(current, told_at, boards, foreign, knows)
         except OSError as error:
             current.log.error("The admin process cannot be started: %s", error.strerror)
-            self._not_before_ns = now_ns + _SECOND_NS
+            self._put_off(now_ns)
             return
         if process is not None:
             process.close()
@@ -119,8 +123,16 @@ class Admin:
             return False
         self._reloads.current.log.error("Admin (pid:%s) %s; another is started", pid, how_it_ended(status))
         self._dismiss()
-        self._not_before_ns = time.monotonic_ns() + _SECOND_NS
+        now_ns = time.monotonic_ns()
+        if now_ns - process.forked_at_ns > _YOUNG_NS:
+            self._delay_ns = 0
+        self._put_off(now_ns)
         return True
+
+    def _put_off(self, now_ns: int) -> None:
+        """Another one after a while, and after twice as long when that does not live either."""
+        self._delay_ns = min(max(_SECOND_NS, 2 * self._delay_ns), _LONGEST_DELAY_NS)
+        self._not_before_ns = now_ns + self._delay_ns
 
     def _dismiss(self) -> None:
         """Have it leave when it has answered."""
@@ -169,7 +181,7 @@ class Admin:
             raise
         finally:
             os.close(watched)
-        return _Process(pid, rope, knows, frozenset(boards))
+        return _Process(pid, rope, knows, frozenset(boards), time.monotonic_ns())
 
     def _live(
         self,

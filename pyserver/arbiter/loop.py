@@ -363,9 +363,13 @@ class Arbiter:
 
     def _turn_admin(self, now_ns: int) -> None:
         if self._admin is None:
-            # Most servers have no such address, and their workers need not carry the module.
-            from pyserver.arbiter.admin import Admin
-
+            try:
+                # Most servers have no such address, and their workers need not carry the module.
+                from pyserver.arbiter.admin import Admin
+            except (ImportError, OSError) as error:
+                # No descriptor is left to import it with, perhaps; there may be by the next turn.
+                self._log.error("The admin process cannot be started: %s", error)
+                return
             self._admin = Admin(self._reloads, self._crew, self._intent)
         other_tells = self._upgrade is not None and self._upgrade.other_tells
         self._admin.turn(now_ns, self._foreign(), other_tells=other_tells)
@@ -452,7 +456,6 @@ class Arbiter:
         except OSError as error:
             self._log.error("A worker cannot be started: %s", error.strerror)
             self._deaths.strike(now_ns)
-
 
     def _foreign(self) -> list[Closable]:
         """What is open here and of no use to a child."""

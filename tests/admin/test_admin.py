@@ -400,6 +400,17 @@ def test_it_is_named(site):
     assert Path(f"/proc/{pid}/cmdline").read_bytes().startswith(b"pyserver: admin [site_of_admin")
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="what is open is told by /proc")
+def test_it_lets_go_of_an_error_log_that_was_rotated(site):
+    site.start("--error-logfile", "server.log")
+    (pid,) = site.admin_pids()
+    log = site.directory / "server.log"
+    log.rename(site.directory / "old.log")
+    assert str(log) not in descriptors(pid)
+    site.server.send_signal(signal.SIGUSR1)
+    eventually(lambda: str(log) in descriptors(pid))
+
+
 # What is refused
 
 
