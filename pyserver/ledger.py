@@ -27,6 +27,7 @@ class Phase(enum.IntEnum):
     SERVING = 0
     DRAINING = 1  # it serves on for the drain_delay, and stops then
     STOPPING = 2
+    SUCCEEDED = 3  # it stops, and another arbiter serves in its place
 
 
 class Word(enum.IntEnum):

@@ -15,7 +15,6 @@ from prometheus_client.exposition import choose_encoder
 from pyserver._scoreboard import Cell
 from pyserver._version import __version__
 from pyserver.admin.views import resident_bytes
-from pyserver.ledger import Phase
 from pyserver.metrics import METRICS
 
 if TYPE_CHECKING:
@@ -65,7 +64,7 @@ def samples(view: View) -> dict[str, Samples]:
         "pyserver_build_info": [((__version__, platform.python_version()), 1)],
         "pyserver_uptime_seconds": [((), view.uptime_seconds)],
         "pyserver_ready": [((), view.is_ready)],
-        "pyserver_draining": [((), view.phase is not Phase.SERVING)],
+        "pyserver_draining": [((), view.is_draining)],
         "pyserver_generation": [((), view.generation)],
         "pyserver_reloads_total": [(("applied",), view.reloads), (("failed",), view.reloads_failed)],
         "pyserver_workers": [((state,), states.count(state)) for state in _STATES],

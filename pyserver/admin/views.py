@@ -11,7 +11,7 @@ from pyserver.ledger import SUMMED, Phase, Word
 from pyserver.workers.messages import WorkerState
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from pyserver._scoreboard import Scoreboard
     from pyserver.ledger import Entry, Ledger
@@ -20,6 +20,7 @@ _NS = 1e-9
 _STALE_SECONDS = 30.0  # a config file, or a hook, may hold the arbiter up for a while
 _MOST_SHOWN = 100  # requests of one worker
 _PAGE = os.sysconf("SC_PAGE_SIZE")
+_ENDING = (Phase.DRAINING, Phase.STOPPING)
 
 
 class Running(NamedTuple):
@@ -69,7 +70,12 @@ class View(NamedTuple):
     @property
     def is_ready(self) -> bool:
         """Whether the server is a good address for requests: a worker serves, and it is not to stop."""
-        return self.phase is Phase.SERVING and any(worker.serves for worker in self.workers)
+        return _is_ready(self.phase, self.workers)
+
+    @property
+    def is_draining(self) -> bool:
+        """Whether it was told to stop."""
+        return self.phase in _ENDING
 
 
 class Site:
@@ -93,12 +99,11 @@ class Site:
 
     def is_ready(self) -> bool:
         """As `View.is_ready`, at less cost."""
-        entries = self._ledger.read(self._ledger.entries)
-        return self._phase() is Phase.SERVING and any(entry.serves for entry in entries.values())
+        return self._ledger.read(lambda: _is_ready(self._phase(), self._ledger.entries().values()))
 
     def is_draining(self) -> bool:
         """Whether the server was told to stop."""
-        return self._phase() is not Phase.SERVING
+        return self._phase() in _ENDING
 
     def view(self) -> View:
         """All there is to tell."""
@@ -149,6 +154,12 @@ class Site:
             busy=len(rows),
             running=tuple(_running(board, slot, rows[:_MOST_SHOWN], now_ns)) if board is not None else (),
         )
+
+
+def _is_ready(phase: Phase, workers: Iterable[WorkerView | Entry]) -> bool:
+    # Whoever has just connected to the process of an arbiter that was succeeded, asks for the server, which goes on.
+    is_serving = phase is Phase.SERVING and any(worker.serves for worker in workers)
+    return is_serving or phase is Phase.SUCCEEDED
 
 
 def _running(board: Scoreboard, slot: int, rows: list[int], now_ns: int) -> list[Running]:

@@ -77,6 +77,8 @@ class Admin:
         listeners = self._reloads.admin_listeners
         told_at = listeners.own() if other_tells else listeners.not_at(())
         if not told_at:
+            if other_tells:
+                self._crew.ledger.set(Word.PHASE, Phase.SUCCEEDED)
             self._dismiss()
             return
         self._write_down(now_ns)

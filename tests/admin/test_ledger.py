@@ -96,7 +96,8 @@ def test_an_arbiter_that_was_stopped_as_it_wrote_keeps_nobody_waiting(ledger):
 
 
 @pytest.mark.parametrize(
-    ("phase", "serves", "ready"), [(Phase.SERVING, 1, True), (Phase.SERVING, 0, False), (Phase.DRAINING, 1, False)]
+    ("phase", "serves", "ready"),
+    [(Phase.SERVING, 1, True), (Phase.SERVING, 0, False), (Phase.DRAINING, 1, False), (Phase.SUCCEEDED, 0, True)],
 )
 def test_a_server_is_ready_while_a_worker_serves_and_it_goes_on(ledger, site, phase, serves, ready):
     ledger.set(Word.PHASE, phase)
