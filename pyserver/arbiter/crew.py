@@ -97,16 +97,16 @@ class Crew:
         if pid is None:
             channel.close()
             return True
-        self._channels[slot] = channel
+        now_ns, board = time.monotonic_ns(), generation.scoreboard
+        member = Member(slot, pid, generation.number, number=number, forked_at_ns=now_ns, scoreboard=board)
+        self._enrol(member, channel)
+        return True
+
+    def _enrol(self, member: Member, channel: Channel) -> None:
+        self._channels[member.slot] = channel
         self._poll.register(channel, select.POLLIN)
-        now_ns = time.monotonic_ns()
-        member = Member(
-            slot=slot, pid=pid, generation=generation.number, number=number, forked_at_ns=now_ns,
-            scoreboard=generation.scoreboard,
-        )  # fmt: skip
         self.roster.add(member)
         self.ledger.count(Word.SPAWNED)
-        return True
 
     def look(self, now_ns: int) -> list[Member]:
         """The workers, oldest first, with what their scoreboards say about them now."""

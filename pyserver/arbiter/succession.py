@@ -150,8 +150,7 @@ def start_successor(
 
     Args:
         launch: how this one was started.
-        listeners: what the new one is given.
-        admin: likewise; where the state of the server is told.
+        listeners, admin: what the new one is given; the latter are where the state of the server is told.
         commons: likewise; by which its workers get the connections of ours.
         passed: the descriptors that this one was started with.
         inbox: that of the signals of this process.
@@ -173,9 +172,8 @@ def start_successor(
     if commons is not None:
         environ[_COMMONS] = commons.encoded()
         descriptors.update(commons.descriptors)
-    launch = launch._replace(environ=environ)
     try:
-        pid = fork_process(lambda mask: _execute(launch, descriptors, inbox, mask, log))
+        pid = fork_process(lambda mask: _execute(launch._replace(environ=environ), descriptors, inbox, mask, log))
     except OSError:
         ours.close()
         raise
