@@ -6,11 +6,12 @@ from pyserver._system cimport pyserver_bit_length
 
 
 cpdef enum Cell:
-    # Words of a slot, 64 bits each. One writer each; the arbiter only reads.
-    STATE = 0           # WorkerState; written by the worker base
-    BUSY_SINCE_NS       # as the reader is told: the start of the oldest request in any row; 0 while none runs
+    # Words of a slot, 64 bits each. One writer each, the worker unless it says something else; docs/scoreboard.md is
+    # made of these lines.
+    STATE = 0           # 1 while it boots, 2 while it serves, 3 while it leaves
+    BUSY_SINCE_NS       # when the oldest of its requests began; 0 while none runs
     REQUESTS            # requests answered by the application
-    CONNECTIONS         # open now
+    CONNECTIONS         # connections that are open now
     ACCEPTED            # connections taken from a listener
     REFUSED             # requests answered 4xx or 5xx without the application
     ERRORS              # requests whose application raised or broke PEP 3333
@@ -18,17 +19,17 @@ cpdef enum Cell:
     STOPS               # 1 once the whole server stops; the arbiter's to write
     TIMEOUT_NS          # which requests were over when the worker was last told so; the arbiter's to write
     DISMISSED           # 1 when a worker that boots is not to serve any more; the arbiter's to write
-    ENDS_REQUESTS       # 1 when the class of the worker can end one request and go on; written by the worker base
-    CHOSEN              # which of the built-in classes the worker is, where it chose itself; written by it
-    TAKES               # 1 when the worker takes connections that others pass on; written by the worker base
+    ENDS_REQUESTS       # 1 when the class of the worker can end one request and go on
+    CHOSEN              # which of the built-in classes the worker is, where it chose itself
+    TAKES               # 1 when the worker takes connections that others pass on
     MOVES               # 1 when one that leaves may pass on those that it has; the arbiter's to write
     GIVEN_LEAVING       # connections passed on because the worker leaves
-    GIVEN_BUSY          # … because the application kept it from them
-    GIVEN_UNEVEN        # … because it had more to do than others
-    GIVEN_ALWAYS        # … because each is, after each response
+    GIVEN_BUSY          # connections passed on because the application kept the worker from them
+    GIVEN_UNEVEN        # connections passed on because the worker had more to do than others
+    GIVEN_ALWAYS        # connections passed on because each is, after each response
     TAKEN               # connections that others have passed on
     QUEUE_NS            # how long requests that were here have waited for the worker, all together
-    QUEUE_MOST_NS       # … and the one that waited longest
+    QUEUE_MOST_NS       # how long that one has waited that waited longest
     WAITS_SINCE_NS      # since when the worker has had nothing to do; 0 while it has
     DRAINS              # 1 once the server is to stop, which who asks for its health is told; the arbiter's to write
     DURATION_NS         # how long the requests that were answered have taken, all together

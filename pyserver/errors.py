@@ -10,7 +10,17 @@ EXIT_OK = 0
 EXIT_CONFIG = 1
 EXIT_WORKER_BOOT = 3
 EXIT_APP_LOAD = 4
-EXIT_WORKER_CRASHED = 255  # the worker's own code raised while it served
+EXIT_WORKER_CRASHED = 255
+
+# What each says, for docs/exit-codes.md.
+EXIT_CODES = {
+    EXIT_OK: "The server was told to stop and has stopped, or what it was asked for instead of serving was done.",
+    EXIT_CONFIG: "A setting is wrong, an address, a log or the pid file cannot be had, on_starting has raised, or "
+    "--check-config has found something.",
+    EXIT_WORKER_BOOT: "The first workers could not start, for another reason than the next one.",
+    EXIT_APP_LOAD: "The application could not be loaded; the log has its traceback.",
+    EXIT_WORKER_CRASHED: "Of a worker only, as the log has it: its own code has raised, and not the application's.",
+}
 
 
 class PyserverError(Exception):

@@ -13,30 +13,78 @@ if TYPE_CHECKING:
 
 
 class Signal(NamedTuple):
-    """A signal and the verb it carries; a verb is the name of a method, None leaves the system's default."""
+    """A signal and the verb it carries; a verb is the name of a method, None leaves the system's default.
+
+    Attributes:
+        number: the signal.
+        arbiter: the verb of the arbiter.
+        worker: the verb of a worker.
+        effect: what follows when the arbiter gets it, for docs/signals.md.
+    """
 
     number: signal.Signals
     arbiter: str
     worker: str | None
+    effect: str
 
 
 # In the order in which they are obeyed when several have come: an upgrade, which a stop may follow at once; then what
 # ends the server; and a child's death is seen before a reload starts new ones. What is sent to a worker by mistake must
 # not end it: it obeys by doing nothing.
 SIGNALS = (
-    Signal(signal.SIGUSR2, arbiter="upgrade", worker="ignore"),
-    Signal(signal.SIGQUIT, arbiter="quit", worker="quit"),
-    Signal(signal.SIGINT, arbiter="quit", worker="quit"),
-    Signal(signal.SIGTERM, arbiter="retire", worker="retire"),
-    Signal(signal.SIGCHLD, arbiter="reap", worker=None),
-    Signal(signal.SIGUSR1, arbiter="reopen", worker="reopen"),
-    Signal(signal.SIGWINCH, arbiter="dismiss", worker="ignore"),
-    Signal(signal.SIGTTIN, arbiter="add", worker="ignore"),
-    Signal(signal.SIGTTOU, arbiter="remove", worker="ignore"),
-    Signal(signal.SIGHUP, arbiter="reload", worker="ignore"),
+    Signal(
+        signal.SIGUSR2, arbiter="upgrade", worker="ignore",
+        effect="A new arbiter is started beside this one, from the same command line and with its listeners.",
+    ),
+    Signal(
+        signal.SIGQUIT, arbiter="quit", worker="quit",
+        effect="The server exits now. Beside another arbiter it finishes its requests first, as with TERM.",
+    ),
+    Signal(
+        signal.SIGINT, arbiter="quit", worker="quit",
+        effect="The server exits now, and requests that run are cut.",
+    ),
+    Signal(
+        signal.SIGTERM, arbiter="retire", worker="retire",
+        effect="The server serves on for drain_delay, accepts no more, finishes what was begun within graceful_timeout "
+        "and exits.",
+    ),
+    Signal(
+        signal.SIGCHLD, arbiter="reap", worker=None,
+        effect="A worker has ended, says the kernel: the log says why, and another one takes its place.",
+    ),
+    Signal(
+        signal.SIGUSR1, arbiter="reopen", worker="reopen",
+        effect="The logs are opened anew, after they were renamed.",
+    ),
+    Signal(
+        signal.SIGWINCH, arbiter="dismiss", worker="ignore",
+        effect="All workers retire, until HUP, TTIN or TTOU brings some back. A terminal that is resized is not heard.",
+    ),
+    Signal(
+        signal.SIGTTIN, arbiter="add", worker="ignore",
+        effect="There is one worker more.",
+    ),
+    Signal(
+        signal.SIGTTOU, arbiter="remove", worker="ignore",
+        effect="There is one worker fewer, but at least one.",
+    ),
+    Signal(
+        signal.SIGHUP, arbiter="reload", worker="ignore",
+        effect="The settings are read and the application is loaded again, by new workers; then the old ones retire.",
+    ),
     # The first of the real-time signals, where there are any.
-    *([Signal(signal.SIGRTMIN, arbiter="refork", worker="ignore")] if hasattr(signal, "SIGRTMIN") else []),
-)
+    *(
+        [
+            Signal(
+                signal.SIGRTMIN, arbiter="refork", worker="ignore",
+                effect="With preload_app the workers are replaced by copies of a warm one.",
+            )
+        ]
+        if hasattr(signal, "SIGRTMIN")
+        else []
+    ),
+)  # fmt: skip
 
 # Has a worker write the stack of every thread to the error log, from the handler itself, and go on.
 STACKS_SIGNAL: int = signal.SIGRTMIN + 3 if hasattr(signal, "SIGRTMIN") else getattr(signal, "SIGINFO", signal.SIGURG)

@@ -1,5 +1,7 @@
-"""Whether what people read about the settings is what the table says."""
+"""Whether what people read about the settings, and about other tables of the code, is what the tables say."""
 
+import runpy
+import sys
 from pathlib import Path
 
 import pytest
@@ -8,11 +10,19 @@ from pyserver.settings.model import ROWS
 from pyserver.settings.reference import render_help, render_page, render_settings
 from pyserver.settings.sources import load_settings
 
-PAGE = Path(__file__).parents[1] / "docs" / "settings.md"
+DOCS = Path(__file__).parents[1] / "docs"
+PAGE = DOCS / "settings.md"
+GENERATED = runpy.run_path(str(DOCS / "generate.py"))["PAGES"]
 
 
 def test_the_page_of_the_settings_is_not_stale():
     assert PAGE.read_text("utf-8") == render_page(), "run: python -m pyserver.settings.reference > docs/settings.md"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the pages are of Linux, which has more signals")
+@pytest.mark.parametrize("name", GENERATED)
+def test_a_page_that_is_made_of_a_table_is_not_stale(name):
+    assert (DOCS / name).read_text("utf-8") == GENERATED[name](), "run: python docs/generate.py"
 
 
 @pytest.mark.parametrize("row", ROWS.values(), ids=ROWS)

@@ -2,12 +2,9 @@
 
 import os
 import re
-from pathlib import Path
 
 import pytest
 from sharing import Routes
-
-from pyserver._access import FIELDS, VARIABLES
 
 application = Routes()
 
@@ -66,11 +63,3 @@ def test_a_file_that_cannot_be_opened_ends_the_server_with_one_clear_line(start)
     assert len(complaints) == 1
     assert "No such file or directory" in complaints[0]
     assert "Traceback" not in server.log()
-
-
-def test_each_atom_is_in_the_docs():
-    page = (Path(__file__).parents[2] / "docs" / "logs.md").read_text("utf-8")
-    rows = [(f"`%({letter})s`", f"`{name}`" if name else "", text) for letter, (_, _, name, text) in FIELDS.items()]
-    rows += [(f"`%({{name}}{letter})s`", f"`{{name}}{letter}`", text) for letter, (_, text) in VARIABLES.items()]
-    for row in rows:
-        assert f"| {' | '.join(row)} |" in page
