@@ -1,6 +1,7 @@
 # make run        builds the server and serves the demo application on http://127.0.0.1:8000
-# make test       builds everything and passes every check: lint, types, sanitizers, fuzzing, tests
+# make test       builds everything and passes every check: lint, types, documentation, sanitizers, fuzzing, tests
 # make lint       ruff and mypy
+# make docs       the documentation as a site in build/site; a link that leads nowhere fails
 # make sanitize   the tests of the compiled core, built with the address and undefined-behaviour sanitizers
 # make fuzz       mutated requests against h11, for FUZZ_SECONDS; WebSockets against wsproto, for a third of that; and
 #                 what proxies say, for a tenth
@@ -27,7 +28,7 @@ CORE_TESTS := $(wildcard tests/http tests/websocket tests/connection) tests/test
 SOAK := SOAK_SECONDS=$(SOAK_SECONDS) $(BIN)/pytest -s -m soak tests/soak
 PIP_INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check
 
-.PHONY: help run test lint sanitize fuzz load soak soak-asan soak-tsan clean
+.PHONY: help run test lint docs sanitize fuzz load soak soak-asan soak-tsan clean
 
 help:
 	@sed -n '/^$$/q; s/^# \{0,1\}//p' Makefile
@@ -39,12 +40,16 @@ run: .venv/ready
 	@$(BIN)/pyserver --workers $(WORKERS) --bind $(BIND) pyserver.demo:application
 
 test: FUZZ_SECONDS = 10
-test: lint sanitize fuzz
+test: lint docs sanitize fuzz
 	$(BIN)/pytest
 
 lint: .venv/ready-to-test
 	$(BIN)/ruff check
 	$(BIN)/mypy
+
+docs: .venv/ready-to-test
+	@# The warning is about a version of mkdocs that pyproject.toml keeps out.
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 sanitize: build/asan/environment
 	env $$(cat $<) $(BIN)/pytest -q --capture=sys $(CORE_TESTS)
