@@ -2,6 +2,7 @@
 # make test       builds everything and passes every check: lint, types, documentation, sanitizers, fuzzing, tests
 # make lint       ruff and mypy
 # make docs       the documentation as a site in build/site; a link that leads nowhere fails
+# make dist       the source distribution and a wheel of it in dist/, tried in an environment of its own
 # make sanitize   the tests of the compiled core, built with the address and undefined-behaviour sanitizers
 # make fuzz       mutated requests against h11, for FUZZ_SECONDS; WebSockets against wsproto, for a third of that; and
 #                 what proxies say, for a tenth
@@ -28,7 +29,7 @@ CORE_TESTS := $(wildcard tests/http tests/websocket tests/connection) tests/test
 SOAK := SOAK_SECONDS=$(SOAK_SECONDS) $(BIN)/pytest -s -m soak tests/soak
 PIP_INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check
 
-.PHONY: help run test lint docs sanitize fuzz load soak soak-asan soak-tsan clean
+.PHONY: help run test lint docs dist sanitize fuzz load soak soak-asan soak-tsan clean
 
 help:
 	@sed -n '/^$$/q; s/^# \{0,1\}//p' Makefile
@@ -51,6 +52,10 @@ docs: .venv/ready-to-test
 	@# The warning is about a version of mkdocs that pyproject.toml keeps out.
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
+dist: .venv/ready-to-test
+	rm -rf dist
+	DIST=$(CURDIR)/dist $(BIN)/pytest -m packaging
+
 sanitize: build/asan/environment
 	env $$(cat $<) $(BIN)/pytest -q --capture=sys $(CORE_TESTS)
 
@@ -69,7 +74,7 @@ soak-asan soak-tsan: soak-%: build/%/environment
 	SOAK_ENVIRONMENT=$< $(SOAK)
 
 clean:
-	rm -rf .venv build *.egg-info .mypy_cache .pytest_cache .ruff_cache pyserver/*.so
+	rm -rf .venv build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache pyserver/*.so
 	find pyserver tests loadtests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/created:
