@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 
 from pyserver._scoreboard import Scoreboard
 from pyserver._version import __version__
-from pyserver.arbiter.actions import Abort, Ask, Kill, Quit, Reason, Relieve, Replace, ReportSlow, Retire, Spawn
+from pyserver.arbiter.companions import Companions
 from pyserver.arbiter.crew import Crew
 from pyserver.arbiter.deaths import Deaths
+from pyserver.arbiter.deeds import Deeds
 from pyserver.arbiter.gauges import Gauges
 from pyserver.arbiter.generations import load_generation
 from pyserver.arbiter.hearing import Hearing
@@ -21,14 +22,14 @@ from pyserver.arbiter.hooks import Hooks
 from pyserver.arbiter.intent import Intent
 from pyserver.arbiter.listeners import Listeners
 from pyserver.arbiter.narration import Narrator
-from pyserver.arbiter.policy import Stop, Wanted, next_actions, next_deadline_ns, stays
+from pyserver.arbiter.policy import Stop, Wanted, next_actions, next_deadline_ns
 from pyserver.arbiter.preload import Preload
 from pyserver.arbiter.reload import Reloads
 from pyserver.arbiter.spawn import set_title
 from pyserver.commons import new_commons
 from pyserver.daemon import Starter
 from pyserver.errors import EXIT_OK
-from pyserver.signals import STACKS_SIGNAL, SignalInbox, arbiter_verbs, worker_signal
+from pyserver.signals import SignalInbox, arbiter_verbs, worker_signal
 from pyserver.sockets import listener_url
 from pyserver.systemd import Notifier
 
@@ -36,12 +37,8 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
 
-    from pyserver.arbiter.actions import Action
-    from pyserver.arbiter.admin import Admin
-    from pyserver.arbiter.roster import Member
     from pyserver.arbiter.spawn import Closable
     from pyserver.arbiter.succession import Inheritance, Launch
-    from pyserver.arbiter.upgrade import Upgrade
     from pyserver.log import ErrorLog
     from pyserver.settings.model import Settings
     from pyserver.signals import Noted
@@ -51,7 +48,6 @@ _SECOND_NS = 1_000_000_000
 _TICK_NS = _SECOND_NS  # how often the requests under way are looked at, at least
 _GAP_NS = _SECOND_NS // 2  # a wait that took so much longer than asked for: the whole machine has paused
 _LONGEST_WAIT_MS = 3_600_000  # poll(2) takes no more than 31 bits
-_FRESH_NS = 10 * _SECOND_NS  # a worker that is spent sooner was so from its start
 
 
 class Arbiter:
@@ -98,15 +94,20 @@ class Arbiter:
         self._said_urls = ""
         self._launch = launch
         self._inheritance = inheritance
-        self._upgrade: Upgrade | None = None  # while there is another arbiter
         self._gauges = Gauges()
         self._hooks = Hooks(self._reloads, self._crew.roster, lambda: self.target)
-        self._admin: Admin | None = None  # as long as there is no setting that wants it
-        self._crew.note_stranger = self._note_stranger
+        self._companions = Companions(
+            self._reloads, self._crew, self._intent, self._hooks, self._poll, self._notifier
+        )
+        self._crew.note_stranger = self._companions.note_reaped
         self._hearing = Hearing(self._crew, self._reloads, self._narrator, self._starter)
         self._deaths = Deaths(
             self._crew, self._reloads, self._intent, self._narrator, self._hooks,
             hear=self._hearing.hear, halt=lambda why: self._begin_stop(Stop.QUICK, why),
+        )  # fmt: skip
+        self._deeds = Deeds(
+            self._crew, self._reloads, self._narrator, self._deaths, self._hooks,
+            foreign=self._foreign, others_take=lambda: self._companions.other_takes,
         )  # fmt: skip
 
     def run(self) -> int:
@@ -128,13 +129,14 @@ class Arbiter:
                 now_ns = time.monotonic_ns()
                 self._note(now_ns)
                 self._hooks.note_target()
-                for action in next_actions(self._wanted(), self._crew.look(now_ns), now_ns):
-                    self._act(action, now_ns)
+                wanted = self._wanted()
+                for action in next_actions(wanted, self._crew.look(now_ns), now_ns):
+                    self._deeds.do(action, wanted, now_ns)
                 if not self._intent.may_go_on and not self._crew.roster:
                     break
                 self._gauges.note(self._settings, self._log, len(self._crew.roster), self._listening, now_ns)
-                if self._has_admin:
-                    self._turn_admin(now_ns)
+                if self._companions.has_admin:
+                    self._companions.turn_admin(now_ns, self._foreign())
                 if self._notifier:
                     self._notifier.turned(now_ns, self._narrator.condition(self._reloads.current, self.target))
                 self._wait(now_ns)
@@ -142,10 +144,7 @@ class Arbiter:
             # A bug of ours. The workers see the end of the lifeline, finish what they have, and go.
             self._log.exception("The arbiter has failed")
             raise
-        if self._admin is not None:
-            self._admin.end()
-        if self._upgrade is not None:
-            self._upgrade.leave()
+        self._companions.leave()
         self._reloads.close()
         self._narrator.tell_stopped(self._log)
         self._log.info("Shutting down: Arbiter")
@@ -179,10 +178,7 @@ class Arbiter:
         current = self._reloads.current
         self._reloads.watch(self._poll)
         if self._inheritance is not None:
-            # Here and below, because most arbiters have no other beside them.
-            from pyserver.arbiter.upgrade import Upgrade
-
-            self._upgrade = Upgrade.join(self._inheritance, self._reloads, self._poll, self._notifier)
+            self._companions.join(self._inheritance)
             if current.settings.move_connections == "off":
                 self._inheritance.refuse_commons()
             else:
@@ -231,7 +227,7 @@ class Arbiter:
         if limits or wanted.memory_bytes:
             # A request begins, and a worker grows, without our being told.
             instants.append(now_ns + min([_TICK_NS, *limits]))
-        if self._has_admin:
+        if self._companions.has_admin:
             # It tells how long ago the last turn was.
             instants.append(now_ns + _TICK_NS)
         limit_ns = min((at_ns for at_ns in instants if at_ns is not None), default=None)
@@ -264,7 +260,7 @@ class Arbiter:
         if self._settings.max_worker_memory:
             self._crew.weigh(now_ns, self._settings.max_worker_memory)
         self._reloads.note_changes(now_ns)
-        self._note_upgrade()
+        self._companions.note_upgrade(self.target)
         if self._intent.stop_is_due(now_ns):
             self._begin_stop(Stop.GRACEFUL)
         if self._reloads.at_ns is not None and now_ns >= self._reloads.at_ns:
@@ -275,7 +271,7 @@ class Arbiter:
         match noted.verb:
             case "quit":
                 # Nobody waits for the port while another arbiter serves on it: there is time to finish.
-                has_time = noted.number == signal.SIGQUIT and self._other_serves and self._intent.may_go_on
+                has_time = noted.number == signal.SIGQUIT and self._companions.other_serves and self._intent.may_go_on
                 self._begin_stop(Stop.GRACEFUL if has_time else Stop.QUICK)
             case "retire":
                 self._plan_stop(now_ns)
@@ -294,13 +290,13 @@ class Arbiter:
             case "dismiss":
                 self._intent.dismiss()
             case "upgrade":
-                self._begin_upgrade()
+                self._companions.begin_upgrade(self._launch, self._inbox, self.target)
 
     def _plan_stop(self, now_ns: int) -> None:
         delay_ns = int(self._settings.drain_delay * _SECOND_NS)
         if not self._intent.may_go_on:
             return
-        if self._intent.goes_on and delay_ns and not self._other_serves:
+        if self._intent.goes_on and delay_ns and not self._companions.other_serves:
             self._intent.plan_stop(now_ns + delay_ns)
             self._crew.announce_drain()
             self._reloads.forget()
@@ -313,66 +309,15 @@ class Arbiter:
         self._intent.begin_stop(stop)
         self._reloads.forget()
         # The other arbiter may just have said that it stops, too.
-        self._note_upgrade()
-        if self._upgrade is None or not self._upgrade.stand_back():
+        self._companions.note_upgrade(self.target)
+        if not self._companions.stand_back():
             self._notifier.stop_began(why or "stops")
             self._crew.announce_drain()
-        if not (self._other_serves or self._reloads.current.inherited.keeps(self._reloads.current.addresses)):
+        current = self._reloads.current
+        if not (self._companions.other_serves or current.inherited.keeps(current.addresses)):
             self._crew.announce_stop()
         # Ours first: the workers' are the last ones then, and each empties the queue before it closes.
         self._reloads.listeners.close()
-
-    def _note_upgrade(self) -> None:
-        if self._upgrade is not None:
-            self._upgrade.hear(is_complete=self._crew.roster.count_ready() >= max(1, self.target))
-            if self._upgrade.is_over:
-                self._upgrade = None
-
-    @property
-    def _other_serves(self) -> bool:
-        return self._upgrade is not None and self._upgrade.other_serves
-
-    @property
-    def _other_takes(self) -> bool:
-        return self._other_serves and self._upgrade is not None and self._upgrade.other_takes
-
-    def _begin_upgrade(self) -> None:
-        # The last one may have come to its end just now.
-        self._note_upgrade()
-        if self._upgrade is not None:
-            self._upgrade.refuse_another()
-            return
-        try:
-            # In here, because there may be no descriptor left to import it with.
-            from pyserver.arbiter.upgrade import Upgrade
-
-            launch = self._launch()._replace(prepare=lambda: self._hooks.call("pre_exec"))
-            self._upgrade = Upgrade.begin(
-                launch, self._inbox, self._reloads, self._crew.commons, self._poll, self._notifier
-            )
-        except OSError as error:
-            self._log.error("A new arbiter cannot be started: %s", error.strerror)
-
-    def _note_stranger(self, pid: int, status: int) -> bool:
-        known = [one for one in (self._upgrade, self._admin) if one is not None]
-        return any(one.note_reaped(pid, status) for one in known)
-
-    @property
-    def _has_admin(self) -> bool:
-        return self._admin is not None or bool(self._reloads.admin_listeners.addresses())
-
-    def _turn_admin(self, now_ns: int) -> None:
-        if self._admin is None:
-            try:
-                # Most servers have no such address, and their workers need not carry the module.
-                from pyserver.arbiter.admin import Admin
-            except (ImportError, OSError) as error:
-                # No descriptor is left to import it with, perhaps; there may be by the next turn.
-                self._log.error("The admin process cannot be started: %s", error)
-                return
-            self._admin = Admin(self._reloads, self._crew, self._intent)
-        other_tells = self._upgrade is not None and self._upgrade.other_tells
-        self._admin.turn(now_ns, self._foreign(), other_tells=other_tells)
 
     def _reopen(self) -> None:
         for generation in self._reloads.generations.in_use():
@@ -383,8 +328,7 @@ class Arbiter:
             self._crew.tell(member, worker_signal("reopen"))
         for mold in self._crew.molds:
             mold.reopen()
-        if self._admin is not None:
-            self._admin.reopen()
+        self._companions.reopen()
 
     def _reload(self, now_ns: int) -> None:
         began_ns, hooks_ns = time.monotonic_ns(), self._hooks.held_ns
@@ -401,66 +345,9 @@ class Arbiter:
         self._hooks.note_target()
         self._hooks.call("on_reload")
 
-    # Act
-
-    def _act(self, action: Action, now_ns: int) -> None:
-        if isinstance(action, Spawn):
-            self._spawn(action.number, now_ns)
-            return
-        member = self._crew.roster.at(action.slot)
-        match action:
-            case Retire():
-                self._let_move(member)
-                self._crew.tell(member, worker_signal("retire"))
-            case Quit():
-                self._crew.tell(member, worker_signal("quit"))
-            case Ask():
-                self._crew.ask(member)
-            case Replace(_, spent):
-                self._narrator.tell_replaced(self._log, member, spent)
-                if now_ns - member.ready_at_ns < _FRESH_NS:
-                    # A limit that fresh workers exceed would have them replaced for ever, as fast as they boot.
-                    self._deaths.strike(now_ns)
-            case ReportSlow(_, limit_ns):
-                self._narrator.tell_slow(self._log, member, limit_ns, now_ns)
-                self._crew.tell(member, STACKS_SIGNAL)
-            case Relieve():
-                self._narrator.tell_relieved(self._log, member, self._settings, now_ns)
-                self._crew.note_timeout(member, self._settings.timeout)
-                # It may retire for that.
-                self._let_move(member)
-                self._crew.relieve(member)
-            case Abort(_, reason):
-                self._narrator.tell_aborted(self._log, member, reason, self._settings, now_ns)
-                self._crew.note_timeout(member, self._settings.timeout)
-                self._crew.tell(member, signal.SIGABRT)
-            case Kill(_, Reason.NOTHING_TO_LOSE) if not self._crew.dismiss(member):
-                return  # It has become ready since we have heard of it; the next turn hears that.
-            case Kill(_, reason):
-                self._narrator.tell_killed(self._log, member, reason, self._settings, now_ns)
-                self._crew.tell(member, signal.SIGKILL)
-        # After it was told of: of two slow requests, the second is told of alone.
-        member.note_told(action, now_ns)
-
-    def _let_move(self, member: Member) -> None:
-        wanted = self._wanted()
-        staying = [one for one in self._crew.roster if stays(wanted, one)]
-        self._crew.let_move(member, staying, others_take=self._other_takes)
-
-    def _spawn(self, number: int, now_ns: int) -> None:
-        current = self._reloads.current
-        listeners = self._reloads.listeners.at(current.addresses)
-        try:
-            if not self._crew.spawn(current, number, listeners, self._foreign(), self._hooks):
-                self._log.debug("No slot is free for another worker")
-        except OSError as error:
-            self._log.error("A worker cannot be started: %s", error.strerror)
-            self._deaths.strike(now_ns)
-
     def _foreign(self) -> list[Closable]:
         """What is open here and of no use to a child."""
-        others = [one for one in (self._upgrade, self._admin) if one is not None]
-        return [self._inbox, self._starter, *others, *self._reloads.not_for_workers()]
+        return [self._inbox, self._starter, self._companions, *self._reloads.not_for_workers()]
 
 
 def _wait_ms(wait_ns: int) -> int:
