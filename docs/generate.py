@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pyserver
-from pyserver import refusals, signals
+from pyserver import metrics, refusals, signals
 from pyserver._access import FIELDS, VARIABLES
 from pyserver._scoreboard import Cell
 from pyserver.errors import EXIT_CODES
@@ -129,11 +129,28 @@ def render_scoreboard() -> str:
     )
 
 
+def render_metrics() -> str:
+    """The text of docs/metrics.md."""
+    rows = [
+        (f"`{row.name}`", row.kind, ", ".join(f"`{label}`" for label in row.labels), _code(row.help))
+        for row in metrics.METRICS
+    ]
+    return _page(
+        "Metrics",
+        "What `/metrics` of [the admin address](health.md#the-admin-address) tells, in the text format of Prometheus.\n"
+        "All workers count in one place, and what a worker has counted stays when it goes; "
+        "the counters begin anew with each arbiter.",
+        _table(("metric", "kind", "labels", "what it is"), rows),
+        "What statsd is told has gunicorn's names: [metrics for statsd](logs.md#metrics-for-statsd).",
+    )
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "signals.md": render_signals,
     "exit-codes.md": render_exit_codes,
     "access-log.md": render_access_log,
     "refusals.md": render_refusals,
+    "metrics.md": render_metrics,
     "scoreboard.md": render_scoreboard,
 }
 

@@ -245,8 +245,6 @@ def _unheeded(loaded: Loaded) -> Iterator[str]:
         # A default that is written down asks for nothing.
         if origins[unheeded] != DEFAULT and getattr(settings, unheeded) != ROWS[unheeded].default:
             yield f"{origins[unheeded]}: {unheeded} has no effect with {name} workers"
-    if settings.enable_backlog_metric and settings.statsd_host is None and settings.logger_class is None:
-        yield f"{origins['enable_backlog_metric']}: enable_backlog_metric has no effect without statsd_host"
     if settings.daemon and settings.errorlog == "-" and (not settings.enable_stdio_inheritance or os.isatty(2)):
         yield f"{origins['daemon']}: a daemon has no standard error, so nothing is logged; name a file with errorlog"
 

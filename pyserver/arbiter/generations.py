@@ -171,6 +171,9 @@ def load_generation(number: int, settings: Settings, inherited: Inherited, score
     generation.hand_over_logs()
     if settings.capture_output:
         log.capture()
+    for name in worker_class.unheeded:
+        if getattr(settings, name) != settings.rows[name].default:
+            log.warning("%s has no effect with the worker class %s", name, worker_class.__name__)
     return generation
 
 

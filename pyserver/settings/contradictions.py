@@ -30,7 +30,18 @@ _NEEDS = (
     _Need("reload_extra_files", lambda s: s.reload, "without reload"),
     _Need("handoff_after", lambda s: s.move_connections != "off", "while move_connections is off"),
     _Need("ws_ping_timeout", lambda s: s.ws_ping_interval, "while ws_ping_interval is 0"),
-    _Need("secure_scheme_headers", lambda s: s.forwarded_allow_ips, "while forwarded_allow_ips is empty"),
+    _Need(
+        "secure_scheme_headers", lambda s: s.forwarded_allow_ips or _may_have_unix_sockets(s),
+        "while forwarded_allow_ips is empty",
+    ),
+    _Need(
+        "forwarded_hops", lambda s: {"forwarded", "x-forwarded-for"} & {*s.forwarded_fields},
+        "without forwarded_fields that name the client",
+    ),
+    _Need("proxy_protocol_required", lambda s: s.proxy_protocol != "off", "while proxy_protocol is off"),
+    _Need("health_log", lambda s: s.health_path, "without health_path"),
+    _Need("syslog_prefix", lambda s: s.syslog, "without syslog"),
+    _Need("enable_backlog_metric", lambda s: s.statsd_host or s.logger_class, "without statsd_host"),
     _Need(
         "slow_request", lambda s: not 0 < s.timeout <= s.slow_request,
         "because no request runs that long: timeout is not above it",
@@ -60,6 +71,11 @@ def contradictions(settings: Settings, origins: Mapping[str, str]) -> Iterator[s
         # None, off and 0 ask for nothing.
         if origins[need.name] != DEFAULT and getattr(settings, need.name) and not need.is_met(settings):
             yield f"{origins[need.name]}: {need.name} has no effect {need.otherwise}"
+
+
+def _may_have_unix_sockets(settings: Settings) -> bool:
+    """Whether there may be peers that are believed whatever forwarded_allow_ips is."""
+    return not all(parse_address(text).host for text in settings.bind)
 
 
 def _refuse_shared_file(settings: Settings, origins: Mapping[str, str]) -> None:

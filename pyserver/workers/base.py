@@ -57,6 +57,8 @@ class Worker:
     """
 
     interfaces: ClassVar[tuple[str, ...]] = ("wsgi",)
+    # Settings that have no effect with it; each that is set is one warning.
+    unheeded: ClassVar[tuple[str, ...]] = ()
     # Whether `run` calls `note_ready` itself, because there is more to do than `boot` can.
     gets_ready_in_run: ClassVar[bool] = False
     # Whether it takes connections that other workers pass on.

@@ -60,6 +60,10 @@ class GunicornWorker(Worker):
 
     foreign: ClassVar[Any]
     gets_ready_in_run = True
+    unheeded = (
+        "health_path", "forwarded_fields", "proxy_protocol_required", "request_id", "access_log_exclude",
+        "access_log_sample",
+    )  # fmt: skip
 
     @classmethod
     def load(cls, spec: str) -> Application:

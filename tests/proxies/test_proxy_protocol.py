@@ -1,5 +1,6 @@
 """Who the client is when a proxy says so at the beginning of a connection, by the PROXY protocol."""
 
+import re
 import socket
 import struct
 
@@ -21,7 +22,7 @@ UNIX = SIGNATURE + struct.pack("!BBH", 0x21, 0x31, 216) + bytes(216)
 # Two workers, between which each connection moves after each response.
 AUTO = (
     *("--proxy-protocol", "-w", "2", "--move-connections", "always"),
-    *("--access-logfile", "-", "--access-logformat", "line of %(h)s: %(m)s %(U)s %(s)s"),
+    *("--access-logfile", "-", "--access-logformat", "line of %(h)s: %(m)s %(U)s %(s)s %(i)s"),
 )
 
 
@@ -96,6 +97,15 @@ def test_the_access_log_names_the_client(behind):
     site = behind(*AUTO)
     site.ask(before=b"PROXY TCP4 192.0.2.77 192.0.2.2 1 2\r\n", target="/logged")
     eventually(lambda: "line of 192.0.2.77: GET /logged 200" in site.server.log())
+
+
+def test_a_client_that_a_header_names_does_not_choose_the_id_of_its_request(behind):
+    site = behind(*AUTO)
+    site.ask("X-Request-ID: forged", before=V1, target="/of-client")
+    site.ask("X-Request-ID: known", before=LOCAL, target="/of-proxy")
+    eventually(lambda: "GET /of-client 200 " in site.server.log() and "GET /of-proxy 200 " in site.server.log())
+    assert re.search(r"GET /of-client 200 [0-9a-f]{32}\n", site.server.log())
+    assert "GET /of-proxy 200 known\n" in site.server.log()
 
 
 @pytest.mark.parametrize("header", [b"PROXY TCP4 192.0.2.1 198.51.100.2 40000\r\n", SIGNATURE + b"\x21\x12\x00\x00"])

@@ -187,6 +187,11 @@ def test_our_settings_and_hooks_are_its_own(serve, tmp_path):
     assert "hooked /cart of 1" in server.log()
 
 
+def test_what_it_does_not_heed_is_one_warning(serve):
+    server = serve(WSGI, "-k", "gunicorn.workers.sync.SyncWorker", "--health-path", "/healthz")
+    assert server.log().count("[WARNING] health_path has no effect with the worker class SyncWorker") == 1
+
+
 def test_it_ends_with_its_arbiter(serve_with_it):
     server = serve_with_it()
     os.kill(server.pid, signal.SIGKILL)
