@@ -114,7 +114,7 @@ def test_a_broken_config_file_is_one_line(command, tmp_path):
 
 
 def test_what_has_no_effect_is_warned_of(command, tmp_path):
-    (tmp_path / "gunicorn.conf.py").write_text("statsd_prefix = dirty_workers = 0\nhttp_parser = 'fast'\n")
+    (tmp_path / "gunicorn.conf.py").write_text("raw_paste_global_conf = dirty_workers = 0\nhttp_parser = 'fast'\n")
     finished = command("--check-config", "--worker-tmp-dir", "/dev/shm", "app:application")
     assert finished.returncode == 0
     starts = ["gunicorn.conf.py:2: http_parser has no effect: ", "--worker-tmp-dir: worker_tmp_dir has no effect: "]
