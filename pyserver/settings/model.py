@@ -12,8 +12,15 @@ from types import MappingProxyType
 from typing import ClassVar
 
 from pyserver.settings.fields import (
-    Row, read_account, read_bits, read_class, read_level, read_logger_class, read_tree, setting,
-)  # fmt: skip
+    Row,
+    read_account,
+    read_bits,
+    read_class,
+    read_level,
+    read_logger_class,
+    read_tree,
+    setting,
+)
 from pyserver.settings.hooks import Hooks
 from pyserver.settings.proxies import PROXY_PROTOCOLS, check_peers, read_forwarded_fields, read_proxy_protocol
 from pyserver.settings.unavailable import UNAVAILABLE
