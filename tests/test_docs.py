@@ -25,7 +25,7 @@ def blocks(page: Path, language: str) -> list[str]:
 
 def commands(page: Path) -> list[list[str]]:
     """The arguments of each pyserver command, up to where the shell has another one."""
-    lines = [line for block in blocks(page, "sh") for line in block.splitlines()]
+    lines = [line for block in blocks(page, "sh") for line in block.replace("\\\n", "").splitlines()]
     found = [shlex.split(line.partition("&&")[0], comments=True) for line in lines if line.startswith("pyserver ")]
     return [words[1:] for words in found]
 

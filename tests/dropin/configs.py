@@ -222,7 +222,10 @@ CONFIGS = [
             "formatters": {"plain": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
             "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "plain"}},
             "root": {"handlers": ["console"], "level": "INFO"},
-            "loggers": {"gunicorn.error": {"level": "INFO"}, "gunicorn.access": {"level": "INFO"}},
+            "loggers": {
+                "gunicorn.error": {"level": "INFO", "propagate": True},
+                "gunicorn.access": {"level": "INFO", "handlers": ["console"], "propagate": False},
+            },
         }
         """,
         says=" INFO gunicorn.error ",

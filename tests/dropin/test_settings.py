@@ -17,7 +17,7 @@ GUNICORNS = {setting.name: setting for setting in config.KNOWN_SETTINGS}
 # Defaults that differ: the class follows the application, and what is None there is what it stands for.
 OTHER_DEFAULTS = {
     "config", "worker_class", "sendfile", "chdir", "user", "group", "default_proc_name", "raw_env",
-    "secure_scheme_headers",
+    "secure_scheme_headers", "logger_class",
 }  # fmt: skip
 
 
