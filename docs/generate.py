@@ -84,7 +84,7 @@ def render_access_log() -> str:
         "In what a client has sent, quotes and backslashes have a backslash in front, and bytes that are not visible "
         "ASCII are `\\xNN`; so no client can end a line or a quoted part of it.\n"
         "An atom that the format does not name costs nothing.\n"
-        "Lines are written whole, in batches, a tenth of a second after the response at the latest; "
+        "Lines are written whole, in batches; under load those of a hundredth of a second leave together; "
         "`USR1` opens the file anew after a rotation.",
     )
 

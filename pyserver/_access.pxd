@@ -80,14 +80,19 @@ cdef class AccessLog:
     cdef Step *_steps
     cdef int _step_count
     cdef list _texts                    # owns what the steps point to
+    cdef Py_ssize_t _room               # that a line takes, but for what clients and the application choose
+    cdef bint _is_quick                 # the last response was
     cdef Own _own
     cdef long _zone_offset              # seconds that local time is ahead of UTC
     cdef int64_t _time_until_ns
     cdef bint _is_failing
     cdef bint _may_block        # it is a pipe or a terminal
 
+    cdef list _with_constants(self, list steps)
     cdef int _take_steps(self, list steps) except -1
     cdef int record(self, const Facts *facts, bytes response_head, dict environ, int64_t now_ns) except -1
+    cdef int settle(self, int64_t now_ns, bint is_pressed, bint is_never_held_up) except -1
+    cdef int64_t due_ns(self) noexcept
     cdef int _print_line(self, const Facts *facts, bytes response_head, dict environ) except -1
     cdef bint _leaves_out(self, const Facts *facts) except -1
     cdef void record_last(self, const Facts *facts) noexcept nogil

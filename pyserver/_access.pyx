@@ -2,11 +2,12 @@
 as a JSON object.
 
 A format is compiled once into steps; an atom that it does not name costs nothing. Lines are gathered and written with
-one system call at the end of a round of the engine, or when they are a tenth of a second old.
+one system call: while one round of the engine follows the other at once every ten milliseconds, and else at the end of
+a round.
 """
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.errno cimport EAGAIN, EINTR, ENXIO, errno
-from libc.stdint cimport uint64_t
+from libc.stdint cimport INT64_MAX, uint64_t
 from libc.stdio cimport snprintf
 from libc.stdlib cimport free, malloc
 from libc.string cimport memchr, memcmp, memcpy, strerror, strlen
@@ -33,10 +34,12 @@ cdef enum:
     ATOM_ROOM = 64              # what an atom may take that is no text of the client's
     LAST_ROOM = 65536           # of a line that a signal handler writes; what does not fit is cut
     GROWTH = 6                  # how many bytes one of a client's becomes at most: \ufffd
+    BLOCK = 16                  # bytes that a copy of a step's own text takes at once
     LONGEST_ID = 200
 
 cdef int64_t SECOND = 1000000000
-cdef int64_t HELD_NS = 100000000
+cdef int64_t HELD_NS = 10000000
+cdef int64_t QUICK_NS = 1000000     # an application that takes longer does not feel what writing costs
 
 # There when there is no other memory to be had; a page of it costs nothing before it is written to.
 cdef unsigned char last_line[LAST_ROOM]
@@ -266,7 +269,8 @@ cdef class AccessLog:
         self._own.in_json = is_json(format)
         self._own.pid_length = snprintf(self._own.pid, 24, b"%ld" if self._own.in_json else b"<%ld>", <long> getpid())
         self._own.worker_length = snprintf(self._own.worker, 12, b"%d", worker)
-        self._take_steps(compile_format(format))
+        self._room = ATOM_ROOM
+        self._take_steps(self._with_constants(compile_format(format)))
         if syslog is not None:
             self._datagrams = syslog.datagrams
             self._syslog_head = syslog.head("info", "access")
@@ -283,18 +287,35 @@ cdef class AccessLog:
         self._has_statsd = statsd is not None
         self._note_time(0)
 
+    cdef list _with_constants(self, list steps):
+        """The steps with what is the same in all lines made a part of the text around it."""
+        cdef list merged = []
+        for atom, text in steps:
+            if atom == PID:
+                atom, text = TEXT, self._own.pid[:self._own.pid_length].decode()
+            elif atom == WORKER:
+                atom, text = TEXT, self._own.worker[:self._own.worker_length].decode()
+            if atom == TEXT and merged and merged[len(merged) - 1][0] == TEXT:
+                text = merged.pop()[1] + text
+            merged.append((atom, text))
+        return merged
+
     cdef int _take_steps(self, list steps) except -1:
         cdef int at
+        cdef Py_ssize_t length
         self._texts = []
         self._steps = <Step *> malloc(max(len(steps), 1) * sizeof(Step))
         if self._steps == NULL:
             raise MemoryError()
         for at, (atom, text) in enumerate(steps):
             data = text.encode("utf-8", "surrogateescape")
+            length = len(data)
+            data += bytes(BLOCK)
             self._texts.append(data)
             self._steps[at].atom = atom
             self._steps[at].text = <const unsigned char *> <const char *> data
-            self._steps[at].length = len(data)
+            self._steps[at].length = length
+            self._room += length + ATOM_ROOM
             self.wants_response_head = self.wants_response_head or atom == RESPONSE_FIELD
             self.wants_environ = self.wants_environ or atom == ENVIRON_VARIABLE
             self.wants_phases = self.wants_phases or atom == APPLICATION_SECONDS or atom == SEND_SECONDS
@@ -337,27 +358,58 @@ cdef class AccessLog:
         if self._lines.used == 0:
             self._oldest_ns = now_ns
         self._print_line(facts, response_head, environ)
+        self._is_quick = facts.duration_ns < QUICK_NS
         if self._lines.used > LINES_LIMIT or now_ns - self._oldest_ns > HELD_NS:
             self.flush_lines()
         return 0
+
+    cdef int settle(self, int64_t now_ns, bint is_pressed, bint is_never_held_up) except -1:
+        """Between two rounds of the engine: write what was gathered, unless more follows soon.
+
+        Args:
+            is_pressed: whether rounds follow each other at once.
+            is_never_held_up: whether they do so whatever the application does.
+        """
+        if self._lines.used and is_pressed and (self._is_quick or is_never_held_up):
+            if now_ns - self._oldest_ns < HELD_NS:
+                if self._statsd is not None:
+                    self._statsd.flush()
+                return 0
+        return self.flush_lines()
+
+    cdef int64_t due_ns(self) noexcept:
+        """When what was gathered has to be written."""
+        return self._oldest_ns + HELD_NS if self._lines.used else INT64_MAX
 
     cdef int _print_line(self, const Facts *facts, bytes response_head, dict environ) except -1:
         cdef const Step *step
         cdef Span text
         cdef unsigned char *to
         cdef int at
+        reserve(&self._lines, self._room)
+        to = self._lines.data + self._lines.used
         for at in range(self._step_count):
             step = &self._steps[at]
             if step.atom == TEXT:
-                append(&self._lines, step.text, step.length)
-            elif step.atom >= USER:
+                to = put_own(to, step)
+                continue
+            if step.atom < USER:
+                text = text_of(step, facts)
+                if text.length == 0:
+                    to = put_atom(to, step, text, facts, &self._own)
+                    continue
+            # Its length is the client's or the application's to choose, and the room may have to move for it.
+            self._lines.used = to - self._lines.data
+            if step.atom >= USER:
                 self._print_found(step, facts, response_head, environ)
             else:
-                text = text_of(step, facts)
-                reserve(&self._lines, text.length * GROWTH + ATOM_ROOM)
+                reserve(&self._lines, text.length * GROWTH + self._room)
                 to = self._lines.data + self._lines.used
                 self._lines.used += put_atom(to, step, text, facts, &self._own) - to
-        append(&self._lines, b"\n", 1)
+            reserve(&self._lines, self._room)
+            to = self._lines.data + self._lines.used
+        to[0] = c"\n"
+        self._lines.used = to + 1 - self._lines.data
         self._line_count += 1
         return 0
 
@@ -509,7 +561,7 @@ cdef class AccessLog:
 
     cdef int _print_user(self, const Facts *facts) except -1:
         """The user of Basic authentication; RFC 7617 §2."""
-        cdef Span found = request_field(facts, <const unsigned char *> <const char *> b"authorization", 13)
+        cdef Span found = request_field(facts, <const unsigned char *> b"authorization", 13)
         cdef bytes value
         if found.length < 6 or not same_text(Span(found.start, 6), Span(<const unsigned char *> b"basic ", 6)):
             return self._print_object(None)
@@ -583,6 +635,15 @@ cdef Py_ssize_t put_line(const Step *steps, int count, const Facts *facts, const
     return to + 1 - last_line
 
 
+cdef inline unsigned char *put_own(unsigned char *to, const Step *step) noexcept nogil:
+    """The text of a step, in blocks of which the last one may reach beyond its end, as the room does."""
+    cdef Py_ssize_t at = 0
+    while at < step.length:
+        memcpy(to + at, step.text + at, BLOCK)
+        at += BLOCK
+    return to + step.length
+
+
 cdef inline Span text_of(const Step *step, const Facts *facts) noexcept nogil:
     """What an atom prints that the client sent; NULL where that is not there, and for other atoms."""
     cdef const Head *head = facts.head
@@ -606,33 +667,29 @@ cdef unsigned char *put_atom(
 ) noexcept nogil:
     """Write an atom other than those that take Python, of which `text` was sent by the client; returns its end."""
     cdef int atom = step.atom
-    if own.in_json and atom != STATUS and atom != SENT and (atom < SECONDS or atom > WORKER):
+    if atom == STATUS or atom == SENT or (SECONDS <= atom <= SEND_SECONDS):
+        return put_number(to, atom, facts)
+    elif atom == PID:
+        memcpy(to, own.pid, sizeof(own.pid))
+        return to + own.pid_length
+    elif atom == WORKER:
+        memcpy(to, own.worker, sizeof(own.worker))
+        return to + own.worker_length
+    elif own.in_json:
         return put_member(to, atom, text, facts, own)
-    if atom == QUERY or atom == REQUEST_FIELD or atom == METHOD or atom == PATH or atom == REQUEST_ID:
-        return put_text(to, text)
-    if atom == REQUEST_LINE or atom == PROTOCOL:
+    elif atom == REMOTE_ADDRESS:
+        return put_address(to, facts)
+    elif atom == TIME:
+        memcpy(to, own.time, sizeof(own.time))
+        return to + own.time_length
+    elif (atom == REQUEST_LINE or atom == PROTOCOL) and facts.minor >= 0:
         if atom == REQUEST_LINE:
             to = put_text(to, text)
-            if facts.minor < 0:
-                return to
             to[0] = c" "
             to += 1
-        if facts.minor < 0:
-            return put_text(to, text)
         memcpy(to, b"HTTP/1.1" if facts.minor else b"HTTP/1.0", 8)
         return to + 8
-    if atom == REMOTE_ADDRESS:
-        return put_address(to, facts)
-    if atom == TIME:
-        memcpy(to, own.time, <size_t> own.time_length)
-        return to + own.time_length
-    if atom == PID:
-        memcpy(to, own.pid, <size_t> own.pid_length)
-        return to + own.pid_length
-    if atom == WORKER:
-        memcpy(to, own.worker, <size_t> own.worker_length)
-        return to + own.worker_length
-    return put_number(to, atom, facts)
+    return put_text(to, text)
 
 
 cdef unsigned char *put_member(
@@ -666,7 +723,7 @@ cdef unsigned char *put_instant(unsigned char *to, const Facts *facts, const Own
     # Another thread may have noted the next second already, and nobody notes one while nothing is answered.
     cdef int64_t into = max(<int64_t> 0, min(facts.ended_ns - own.second_ns, SECOND - 1))
     to[0] = c'"'
-    memcpy(to + 1, own.date, 19)
+    memcpy(to + 1, own.date, sizeof(own.date))
     to[20] = c"."
     to = <unsigned char *> pyserver_put_digits(<char *> to + 21, <int> (into // 1000000), 3)
     to[0] = c"Z"
@@ -829,10 +886,21 @@ cdef unsigned char *put_address(unsigned char *to, const Facts *facts) noexcept 
         inet_ntop(AF_INET6, facts.address, <char *> to, ATOM_ROOM)
         return to + strlen(<char *> to)
     for part in range(4):
-        to = write_decimal(to, facts.address[part])
+        to = put_octet(to, facts.address[part])
         to[0] = c"."
         to += 1
     return to - 1
+
+
+cdef inline unsigned char *put_octet(unsigned char *to, unsigned int number) noexcept nogil:
+    if number >= 100:
+        to[0] = <unsigned char> (c"0" + number // 100)
+        to += 1
+    if number >= 10:
+        to[0] = <unsigned char> (c"0" + number // 10 % 10)
+        to += 1
+    to[0] = <unsigned char> (c"0" + number % 10)
+    return to + 1
 
 
 cdef void put_time(Own *own, int64_t unix_time, long zone_offset) noexcept nogil:

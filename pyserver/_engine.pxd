@@ -45,6 +45,7 @@ cdef class Engine(Stewarded):
     cdef int _most_connections          # that the descriptors were found to be enough for; 0: not found yet
     cdef int _last_descriptor           # connections beyond it wait until there are fewer
     cdef bint _takes_rest               # what is in the commons is nobody else's to take
+    cdef bint _is_pressed               # rounds follow each other at once
     cdef bint _sees_commons             # it is waited for
     cdef Moving _moving
     cdef int64_t _idle_grace_ns         # how long a retiring worker lets connections be idle

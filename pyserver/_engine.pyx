@@ -49,6 +49,7 @@ cdef enum:
 cdef int64_t SECOND = 1000000000
 cdef int64_t ACCEPT_PAUSE_NS = SECOND
 cdef int64_t WAITED_NS = 200000             # who has waited for so long has really nothing to do
+cdef int64_t PRESSED_NS = 1000000           # from one report to the next, where one round follows the other
 cdef int64_t HELD_NS = 5000000              # between two looks for somebody who serves whom nobody serves here
 cdef enum:
     SHUNNED_MS = 5              # how long others may take what was given them
@@ -303,6 +304,7 @@ cdef class Engine(Stewarded):
             raise PollerError(-count, f"the poller failed: {strerror(-count).decode()}")
         self._run_signal_handlers()
         lane.tick(pyserver_now_ns())
+        self._is_pressed = lane.now_ns - self.reported_ns < PRESSED_NS
         self.reported_ns = lane.now_ns
         # No later: behind a wait that was left early the process may have been stopped, and the clock not.
         self._note_seen(count, seen_ns if count else min(seen_ns + max(wait_ms, 0) * <int64_t> 1000000, lane.now_ns))
@@ -409,7 +411,7 @@ cdef class Engine(Stewarded):
 
     cdef int _tell_served(self) except -1:
         if self.access is not None:
-            self.access.flush_lines()
+            self.access.settle(self.reported_ns, self._is_pressed and not self.is_retiring, self._has_streams)
         if self.max_requests and self.requests >= self.max_requests and self.on_max_requests is not None:
             self.max_requests = 0
             self.on_max_requests()
@@ -789,6 +791,8 @@ cdef class Engine(Stewarded):
     cdef int64_t earliest_ns(self) noexcept:
         """When there is something to do at the latest."""
         cdef int64_t earliest = Stewarded.earliest_ns(self)
+        if self.access is not None:
+            earliest = min(earliest, self.access.due_ns())
         if self._move_again_ns:
             earliest = min(earliest, self._move_again_ns)
         if self._shuns_until_ns:

@@ -37,6 +37,7 @@ class EngineWorker(Worker):
     """Slow clients wait in the engine, not in the application; a subclass says who waits on the engine."""
 
     takes_connections = True
+    _access: AccessLog | None = None
 
     @classmethod
     def check(cls, settings: Settings) -> None:
@@ -44,6 +45,14 @@ class EngineWorker(Worker):
         if is_json(settings.access_log_format) or not logger_of(settings)[1]:
             # A logger class may have atoms of its own, and opens the file itself.
             check_access_log(settings.accesslog, settings.access_log_format)
+
+    def live(self) -> int:
+        """Run to the end, and write what the access log has gathered, whatever it was that ended it."""
+        try:
+            return super().live()
+        finally:
+            if self._access is not None:
+                self._access.flush()
 
     def boot(self) -> None:
         """Load the application and put the engine before it."""

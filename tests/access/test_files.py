@@ -79,6 +79,26 @@ def test_lines_are_there_when_nothing_more_happens(run, tmp_path):
     eventually(lambda: lines(tmp_path / "access.log") == ["GET /?1 HTTP/1.1"])
 
 
+def test_lines_of_a_busy_engine_are_there_when_nothing_more_happens(run, tmp_path):
+    engine, _ = run("access.log")
+    with Client(engine.address) as client:
+        for number in range(50):
+            client.request("GET", f"/?{number}")
+        eventually(lambda: lines(tmp_path / "access.log") == [f"GET /?{number} HTTP/1.1" for number in range(50)])
+
+
+def test_lines_of_a_busy_worker_are_there_when_it_has_left(serve, tmp_path):
+    server = serve(
+        "def application(environ, start_response):\n    start_response('200 OK', [])\n    return []\n",
+        *("--access-logfile", "left.log", "--access-logformat", "%(r)s"),
+    )
+    with Client(server.address) as client:
+        for number in range(50):
+            client.request("GET", f"/?{number}")
+        assert server.stop(signal.SIGINT) == 0
+    assert lines(tmp_path / "left.log") == [f"GET /?{number} HTTP/1.1" for number in range(50)]
+
+
 def test_lines_are_appended_to_a_file_that_is_there(run, tmp_path):
     (tmp_path / "access.log").write_text("before\n")
     engine, _ = run("access.log")
