@@ -18,6 +18,7 @@
 PYTHON ?= python3
 BIND ?= 127.0.0.1:8000
 WORKERS ?= 2
+JOBS ?= 2
 FUZZ_SECONDS ?= 30
 LOAD_SECONDS ?= 20
 SOAK_SECONDS ?= 600
@@ -27,6 +28,10 @@ SOURCES := setup.py pyproject.toml $(wildcard pyserver/*.pyx pyserver/*.pxd pyse
 # The tests of the compiled core that start no server.
 CORE_TESTS := $(wildcard tests/http tests/websocket tests/connection) tests/test_signals.py
 SOAK := SOAK_SECONDS=$(SOAK_SECONDS) $(BIN)/pytest -s -m soak tests/soak
+# The directories of tests, those first that take longest; the checks of `make test`, the longest ones first as well.
+PARTS := processes engine moving asgi settings arbiter dropin access others
+OTHERS := $(filter-out $(PARTS),$(sort $(patsubst tests/%/,%,$(dir $(wildcard tests/*/test_*.py)))))
+CHECKS := sanitize $(PARTS:%=test-%) fuzz lint docs
 PIP_INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check
 
 .PHONY: help run test lint docs dist sanitize fuzz load soak soak-asan soak-tsan clean
@@ -40,9 +45,12 @@ run: .venv/ready
 	@echo
 	@$(BIN)/pyserver --workers $(WORKERS) --bind $(BIND) pyserver.demo:application
 
-test: FUZZ_SECONDS = 10
-test: lint docs sanitize fuzz
-	$(BIN)/pytest
+# What each shows is printed when it is done, for several are done at once.
+test: .venv/ready-to-test
+	@$(MAKE) --no-print-directory --keep-going --jobs $(JOBS) --output-sync=target FUZZ_SECONDS=10 $(CHECKS)
+
+$(PARTS:%=test-%): test-%: .venv/ready-to-test
+	$(BIN)/pytest -q $(if $(filter others,$*),$(wildcard tests/test_*.py) $(wildcard $(OTHERS:%=tests/%)),tests/$*)
 
 lint: .venv/ready-to-test
 	$(BIN)/ruff check
