@@ -412,6 +412,8 @@ cdef class Engine(Stewarded):
     cdef int _tell_served(self) except -1:
         if self.access is not None:
             self.access.settle(self.reported_ns, self._is_pressed and not self.is_retiring, self._has_streams)
+            if self.is_waiting and self.access.due_ns() < self.waits_until_ns:
+                self.nudge()
         if self.max_requests and self.requests >= self.max_requests and self.on_max_requests is not None:
             self.max_requests = 0
             self.on_max_requests()

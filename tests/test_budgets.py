@@ -253,4 +253,5 @@ def test_the_calls_of_python_functions_for_a_request_are_few_or_none(serving, wo
     assert len(called) >= REQUESTS
     beside = [name for name in called if Path(__file__).name not in name]
     # Of the two requests that begin and end it, a part of each counts.
-    assert len(beside) <= PYTHON_CALLS[worker_class.name] * (REQUESTS + 2), Counter(beside)
+    # On a machine that is slow enough, a timer that writes the log ends between two of them.
+    assert len(beside) <= PYTHON_CALLS[worker_class.name] * (REQUESTS + 2) + REQUESTS * bool(arguments), Counter(beside)

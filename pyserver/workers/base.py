@@ -105,6 +105,9 @@ class Worker:
         """
         self.application = self.find_application()
 
+    def end(self) -> None:
+        """Whatever has ended it: write what waits to be written. A boot that failed may have had no time to begin."""
+
     def run(self) -> int | None:
         """Serve until `is_quitting`, or until `is_retiring` and no request is left; what comes back is the exit code.
 
@@ -280,6 +283,12 @@ class Worker:
 
     def live(self) -> int:
         """The whole life of the process; called once, by the arbiter's child. Returns the exit code."""
+        try:
+            return self._live()
+        finally:
+            self.end()
+
+    def _live(self) -> int:
         # Before the application is loaded, which may hang.
         self._inbox.end_when_orphaned(self._last_seconds)
         if select.select([self.lifeline], [], [], 0)[0]:

@@ -46,13 +46,10 @@ class EngineWorker(Worker):
             # A logger class may have atoms of its own, and opens the file itself.
             check_access_log(settings.accesslog, settings.access_log_format)
 
-    def live(self) -> int:
-        """Run to the end, and write what the access log has gathered, whatever it was that ended it."""
-        try:
-            return super().live()
-        finally:
-            if self._access is not None:
-                self._access.flush()
+    def end(self) -> None:
+        """Write what the access log has gathered."""
+        if self._access is not None:
+            self._access.flush()
 
     def boot(self) -> None:
         """Load the application and put the engine before it."""
