@@ -1,67 +1,157 @@
-"""How the demo application behaves under the load of a small site: pages, uploads, slow answers, errors.
+"""Users of the demo shops, at a fixed rate; each answer is checked, and locust exits with 1 when one was wrong.
 
     locust -f loadtests/locustfile.py --headless --run-time 20s
 
-Each answer is checked, so the exit code is 1 when a single one was wrong.
+Variables: LOAD_RATE, requests a second of all users together; LOAD_RECORD, a file for what was measured in each
+second; LOAD_WEBSOCKETS=1 for an application that speaks WebSocket.
 """
 
 import os
+import random
+import sys
+import time
+from pathlib import Path
 
-from locust import between, events, task
+import gevent
+import websocket
+from locust import User, events, task
 from locust.contrib.fasthttp import FastHttpUser
+from locust.exception import CatchResponseError
 
-STREAM = b"".join(b"line %d of 10\n" % number for number in range(1, 11))
+sys.path.insert(0, str(Path(__file__).parent))
+
+from comparison.recording import SecondsWriter
+from journeys import ROLES, Answer, Ask
+
+USERS = 40
+RATE = float(os.environ.get("LOAD_RATE", "100"))
+LATE = 1.0  # seconds after which a user gives up what it is behind
+PATIENCE = 10.0  # seconds that a user waits for an answer
 
 
 @events.init_command_line_parser.add_listener
 def _(parser):
-    # Enough to keep two workers busy; --users and --spawn-rate change it.
-    parser.set_defaults(users=20, spawn_rate=20)
+    parser.set_defaults(num_users=USERS, spawn_rate=USERS)
 
 
-class Visitor(FastHttpUser):
-    """Reads mostly, sends something now and then, and sometimes asks for what is slow or broken."""
+@events.init.add_listener
+def _(environment, **_):
+    if path := os.environ.get("LOAD_RECORD"):
+        writer = SecondsWriter(Path(path))
 
+        def note(request_type, name, response_time, exception, context, **_):
+            asked = name if name.startswith(request_type) else f"{request_type} {name}"
+            writer.add(time.time(), asked, response_time, context["waits"], kind(exception))
+
+        environment.events.request.add_listener(note)
+        environment.events.quitting.add_listener(lambda **_: writer.close())
+
+
+def kind(exception):
+    """A failure in the words under which it is counted; empty for a success."""
+    if exception is None:
+        return ""
+    return str(exception) if type(exception).__module__.startswith("locust") else type(exception).__name__
+
+
+class Paced:
+    """Sends its share of all requests, evenly."""
+
+    def pause(self):
+        users = self.environment.parsed_options.num_users or USERS
+        self.due = getattr(self, "due", time.monotonic() + random.random() * users / RATE) + users / RATE
+        ahead = self.due - time.monotonic()
+        if ahead > 0:
+            gevent.sleep(ahead)
+        elif ahead < -LATE:
+            self.due = time.monotonic()
+
+
+class Traveller(Paced, FastHttpUser):
+    """Goes on the journeys of its role, on one connection that is kept."""
+
+    abstract = True
     host = "http://127.0.0.1:8000"
-    wait_time = between(0.05, 0.2)
+    connection_timeout = network_timeout = PATIENCE
+    journeys = ()
 
-    @task(40)
-    def page(self):
-        self.expect("/", 200, contains=b"pyserver is running")
+    @task
+    def travel(self):
+        for journey in self.journeys:
+            steps = journey(random)
+            ask = next(steps)
+            while ask is not None:
+                self.pause()
+                try:
+                    ask = steps.send(self.send(ask))
+                except StopIteration:
+                    ask = None
 
-    @task(40)
-    def health(self):
-        self.expect("/health", 200, content=b"ok\n")
-
-    @task(20)
-    def upload(self):
-        # Small ones stay in memory, and the largest are more than the server keeps there.
-        content = os.urandom(1 << (10 + os.urandom(1)[0] % 11))
-        self.expect("/echo", 200, content=content, method="POST", data=content)
-
-    @task(2)
-    def slow(self):
-        self.expect("/slow?seconds=0.05", 200, contains=b"0.05 s")
-
-    @task(1)
-    def stream(self):
-        self.expect("/stream", 200, content=STREAM)
-
-    @task(1)
-    def error(self):
-        self.expect("/error", 500)
-
-    @task(1)
-    def missing(self):
-        self.expect("/missing", 404)
-
-    def expect(self, target, status, content=None, contains=b"", method="GET", data=None):
-        """Send one request and count it as failed unless status and content are what they should be."""
-        with self.client.request(method, target, data=data, name=f"{method} {target}", catch_response=True) as response:
-            received = response.content or b""
-            if response.status_code != status:
-                response.failure(f"status {response.status_code} and not {status}")
-            elif (content is not None and received != content) or contains not in received:
-                response.failure(f"content is wrong: {len(received)} bytes, {received[:60]!r}")
-            else:
+    def send(self, ask: Ask) -> Answer:
+        with self.client.request(
+            ask.method,
+            ask.target,
+            name=ask.name,
+            data=ask.data,
+            headers=dict(ask.fields),
+            context={"waits": ask.waits},
+            allow_redirects=False,
+            catch_response=True,
+        ) as response:
+            answer = Answer(response.status_code, response.content or b"")
+            # Without an answer the failure is there already, and says more than "status 0".
+            if answer.status and (mistake := ask.mistake(answer)):
+                response.failure(mistake)
+            elif answer.status:
                 response.success()
+        return answer
+
+
+class Chatter(Paced, User):
+    """Says something on a WebSocket, and reads what is answered."""
+
+    abstract = True
+    host = Traveller.host
+    open_socket = None
+
+    @task
+    def say(self):
+        self.pause()
+        said = f"{random.getrandbits(60):x}"
+        began = time.perf_counter()
+        failure = None
+        try:
+            answer = self.ask(said)
+        except (OSError, websocket.WebSocketException):
+            # Closed by a server that restarts, for example: once more, on a connection of its own.
+            self.open_socket = None
+            try:
+                answer = self.ask(said)
+            except (OSError, websocket.WebSocketException) as error:
+                answer, failure, self.open_socket = None, error, None
+        if failure is None and answer != f"You said: {said}":
+            failure = CatchResponseError("content is wrong")
+        self.environment.events.request.fire(
+            request_type="WS",
+            name="/chat",
+            response_time=(time.perf_counter() - began) * 1e3,
+            response_length=len(said),
+            exception=failure,
+            context={"waits": False},
+        )
+
+    def ask(self, said: str) -> str:
+        if self.open_socket is None:
+            self.open_socket = websocket.create_connection(self.host.replace("http", "ws") + "/chat", PATIENCE)
+        self.open_socket.send(said)
+        if not (answer := self.open_socket.recv()):
+            raise websocket.WebSocketConnectionClosedException("closed instead of an answer")
+        return answer
+
+
+for name, role in ROLES.items():
+    attributes = {"weight": role.weight, "journeys": role.journeys}
+    globals()[name] = type(name, (Traveller,), {**attributes, "abstract": False, "__module__": __name__})
+if os.environ.get("LOAD_WEBSOCKETS") == "1":
+    Chatter.abstract = False
+    Chatter.weight = 2

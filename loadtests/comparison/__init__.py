@@ -1,0 +1,1 @@
+"""Servers compared: under the journeys of many users, and by what one request costs them."""
