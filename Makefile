@@ -6,7 +6,10 @@
 # make sanitize   the tests of the compiled core, built with the address and undefined-behaviour sanitizers
 # make fuzz       mutated requests against h11, for FUZZ_SECONDS; WebSockets against wsproto, for a third of that; and
 #                 what proxies say, for a tenth
-# make load       the demo application under locust, for LOAD_SECONDS
+# make load       a demo shop under locust, for LOAD_SECONDS
+# make loadtest   pyserver, gunicorn and uvicorn under the same load, each demo shop on each for COMPARE_SECONDS, and then
+#                 make cost; writes docs/load.md with its plots anew
+# make cost       what one answer costs each of them in processor time; writes its part of docs/load.md anew
 # make soak       good, bad, slow and aborted requests at once, for SOAK_SECONDS with each class of workers and poller
 # make soak-asan  the same with the sanitizers
 # make soak-tsan  the same with the thread sanitizer
@@ -21,6 +24,7 @@ WORKERS ?= 2
 JOBS ?= 2
 FUZZ_SECONDS ?= 30
 LOAD_SECONDS ?= 20
+COMPARE_SECONDS ?= 60
 SOAK_SECONDS ?= 600
 
 BIN := .venv/bin
@@ -34,7 +38,7 @@ OTHERS := $(filter-out $(PARTS),$(sort $(patsubst tests/%/,%,$(dir $(wildcard te
 CHECKS := sanitize $(PARTS:%=test-%) fuzz lint docs
 PIP_INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check
 
-.PHONY: help run test lint docs dist sanitize fuzz load soak soak-asan soak-tsan clean
+.PHONY: help run test lint docs dist sanitize fuzz load loadtest cost soak soak-asan soak-tsan clean
 
 help:
 	@sed -n '/^$$/q; s/^# \{0,1\}//p' Makefile
@@ -74,6 +78,13 @@ fuzz: build/asan/environment
 
 load: .venv/ready-to-load
 	PATH=$(CURDIR)/$(BIN):$$PATH loadtests/run --run-time $(LOAD_SECONDS)s
+
+loadtest: .venv/ready-to-load
+	$(BIN)/python loadtests/compare.py load --seconds $(COMPARE_SECONDS)
+	$(BIN)/python loadtests/compare.py cost
+
+cost: .venv/ready-to-load
+	$(BIN)/python loadtests/compare.py cost
 
 soak: .venv/ready-to-test
 	$(SOAK)
