@@ -113,6 +113,7 @@ cdef struct Connection:
     uint8_t interest            # what a level-triggered poller was asked for
     bint is_trusted             # what the peer's fields say of the client is believed
     bint awaits_proxy           # its first bytes may be a PROXY header
+    bint awaits_tls             # … and then a handshake begins
     Origin *origin              # NULL unless it has begun with one, which has named the client
     uint8_t family              # of the peer's address, or the client's: 4, 6, or 0 for a Unix socket
     uint16_t port
@@ -130,6 +131,7 @@ cdef struct Connection:
     Reader *reader              # NULL while no byte is waiting
     Content *content            # NULL while no content is arriving
     Output *output              # NULL while the socket takes everything
+    PyObject *channel           # a Channel, through which all goes; NULL where nothing is encrypted
     PyObject *waiting           # the lane whose greenlet waits in AWAIT_ROOM; borrowed
     PyObject *stream            # the Stream that runs, where requests run beside others; its lane owns it
 
@@ -186,6 +188,7 @@ cdef int add_copy(Output *output, const unsigned char *data, Py_ssize_t length) 
 cdef int add_borrowed(Output *output, object owner, const unsigned char *data, Py_ssize_t length) except -1
 cdef int add_range(Output *output, int kind, int file, int64_t offset, int64_t length) except -1
 cdef Py_ssize_t send_segment(int fd, Output *output, Segment *segment) noexcept nogil
+cdef void note_sent(Output *output, Segment *segment, Py_ssize_t sent) noexcept nogil
 cdef void drop_first(Output *output) noexcept
 
 

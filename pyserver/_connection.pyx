@@ -64,6 +64,8 @@ cdef void free_held(Connection *connection) noexcept:
     if connection.output != NULL:
         free_output(connection.output)
     free(connection.origin)
+    Py_XDECREF(connection.channel)
+    connection.channel = NULL
     connection.reader = NULL
     connection.content = NULL
     connection.output = NULL
@@ -433,23 +435,26 @@ cdef int add_range(Output *output, int kind, int file, int64_t offset, int64_t l
 cdef Py_ssize_t send_segment(int fd, Output *output, Segment *segment) noexcept nogil:
     """Send what the socket takes of a segment of `output`: bytes, 0 where its file has become shorter, -1 with errno."""
     cdef Py_ssize_t sent
-    cdef bint is_in_memory = segment.kind in (COPIED, BORROWED)
-    if is_in_memory:
+    if segment.kind == COPIED or segment.kind == BORROWED:
         sent = send(fd, segment.data, <size_t> segment.length, MSG_NOSIGNAL | (MSG_MORE if segment.next != NULL else 0))
     else:
         sent = pyserver_sendfile(fd, segment.file, segment.offset, <size_t> segment.length)
-    if sent <= 0:
-        return sent
+    if sent > 0:
+        note_sent(output, segment, sent)
+    return sent
+
+
+cdef void note_sent(Output *output, Segment *segment, Py_ssize_t sent) noexcept nogil:
+    """So many bytes of a segment of `output` have left."""
     output.given += sent
     if segment.kind == COPIED:
         output.in_memory -= sent
     elif segment.kind == SPOOLED:
         output.spooled -= sent
-    if is_in_memory:
+    if segment.kind == COPIED or segment.kind == BORROWED:
         segment.data += sent
     segment.offset += sent
     segment.length -= sent
-    return sent
 
 
 cdef void drop_first(Output *output) noexcept:

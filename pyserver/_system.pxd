@@ -28,6 +28,9 @@ cdef extern from "_system.h":
         socklen_t msg_namelen
         iovec *msg_iov
         size_t msg_iovlen
+        void *msg_control
+        size_t msg_controllen
+        int msg_flags
     struct linger:
         int l_onoff
         int l_linger
@@ -45,6 +48,7 @@ cdef extern from "_system.h":
     Py_ssize_t sendmsg(int fd, const msghdr *message, int flags) nogil
     int shutdown(int fd, int how) nogil
     int setsockopt(int fd, int level, int option, const void *value, socklen_t length) nogil
+    Py_ssize_t pread(int fd, void *data, size_t length, off_t offset) nogil
     Py_ssize_t pwrite(int fd, const void *data, size_t length, off_t offset) nogil
     void pyserver_to_civil(int64_t unix_time, pyserver_civil *civil) nogil
     long pyserver_zone_offset(int64_t unix_time) nogil

@@ -1,0 +1,50 @@
+# The contract of _tls: what goes between a connection and its socket, in the clear or encrypted.
+from libc.stdint cimport int64_t
+
+from pyserver._connection cimport Connection, Output, Segment
+from pyserver._system cimport iovec
+
+
+cdef class Channel:
+    # One TLS connection, RFC 8446, server side. Reads and writes as a non-blocking socket does.
+    cdef readonly object session        # what ssl knows of it: an ssl.SSLObject
+    cdef dict _variables                # that environ gets; None before anybody asks
+    cdef dict _extension                # of an ASGI scope; likewise
+    cdef object _incoming               # ssl.MemoryBIO of what was received
+    cdef object _outgoing               # … and of what is to be sent
+    cdef object _decrypt                # bound methods of `session`, or of what it wraps
+    cdef object _encrypt
+    cdef object _decrypted              # … how many bytes it holds decrypted
+    cdef object _log
+    cdef bytes _left                    # encrypted, and not taken by the socket: from `_sent` on
+    cdef Py_ssize_t _sent
+    cdef bint _owes                     # a byte of what was given has not been told to be taken, for it is in `_left`
+    cdef bint is_established            # the handshake is over
+    cdef bint _has_input                # it holds something that was received
+    cdef bint _has_ended                # the peer has said that it sends nothing more
+    cdef bint _has_failed
+    cdef bint _has_said_end
+
+    cdef Py_ssize_t receive(self, Connection *connection, unsigned char *into, Py_ssize_t room) except? -2
+    cdef int feed(self, const unsigned char *data, Py_ssize_t length) except -1
+    cdef Py_ssize_t give(self, Connection *connection, const unsigned char *data, Py_ssize_t length) except? -2
+    cdef dict variables(self)
+    cdef dict extension(self)
+    cdef int end(self, Connection *connection) except -1
+    cdef Py_ssize_t _take(self, Connection *connection, unsigned char *into, Py_ssize_t room) except? -2
+    cdef Py_ssize_t _decrypt_some(self, unsigned char *into, Py_ssize_t room) except? -2
+    cdef bint _shake(self, Connection *connection) except -1
+    cdef int _fail(self, Connection *connection, error) except -1
+    cdef bint _push(self, Connection *connection) except -1
+
+
+cdef enum:
+    HANDSHAKE = 22              # the first byte of a connection that begins with one; RFC 8446 §5.1
+
+
+cdef int secure(Connection *connection, context, log) except -1
+cdef Py_ssize_t receive(Connection *connection, unsigned char *into, Py_ssize_t room) except? -2
+cdef Py_ssize_t give(Connection *connection, const void *data, Py_ssize_t length, int flags) except? -2
+cdef Py_ssize_t give_parts(Connection *connection, iovec *parts, size_t count) except? -2
+cdef Py_ssize_t give_range(Connection *connection, int file, int64_t offset, int64_t length) except? -2
+cdef Py_ssize_t give_segment(Connection *connection, Output *output, Segment *segment) except? -2
