@@ -207,7 +207,8 @@ cdef bint send_gathered(Transport transport, Exchange exchange, Py_ssize_t lengt
     cdef msghdr message
     cdef Py_ssize_t total = 0
     cdef size_t at
-    if connection.is_gone or not send_held(connection):
+    # Encryption takes the interpreter.
+    if connection.is_gone or connection.channel != NULL or not send_held(connection):
         return False
     memset(&message, 0, sizeof(msghdr))
     message.msg_iov = vector

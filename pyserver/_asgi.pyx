@@ -17,6 +17,7 @@ from pyserver._http cimport (
 )
 from pyserver._proxies cimport HTTP_SCHEME, HTTPS_SCHEME, NO_SCHEME, host_to_tell, script_name, text_of_address
 from pyserver._streams cimport StreamLane
+from pyserver._tls cimport Channel
 from pyserver._websocket cimport read_handshake
 
 from pyserver.refusals import REFUSALS as _REFUSALS
@@ -119,6 +120,10 @@ cdef class ASGIGateway(Gateway):
             scope["extensions"].setdefault("pyserver", {})["request_id"] = transport.request_id.decode("ascii")
         if meanings & TELLS_SCHEME and connection.is_trusted:
             schemes |= self._schemes_in(fields)
+        if connection.channel != NULL:
+            scope["extensions"]["tls"] = (<Channel> connection.channel).extension()
+            # What a proxy says of its client goes before.
+            schemes = schemes or HTTPS_SCHEME
         if schemes == HTTPS_SCHEME:
             scope["scheme"] = "https" if handshake is None else "wss"
         elif schemes == HTTP_SCHEME | HTTPS_SCHEME:

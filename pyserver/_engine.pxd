@@ -13,6 +13,7 @@ from pyserver._system cimport sockaddr_storage
 cdef struct Listener:
     Source source
     int index
+    bint is_secure                  # what is spoken there is TLS
 
 
 cdef enum Moving:
@@ -87,6 +88,7 @@ cdef class Engine(Stewarded):
     cdef int _give_some(self, int wanted) except -1
     cdef int _stop_moving(self) except -1
     cdef int _hurry(self) except -1
+    cdef int _hurry_secured(self) except -1
     cdef int _look_away(self) except -1
     cdef int _listen(self) except -1
     cdef int _pause_accepting(self, int reason) except -1

@@ -1,4 +1,5 @@
 import socket
+import ssl
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -32,6 +33,7 @@ class Engine(Stewarded):
         proxies: what is believed of whom; None for nothing of anybody but of who has a Unix socket.
         health: the path that is answered with how the server is, and not by the gateway; empty for none.
         logs_health: whether the access log has these answers.
+        contexts: for each listener the ssl.SSLContext with which TLS is spoken there, or None; None for no TLS at all.
 
     Raises:
         ValueError: there is no such poller on this system.
@@ -66,6 +68,7 @@ class Engine(Stewarded):
         proxies: Proxies | None = None,
         health: bytes = b"",
         logs_health: bool = False,
+        contexts: list[ssl.SSLContext | None] | None = None,
     ) -> None: ...
     @property
     def listeners(self) -> list[socket.socket]:

@@ -92,6 +92,7 @@ cdef class Engine(Stewarded):
         proxies: what is believed of whom; None for nothing of anybody but of who has a Unix socket.
         health: the path that is answered with 200, or 503 once the server drains, and without the gateway; empty for none.
         logs_health: whether the access log has these answers.
+        contexts: for each listener the ssl.SSLContext with which TLS is spoken there, or None; None for no TLS at all.
 
     With a capacity, the one who waits has to set these, of which streams need the last only:
         on_request: called with a lane by run_ready(), when a request is complete; has `lane.serve()` run in a greenlet.
@@ -105,7 +106,7 @@ cdef class Engine(Stewarded):
         Buffers buffers not None, *, log, AccessLog access=None, RequestIds ids=None, size_t row=0, str poller="auto",
         bytes server=b"pyserver", bint date=True, int threads=0, int capacity=0, bint streams=False, tuple commons=None,
         bint moves_always=False, tuple siblings=None, int lifeline=-1, double handoff_after=0, Proxies proxies=None,
-        bytes health=b"", bint logs_health=False,
+        bytes health=b"", bint logs_health=False, list contexts=None,
     ):
         cdef int at
         self._bell.fd = self._bell_rope = -1
@@ -114,6 +115,7 @@ cdef class Engine(Stewarded):
         self.health = health or None
         self.logs_health = logs_health
         self.listeners = listeners
+        self.contexts = contexts
         self._own_slot = <Slot *> calloc(1, sizeof(Slot) + <size_t> max(threads, capacity, 1) * sizeof(Row))
         self._listeners = <Listener *> malloc(max(len(listeners), 1) * sizeof(Listener))
         self.identities = <uint64_t *> malloc(max(len(listeners), 1) * sizeof(uint64_t))
@@ -127,6 +129,7 @@ cdef class Engine(Stewarded):
             self._listeners[at].source.kind = LISTENER_SOURCE
             self._listeners[at].source.fd = listeners[at].fileno()
             self._listeners[at].index = at
+            self._listeners[at].is_secure = contexts is not None and contexts[at] is not None
             self.identities[at] = _os.fstat(self._listeners[at].source.fd).st_ino
             self._listener_count += 1
             self.poller.add(&self._listeners[at].source, READABLE | EXCLUSIVE)
@@ -382,13 +385,18 @@ cdef class Engine(Stewarded):
     cdef int _give_held(self, int64_t now_ns) except -1:
         """Give away who waits for a turn here, while another worker has nothing to do."""
         cdef Connection *connection
+        cdef Connection *later
         if self.is_retiring or self.is_left_alone():
             return 0
         self._move_again_ns = 0
-        while self.lists[AWAIT_TURN].first != NULL and self.balance.somebody_waits(now_ns, 0):
-            connection = self.lists[AWAIT_TURN].first
-            if not self.pass_on(connection, <int> Cell.GIVEN_BUSY, connection.since_ns or self.reported_ns):
+        connection = self.lists[AWAIT_TURN].first
+        while connection != NULL and self.balance.somebody_waits(now_ns, 0):
+            later = connection.later
+            if connection.channel == NULL and not self.pass_on(
+                connection, <int> Cell.GIVEN_BUSY, connection.since_ns or self.reported_ns
+            ):
                 break
+            connection = later
         if self.lists[AWAIT_TURN].first != NULL:
             self._move_again_ns = now_ns + HELD_NS
         return 0
@@ -584,6 +592,7 @@ cdef class Engine(Stewarded):
         note_peer(connection, address)
         connection.is_trusted = is_peer_in(connection, self.proxies.trusted)
         connection.awaits_proxy = self.proxies.versions != 0
+        connection.awaits_tls = self._listeners[listener].is_secure
         self.connections += 1
         self.slot.cells[<int> Cell.ACCEPTED] += 1
         self.slot.cells[<int> Cell.CONNECTIONS] = self.connections
@@ -660,6 +669,7 @@ cdef class Engine(Stewarded):
         for at in range(self._listener_count):
             if self.identities[at] == arrival.listener:
                 connection.listener = <uint8_t> at
+        connection.awaits_tls = self._listeners[connection.listener].is_secure
         connection.since_ns = arrival.since_ns
         self.connections += 1
         self.slot.cells[<int> Cell.TAKEN] += 1
@@ -687,7 +697,7 @@ cdef class Engine(Stewarded):
             connection = self.lists[reason].first
             while connection != NULL and not self.is_left_alone():
                 later = connection.later
-                if connection.reader == NULL and not connection.has_ended and (
+                if connection.reader == NULL and connection.channel == NULL and not connection.has_ended and (
                     self.moves or connection.requests > connection.arrived
                 ):
                     if not self.pass_on(connection, cell, 0):
@@ -717,7 +727,7 @@ cdef class Engine(Stewarded):
         self._shuns_until_ns = pyserver_now_ns() + SHUNNED_NS
         while connection != NULL and wanted > 0:
             earlier = connection.earlier
-            if connection.reader == NULL and not connection.has_ended:
+            if connection.reader == NULL and connection.channel == NULL and not connection.has_ended:
                 if not self.pass_on(connection, <int> Cell.GIVEN_UNEVEN, 0):
                     break
                 if self.epoll < 0:
@@ -858,7 +868,24 @@ cdef class Engine(Stewarded):
         for listener in self.listeners:
             listener.close()
         self._idle_grace_ns = <int64_t> (idle_grace * 1e9)
+        if self.contexts is not None and self.moves:
+            self._hurry_secured()
         return self._move_idle() if self.moves else self._hurry()
+
+    cdef int _hurry_secured(self) except -1:
+        """The same with those that cannot move."""
+        cdef int reason
+        cdef Connection *connection
+        cdef Connection *later
+        cdef int64_t latest = pyserver_now_ns() + self._idle_grace_ns
+        for reason in (AWAIT_FIRST_BYTE, AWAIT_NEXT_REQUEST):
+            connection = self.lists[reason].first
+            while connection != NULL:
+                later = connection.later
+                if connection.channel != NULL and connection.deadline_ns > latest:
+                    enlist_until(self.lists, connection, reason, latest)
+                connection = later
+        return 0
 
     cdef int _hurry(self) except -1:
         """Let connections without a request be idle for a moment only."""

@@ -41,7 +41,7 @@ cdef class Transport:
     cdef int send_block(self, Connection *connection, object block, const unsigned char *data, Py_ssize_t length, bint lent, bint in_chunk) except -1
     cdef int send_file(self, Connection *connection, int file, int64_t offset, int64_t length) except -1
     cdef int join_blocks(self, Connection *connection, bint wanted) except -1
-    cdef bint leaves(self) noexcept
+    cdef bint leaves(self, const Connection *connection) noexcept
     cdef bint seize(self) noexcept nogil
     cdef PyObject *under_way(self, PyObject *before) noexcept nogil
     cdef bint has_begun(self, Exchange exchange) noexcept nogil

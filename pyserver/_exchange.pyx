@@ -71,7 +71,7 @@ cdef class Transport:
         """Whether the kernel may hold a block back until what was sent before is acknowledged."""
         raise TypeError("a Transport is one of its subclasses")
 
-    cdef bint leaves(self) noexcept:
+    cdef bint leaves(self, const Connection *connection) noexcept:
         """Whether a response is to be the last one of its connection."""
         return False
 
@@ -165,7 +165,7 @@ cdef class Exchange:
         """End the head, now that it is known (or known to be unknown: -1) how long the content is."""
         cdef Transport transport = self.transport
         # It may have been told to leave since the request began.
-        cdef bint persists = self.persists and (self.is_followed or not transport.leaves())
+        cdef bint persists = self.persists and (self.is_followed or not transport.leaves(self.connection))
         finish_response_head(&self.response, &transport.out, &transport.stamp, known, self.head.minor, &persists)
         self.persists = persists
         if transport.access is not None:

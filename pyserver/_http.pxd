@@ -53,6 +53,7 @@ cpdef enum Fault:
     PROXY_HEADER
     PROXY_FORBIDDEN
     PROXY_MISSING
+    NOT_TLS
 
 
 cdef enum Outcome:

@@ -45,6 +45,7 @@ class Fault(IntEnum):
     PROXY_HEADER = 39
     PROXY_FORBIDDEN = 40
     PROXY_MISSING = 41
+    NOT_TLS = 42
 
 class Limits:
     """What a request may have at most. Immutable.

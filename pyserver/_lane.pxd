@@ -38,7 +38,9 @@ cdef class Lane(Transport):
     cdef int _received(self, Connection *connection, Py_ssize_t got) except -1
     cdef int _advance(self, Connection *connection, Reader *reader) except -1
     cdef const Bounds *bounds_for(self, const Connection *connection) noexcept
-    cdef bint take_proxy_header(self, Connection *connection, Reader *reader) except -1
+    cdef bint open_up(self, Connection *connection, Reader *reader) except -1
+    cdef bint _take_proxy_header(self, Connection *connection, Reader *reader) except -1
+    cdef int _secure(self, Connection *connection, Reader *reader) except -1
     cdef int look_back(self, Connection *connection, const Head *head, const unsigned char *base) noexcept
     cdef bint believes(self, const Connection *connection) noexcept nogil
     cdef int _leave(self, Connection *connection, Reader *reader) except -1
@@ -64,7 +66,7 @@ cdef class Lane(Transport):
     cdef int send(self, Connection *connection) except -1
     cdef int send_block(self, Connection *connection, object block, const unsigned char *data, Py_ssize_t length, bint lent, bint in_chunk) except -1
     cdef int send_file(self, Connection *connection, int file, int64_t offset, int64_t length) except -1
-    cdef bint leaves(self) noexcept
+    cdef bint leaves(self, const Connection *connection) noexcept
     cdef bint seize(self) noexcept nogil
     cdef int _flush(self, Connection *connection) except -1
     cdef int _give(self, Connection *connection, int more) except -1

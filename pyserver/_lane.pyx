@@ -20,7 +20,7 @@ from pyserver._connection cimport (
     AWAIT_CLOSE, AWAIT_CONTENT, AWAIT_FIRST_BYTE, AWAIT_HEAD, AWAIT_NEXT_REQUEST, AWAIT_ROOM, AWAIT_TURN, AWAIT_WRITE,
     FROM_FILE, SPOOLED, Connection, Content, Output, Reader, Segment, add_borrowed, add_copy, add_range, delist, detach,
     drop_after_head, drop_first, free_content, free_output, free_reader, is_peer_in, keep_in_memory, make_room,
-    new_content, new_output, next_content, note_proxied, peer_of, send_segment, take_memory, take_receive_ns,
+    new_content, new_output, next_content, note_proxied, peer_of, take_memory, take_receive_ns,
 )
 from pyserver._exchange cimport OUT_LIMIT, Exchange, Transport, is_of_head, new_id, note_request, state_refusal
 from pyserver._http cimport (
@@ -35,10 +35,10 @@ from pyserver._response cimport Response, finish_response_head, reset_response, 
 from pyserver._scoreboard cimport Cell, Slot, note_latency
 from pyserver._spool cimport open_spool, write_spool
 from pyserver._system cimport (
-    EWOULDBLOCK, IPPROTO_TCP, MSG_MORE, MSG_NOSIGNAL, POLLOUT, SHUT_WR, TCP_NODELAY, iovec, msghdr, poll, pollfd,
-    pyserver_dup, pyserver_now_ns, pyserver_sendfile, pyserver_unix_time_ns, pyserver_unread, pyserver_unsent, recv,
-    send, sendmsg, setsockopt, shutdown,
+    EWOULDBLOCK, IPPROTO_TCP, MSG_MORE, POLLOUT, SHUT_WR, TCP_NODELAY, iovec, poll, pollfd, pyserver_dup,
+    pyserver_now_ns, pyserver_unix_time_ns, pyserver_unread, pyserver_unsent, recv, setsockopt, shutdown,
 )
+from pyserver._tls cimport HANDSHAKE, Channel, give, give_parts, give_range, give_segment, receive, secure
 
 from pyserver.refusals import REASONS as _REASONS, REFUSALS as _REFUSALS
 
@@ -57,6 +57,13 @@ cdef int64_t SECOND = 1000000000
 cdef int64_t GATHER_NS = 5000000            # how long a response waits for the next of the same pipeline to join it
 cdef int64_t LINGER_AT_MOST_NS = 30 * SECOND
 cdef int64_t TURN_NS = 5000000              # how long a pipeline may take before others have their turn
+
+
+cdef inline bint is_client_hello(const Reader *reader) noexcept:
+    """Whether what is there begins as TLS does; RFC 8446 §5.1."""
+    return (
+        reader.length > reader.begin + 1 and reader.data[reader.begin] == HANDSHAKE and reader.data[reader.begin + 1] == 3
+    )
 
 
 cdef class Lane(Transport):
@@ -203,7 +210,7 @@ cdef class Lane(Transport):
                 into = self._scratch.data
                 room = SCRATCH
             connection.is_readable = False
-            got = recv(connection.source.fd, into, <size_t> room, 0)
+            got = receive(connection, into, room)
             if got > 0:
                 connection.keeps_deadline = False
                 if content != NULL:
@@ -262,7 +269,7 @@ cdef class Lane(Transport):
         cdef int outcome
         cdef int64_t began_ns = self.now_ns
         connection.is_held = False
-        if connection.awaits_proxy and not self.take_proxy_header(connection, reader):
+        if (connection.awaits_proxy or connection.awaits_tls) and not self.open_up(connection, reader):
             return self._leave(connection, reader)
         while True:
             if self.reactor.is_full():
@@ -306,7 +313,17 @@ cdef class Lane(Transport):
         """What a request of this connection may have."""
         return &self.reactor.trusted_bounds if connection.is_trusted else &self.reactor.bounds
 
-    cdef bint take_proxy_header(self, Connection *connection, Reader *reader) except -1:
+    cdef bint open_up(self, Connection *connection, Reader *reader) except -1:
+        """Take what stands before the first request: a PROXY header, and TLS; whether what follows is a request."""
+        if connection.awaits_proxy and not self._take_proxy_header(connection, reader):
+            return False
+        if not connection.awaits_tls:
+            return True
+        if reader.begin < reader.length:
+            self._secure(connection, reader)
+        return False
+
+    cdef bint _take_proxy_header(self, Connection *connection, Reader *reader) except -1:
         """Take what stands before the first request; False while that is not all there, or where it is refused."""
         cdef Proxies proxies = self.reactor.proxies
         cdef ProxyHeader header
@@ -330,6 +347,18 @@ cdef class Lane(Transport):
             note_proxied(connection, &header)
             reader.begin += header.length
         return True
+
+    cdef int _secure(self, Connection *connection, Reader *reader) except -1:
+        """Begin TLS with the bytes that are there, or refuse who does not."""
+        if reader.data[reader.begin] != HANDSHAKE:
+            connection.awaits_tls = False
+            return self._refuse(connection, reader, Fault.NOT_TLS)
+        secure(connection, self.reactor.contexts[connection.listener], self.log)
+        (<Channel> connection.channel).feed(reader.data + reader.begin, reader.length - reader.begin)
+        reader.begin = reader.length
+        # The answer to it is given by who receives what follows.
+        connection.is_readable = True
+        return 0
 
     cdef int look_back(self, Connection *connection, const Head *head, const unsigned char *base) noexcept:
         """Note what proxies say of the way of a request, where each of them may."""
@@ -660,6 +689,11 @@ cdef class Lane(Transport):
 
     cdef int _refuse(self, Connection *connection, const Reader *reader, int fault, Py_ssize_t at=-1) except -1:
         """Answer a request that breaks a rule, once, and close; `at` is where in its head, or -1."""
+        if connection.requests == 0 and is_client_hello(reader):
+            self.log.info("%s begins a TLS handshake, which is not spoken here: closed", peer_of(connection))
+            self.slot.cells[<int> Cell.REFUSED] += 1
+            connection.closes = True
+            return 0
         status, section, words = _REFUSALS[fault]
         where = f", byte {at} of the head" if at >= 0 else ""
         self.log.warning(
@@ -701,7 +735,7 @@ cdef class Lane(Transport):
         cdef bint is_followed = reader.length > reader.begin + head.position
         cdef bint persists = (
             head_persists(head) and self.reactor.lists[AWAIT_NEXT_REQUEST].duration_ns > 0
-            and (is_followed or not self.leaves())
+            and (is_followed or not self.leaves(connection))
         )
         connection.requests += 1
         connection.since_ns = connection.first_ns = 0
@@ -789,8 +823,10 @@ cdef class Lane(Transport):
         finally:
             self.reactor.unlock()
 
-    cdef bint leaves(self) noexcept:
-        return self.reactor.is_retiring and not self.reactor.moves
+    cdef bint leaves(self, const Connection *connection) noexcept:
+        return self.reactor.is_retiring and (
+            not self.reactor.moves or (connection != NULL and connection.channel != NULL)
+        )
 
     cdef bint seize(self) noexcept nogil:
         """Whether no other thread sends anything from now on."""
@@ -812,7 +848,7 @@ cdef class Lane(Transport):
         if connection.is_gone or connection.source.fd < 0:
             return 0
         if connection.output == NULL:
-            sent = send(connection.source.fd, out.data, <size_t> used, MSG_NOSIGNAL | more)
+            sent = give(connection, out.data, used, more)
             if sent < 0:
                 if errno not in (EAGAIN, EWOULDBLOCK, EINTR):
                     return self._lose(connection)
@@ -835,7 +871,6 @@ cdef class Lane(Transport):
     ) except -1:
         cdef Out *out = &self.out
         cdef iovec vector[3]
-        cdef msghdr message
         cdef Py_ssize_t sent = 0
         cdef Py_ssize_t head = out.used
         cdef bint is_behind = connection.output != NULL
@@ -847,10 +882,7 @@ cdef class Lane(Transport):
             vector[0] = iovec(out.data, <size_t> head)
             vector[1] = iovec(<void *> data, <size_t> length)
             vector[2] = iovec(<void *> <const char *> b"\r\n", 2)
-            memset(&message, 0, sizeof(msghdr))
-            message.msg_iov = vector
-            message.msg_iovlen = 3 if in_chunk else 2
-            sent = sendmsg(connection.source.fd, &message, MSG_NOSIGNAL)
+            sent = give_parts(connection, vector, 3 if in_chunk else 2)
             if sent < 0:
                 if errno not in (EAGAIN, EWOULDBLOCK, EINTR):
                     return self._lose(connection)
@@ -1031,7 +1063,7 @@ cdef class Lane(Transport):
                 # A steward has sent it.
                 drop_first(output)
                 continue
-            sent = send_segment(connection.source.fd, output, segment)
+            sent = give_segment(connection, output, segment)
             if sent == 0:
                 self.log.error("a file being sent to %s has become shorter: the connection is closed", peer_of(connection))
                 return self._lose(connection)
@@ -1054,7 +1086,7 @@ cdef class Lane(Transport):
         cdef int64_t given = 0
         self._give(connection, MSG_MORE)
         while length and given < DRAINED and connection.output == NULL and not connection.is_gone:
-            sent = pyserver_sendfile(connection.source.fd, file, offset, <size_t> length)
+            sent = give_range(connection, file, offset, length)
             if sent > 0:
                 offset += sent
                 length -= sent
@@ -1126,6 +1158,8 @@ cdef class Lane(Transport):
         if connection.content != NULL:
             free_content(connection.content)
             connection.content = NULL
+        if connection.channel != NULL:
+            (<Channel> connection.channel).end(connection)
         shutdown(connection.source.fd, SHUT_WR)
         connection.linger_until_ns = self.now_ns + LINGER_AT_MOST_NS
         self.reactor.wait_for(connection, AWAIT_CLOSE, self.now_ns)

@@ -19,6 +19,7 @@ cdef class Reactor:
     cdef Bounds bounds
     cdef Bounds trusted_bounds          # of a request whose peer is
     cdef Proxies proxies
+    cdef list contexts                  # of each listener the ssl.SSLContext, or None; None where no listener has one
     cdef bint looks_back                # fields may name the client
     cdef Buffers buffers
     cdef bytes server

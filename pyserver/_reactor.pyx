@@ -19,6 +19,7 @@ from pyserver._http cimport Limits
 from pyserver._poller cimport READABLE, WRITABLE, new_poller, unwatch_natively
 from pyserver._proxies cimport Proxies
 from pyserver._scoreboard cimport Cell
+from pyserver._tls cimport Channel
 from pyserver._system cimport (
     SHUT_RDWR, SOL_SOCKET, SO_LINGER, linger, pyserver_now_ns, pyserver_silence_ns, setsockopt, shutdown,
 )
@@ -236,6 +237,8 @@ cdef class Reactor:
         cdef linger none_left
         if connection.is_watched:
             self.poller.remove(&connection.source)
+        if connection.channel != NULL and not connection.is_gone and not connection.resets:
+            (<Channel> connection.channel).end(connection)
         if connection.resets:
             none_left = linger(1, 0)
             setsockopt(connection.source.fd, SOL_SOCKET, SO_LINGER, &none_left, sizeof(linger))
@@ -267,6 +270,9 @@ cdef class Reactor:
             cell: which counts it.
             since_ns: since when its request has been there; 0 for none.
         """
+        if connection.channel != NULL:
+            # What was agreed on is in this process.
+            return False
         connection.has_copies = self.has_copies(connection)
         if not put_connection(self.commons, connection, self.identities[connection.listener], since_ns):
             return False

@@ -220,6 +220,8 @@ cdef class Stewarded(Reactor):
         if connection.is_running:
             # Whoever runs its request looks for more behind it, unless that runs beside others.
             return connection.stream == NULL and connection.output == NULL
+        if connection.channel != NULL:
+            return False                # neither can be done without the interpreter
         if connection.output != NULL:
             if not events & (WRITABLE | BROKEN):
                 return True
@@ -311,7 +313,10 @@ cdef class Stewarded(Reactor):
         cdef int64_t since_ns
         while connection != NULL and self._may_give():
             later = connection.later
-            if connection.stream == NULL and connection.output == NULL and not connection.closes:
+            if (
+                connection.stream == NULL and connection.output == NULL and not connection.closes
+                and connection.channel == NULL
+            ):
                 since_ns = connection.since_ns if connection.reader != NULL else 0
                 self.pass_on(connection, <int> Cell.GIVEN_LEAVING, since_ns)
             connection = later

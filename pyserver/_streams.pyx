@@ -26,6 +26,7 @@ from pyserver._reactor cimport Reactor
 from pyserver._response cimport BY_CLOSE, reset_response, start_response_head
 from pyserver._scoreboard cimport Cell, Row, note_latency
 from pyserver._system cimport EWOULDBLOCK, MSG_PEEK, pyserver_has_peer_ended, pyserver_now_ns, pyserver_unsent, recv
+from pyserver._tls cimport receive
 
 cdef extern from "Python.h":
     char *bytes_of "PyBytes_AS_STRING" (PyObject *bytes) nogil
@@ -95,7 +96,7 @@ cdef class StreamLane(Lane):
         connection.is_held = False
         if self._holder != NULL:
             self._put_aside()
-        if connection.awaits_proxy and not self.take_proxy_header(connection, reader):
+        if (connection.awaits_proxy or connection.awaits_tls) and not self.open_up(connection, reader):
             return self._leave(connection, reader)
         if self.reactor.is_full():
             connection.is_held = True
@@ -316,7 +317,7 @@ cdef class StreamLane(Lane):
                     delist(self.reactor.lists, connection)
                 return self._look_for_end(connection, stream) if to_the_end else 0
             connection.is_readable = False
-            got = recv(connection.source.fd, self._scratch.data, SCRATCH, 0)
+            got = receive(connection, self._scratch.data, SCRATCH)
             if got > 0:
                 self._take(connection, stream, got)
                 if connection.stream == NULL:

@@ -242,7 +242,7 @@ cdef class WebSocketCall(Call):
         if early is not None:
             self._take_frames(early, len(early))
         self.lane.give(self)
-        if self.lane.leaves():
+        if self.lane.leaves(self.connection):
             self.note_leaving()
         elif self.connection != NULL:
             self.lane.go_on(self)

@@ -18,6 +18,7 @@ from pyserver._http cimport (
 )
 from pyserver._proxies cimport HTTP_SCHEME, HTTPS_SCHEME, host_to_tell, name_of_relayed, script_name, text_of_address
 from pyserver._response cimport NO_CONTENT
+from pyserver._tls cimport Channel
 
 import io
 import os
@@ -506,12 +507,14 @@ cdef class WSGIGateway(Gateway):
             for key, values in repeated.items():
                 # RFC 9110 §5.3; cookies are joined as RFC 6265 §5.4 joins them.
                 environ[key] = ("; " if key == "HTTP_COOKIE" else ",").join(values)
+        if exchange.connection.channel != NULL:
+            environ["wsgi.url_scheme"] = "https"
+            environ.update((<Channel> exchange.connection.channel).variables())
         if schemes and exchange.connection.is_trusted:
             if schemes == HTTP_SCHEME | HTTPS_SCHEME:
                 # The proxy may have set one and passed on the other from its client.
                 return exchange.refuse(Fault.SCHEME_CONTRADICTION)
-            if schemes == HTTPS_SCHEME:
-                environ["wsgi.url_scheme"] = "https"
+            environ["wsgi.url_scheme"] = "https" if schemes == HTTPS_SCHEME else "http"
         if exchange.transport.forwarded.says_target:
             self._put_forwarded(environ, &exchange.transport.forwarded, schemes == HTTPS_SCHEME)
         return 0

@@ -83,4 +83,5 @@ REFUSALS: dict[int, Refusal] = {
     Fault.PROXY_HEADER: Refusal(400, "PROXY protocol §2", "the PROXY header is malformed"),
     Fault.PROXY_FORBIDDEN: Refusal(403, "PROXY protocol §2", "proxy_allow_ips does not have the peer that sent a PROXY header"),
     Fault.PROXY_MISSING: Refusal(400, "PROXY protocol §2", "the connection does not begin with a PROXY header"),
+    Fault.NOT_TLS: Refusal(400, "RFC 9110 §4.2.2", "TLS is spoken here, and the connection does not begin with it: use https://"),
 }

@@ -8,6 +8,7 @@ import os
 import re
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -138,9 +139,10 @@ class Server:
         return [self._parse_listening(text) for urls in _LISTENING.findall(self.log()) for text in urls.split(",")]
 
     def _parse_listening(self, text: str) -> Address:
+        text = text.removeprefix("http://").removeprefix("https://")
         if text.startswith("unix:"):
             return str(self.directory / text.removeprefix("unix:"))
-        host, _, port = text.removeprefix("http://").rpartition(":")
+        host, _, port = text.rpartition(":")
         return host.strip("[]"), int(port)
 
     def client(self, timeout: float = 8.0) -> Client:
@@ -281,9 +283,18 @@ class Client:
         address: host and port, or the path of a Unix socket.
         timeout: how long each operation may take, seconds; less than the server waits for the head of a request.
         receive_buffer: SO_RCVBUF, bytes, for a client that reads slowly.
+        tls: the context with which TLS is spoken to `localhost`; None for none.
+        session: of an earlier connection, to go on with.
     """
 
-    def __init__(self, address: Address, timeout: float = 8.0, receive_buffer: int | None = None) -> None:
+    def __init__(
+        self,
+        address: Address,
+        timeout: float = 8.0,
+        receive_buffer: int | None = None,
+        tls: ssl.SSLContext | None = None,
+        session: ssl.SSLSession | None = None,
+    ) -> None:
         family = (
             socket.AF_UNIX if isinstance(address, str) else socket.AF_INET6 if ":" in address[0] else socket.AF_INET
         )
@@ -294,6 +305,8 @@ class Client:
             if receive_buffer is not None:
                 self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
             self.socket.connect(address)
+            if tls is not None:
+                self.socket = tls.wrap_socket(self.socket, server_hostname="localhost", session=session)
         except BaseException:
             self.socket.close()
             raise

@@ -12,7 +12,7 @@ FAULTS = [fault for fault in Fault if fault is not Fault.NO_FAULT]
 # What only a clock can find, or who knows whose the connection is; tests with real sockets show these.
 NOT_IN_BYTES = {
     *(Fault.HEAD_TIMEOUT, Fault.CONTENT_TIMEOUT, Fault.SCHEME_CONTRADICTION),
-    *(Fault.PROXY_HEADER, Fault.PROXY_FORBIDDEN, Fault.PROXY_MISSING),
+    *(Fault.PROXY_HEADER, Fault.PROXY_FORBIDDEN, Fault.PROXY_MISSING, Fault.NOT_TLS),
 }
 
 every_refusal = pytest.mark.parametrize("refusal", REFUSALS.values(), ids=[Fault(fault).name for fault in REFUSALS])

@@ -36,6 +36,7 @@ class WebSocketClient:
         fields: more lines of the handshake.
         behind: what is sent along with it.
         timeout: how long each operation may take, seconds.
+        client: the connection, where it is not a new one to the server.
 
     Attributes:
         response: the answer to the handshake.
@@ -48,8 +49,9 @@ class WebSocketClient:
         fields: Iterable[str] = (),
         behind: bytes = b"",
         timeout: float = 10.0,
+        client: Client | None = None,
     ) -> None:
-        self.client: Client = server.client(timeout)
+        self.client: Client = client or server.client(timeout)
         self.socket = self.client.socket
         try:
             self.client.send(handshake(target, fields) + behind)

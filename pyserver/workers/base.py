@@ -50,10 +50,11 @@ _FLAGS = socket.MSG_DONTWAIT | getattr(socket, "MSG_CMSG_CLOEXEC", 0)
 class Worker:
     """A child process. A subclass says who waits and how a ready request runs.
 
-    What a subclass finds: `settings`, `options`, `listeners` (bound, listening, non-blocking sockets), `log`, `counts`
-    (its slot on the scoreboard), `number` (which of the workers it is, from 0), `application` (after `boot`),
-    `is_retiring`, `is_quitting`, `is_last`, `commons` (two descriptors: of which to take connections, into which to put
-    them), `lifeline` (a descriptor that is readable once the arbiter is gone).
+    What a subclass finds: `settings`, `options`, `listeners` (bound, listening, non-blocking sockets), `contexts`
+    (for TLS at each of them), `log`, `counts` (its slot on the scoreboard), `number` (which of the workers it is,
+    from 0), `application` (after `boot`), `is_retiring`, `is_quitting`, `is_last`, `commons` (two descriptors: of
+    which to take connections, into which to put them), `lifeline` (a descriptor that is readable once the arbiter
+    is gone).
     """
 
     interfaces: ClassVar[tuple[str, ...]] = ("wsgi",)
@@ -69,6 +70,7 @@ class Worker:
     def __init__(self, seat: Seat) -> None:
         self.settings = seat.settings
         self.listeners = list(seat.listeners)
+        self.contexts = seat.contexts
         self.log = seat.log
         self.scoreboard = seat.scoreboard
         self.slot = seat.slot

@@ -171,6 +171,7 @@ def build_engine(
         proxies=_proxies(settings),
         health=settings.health_path.encode(),
         logs_health=settings.health_log,
+        contexts=None if worker.contexts is None else list(worker.contexts),
     )
 
 

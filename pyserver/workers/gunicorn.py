@@ -35,6 +35,7 @@ _TAKEN = (
     "proxy_allow_ips", "accesslog", "access_log_format", "errorlog", "loglevel", "syslog", "syslog_addr",
     "syslog_prefix", "syslog_facility", "disable_redirect_access_to_syslog", "statsd_host", "statsd_prefix",
     "dogstatsd_tags", "sendfile", "tmp_upload_dir",
+    "certfile", "keyfile", "ca_certs", "cert_reqs", "ciphers", "ssl_context",
     "pre_request", "post_request", "worker_int",
 )  # fmt: skip
 # Those whose classes serve ASGI. What others want, such as an application of aiohttp, they say themselves.
@@ -62,7 +63,7 @@ class GunicornWorker(Worker):
     gets_ready_in_run = True
     unheeded = (
         "health_path", "forwarded_fields", "proxy_protocol_required", "request_id", "access_log_exclude",
-        "access_log_sample",
+        "access_log_sample", "sni", "keyfile_password", "tls_minimum",
     )  # fmt: skip
 
     @classmethod

@@ -11,6 +11,7 @@ from pyserver.workers.app import own_traceback
 
 if TYPE_CHECKING:
     import socket
+    import ssl
     from collections.abc import Callable, Sequence
 
     from pyserver._scoreboard import Scoreboard
@@ -99,6 +100,7 @@ class Seat(NamedTuple):
     log: ErrorLog
     lifeline: int  # the read end of a pipe whose other end only the arbiter holds
     channel: socket.socket  # reports go out, questions come in
+    contexts: Sequence[ssl.SSLContext | None] | None = None  # for TLS at each of the listeners; None for none at all
     commons: tuple[int, int] | None = None  # descriptors: where connections are taken from, and where they are put
     hooks: WorkerHooks | None = None  # what calls the operator's functions; None without any
     application: Application | None = None  # when the process that forked this one has loaded it

@@ -75,6 +75,10 @@ class UvicornWorker(Worker):
             config.load()
         except SystemExit:
             raise BootError("uvicorn cannot be set up; what it has logged says why") from None
+        if self.contexts is not None:
+            if len(set(self.contexts)) > 1:
+                raise BootError("uvicorn speaks TLS at every bind or at none: http:// cannot be beside others")
+            config.ssl = self.contexts[0]
         self._watched = CountedApplication(config.loaded_app, self.counts)
         config.loaded_app = self._watched
         if self.settings.health_path:
