@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from pyserver._version import __version__
+from pyserver.arbiter.generations import tls_context
 from pyserver.arbiter.logs import open_log
 from pyserver.arbiter.loop import Arbiter
 from pyserver.daemon import Starter, detach
@@ -203,6 +204,7 @@ def _check(settings: Settings) -> int:
     try:
         worker_class = load_worker_class(worker_name(settings.worker_class, settings.threads))
         worker_class.check(settings)
+        tls_context(settings)
         open_log(settings).close()
         # What is imported to be tried is given no more than it has when it serves.
         become(settings)

@@ -15,6 +15,7 @@ from pyserver.errors import EXIT_CONFIG, BootError
 
 _DEFAULT_PORT = 8000  # gunicorn's, when only a host is given
 _ANY_HOST = "0.0.0.0"
+_SCHEMES = ("http://", "https://")
 _LONGEST_LOCK = 1.0  # how long another server may be at the same place before we go on, seconds
 
 
@@ -54,11 +55,13 @@ ANYBODY = FileAccess()
 def parse_address(text: str) -> Address:
     """The address that `text` names: `host:port`, `host`, `:port`, `[v6]:port`, `unix:path`, `fd://N`, `systemd:NAME`.
 
-    Without a port it is 8000, without a host all IPv4 interfaces, as gunicorn has it.
+    Without a port it is 8000, without a host all IPv4 interfaces, as gunicorn has it. What is spoken there may stand
+    before it; see `scheme_of`.
 
     Raises:
         ValueError: it is none of these; the message says what is wrong with it.
     """
+    text = text.removeprefix(f"{scheme_of(text)}://")
     if text.startswith("fd://"):
         number = text.removeprefix("fd://")
         if not _is_number(number):
@@ -76,7 +79,7 @@ def parse_address(text: str) -> Address:
         return Address(name=text.removeprefix("systemd:"))
     name = text.removeprefix("tcp://")
     if "://" in name:
-        raise ValueError(f"{text!r} is a URL; write host:port without a scheme")
+        raise ValueError(f"{text!r} is a URL of another kind than http:// and https://; write host:port")
     if not name.isascii():
         raise ValueError(f"{text!r} has a character that is not ASCII; write the address of the host in numbers")
     host, port = _host_and_port(name)
@@ -85,6 +88,11 @@ def parse_address(text: str) -> Address:
     if not _is_number(port) or int(port) > 65535:
         raise ValueError(f"{text!r} has the port {port!r}, which is not a number from 0 to 65535")
     return Address(host.lower() or _ANY_HOST, int(port))
+
+
+def scheme_of(text: str) -> str:
+    """What is spoken at the address that `text` names, http or https; empty where it does not say so."""
+    return next((scheme.removesuffix("://") for scheme in _SCHEMES if text.startswith(scheme)), "")
 
 
 def _is_number(text: str) -> bool:
@@ -137,13 +145,15 @@ def open_listener(
     return listener
 
 
-def listener_url(listener: socket.socket) -> str:
+def listener_url(listener: socket.socket, is_secure: bool = False) -> str:
     """How a client reaches it, for the log: `http://127.0.0.1:8000`, `http://[::1]:8000` or `unix:/run/a.sock`."""
+    scheme = "https" if is_secure else "http"
     name = listener.getsockname()
     if listener.family == socket.AF_UNIX:
         # An abstract name begins with a zero byte, and is written as systemd writes it.
-        return f"unix:{os.fsdecode(name)}".replace("\0", "@")
-    return f"http://{Address(host=name[0], port=name[1])}"
+        path = f"unix:{os.fsdecode(name)}".replace("\0", "@")
+        return f"https://{path}" if is_secure else path
+    return f"{scheme}://{Address(host=name[0], port=name[1])}"
 
 
 def _bound(address: Address, backlog: int, access: FileAccess, shares_port: bool) -> socket.socket:

@@ -259,6 +259,7 @@ class Crew:
             log=generation.log,
             lifeline=self._lifeline.read_end,
             channel=channel.theirs,
+            contexts=generation.contexts,
             commons=self._commons_of(generation),
         )
 

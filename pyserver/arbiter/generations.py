@@ -6,16 +6,20 @@ import contextlib
 import enum
 import os
 import sys
+import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from pyserver._scoreboard import Scoreboard
 from pyserver.arbiter.logs import open_log
 from pyserver.errors import BootError, ConfigError
 from pyserver.identity import hand_over, identity_of
-from pyserver.sockets import FileAccess, parse_address
+from pyserver.sockets import FileAccess, parse_address, scheme_of
 from pyserver.workers import load_worker_class, worker_name
 
 if TYPE_CHECKING:
+    import ssl
+
+    from pyserver.arbiter.certificates import Files
     from pyserver.log import ErrorLog
     from pyserver.settings.model import Settings
     from pyserver.sockets import Address
@@ -76,6 +80,7 @@ class Generation:
         surroundings: Surroundings,
         inherited: Inherited,
         scoreboard: Scoreboard,
+        context: ssl.SSLContext | None = None,
     ) -> None:
         self.number = number
         self.settings = settings
@@ -84,6 +89,8 @@ class Generation:
         self.surroundings = surroundings
         self.inherited = inherited
         self.scoreboard = scoreboard
+        self._context = context
+        self.certificates: Files | None = None  # whose changes are looked for
         self.is_proven = False  # one of its workers has been ready
         self.failed_boots = 0
         self.last_failure = ""  # what the log has already been told in full
@@ -92,6 +99,15 @@ class Generation:
     def addresses(self) -> list[Address]:
         """Where it listens, each once; raises BootError when a socket that `bind` names was not passed to us."""
         return self.inherited.replace(self._binds)
+
+    @property
+    def contexts(self) -> list[ssl.SSLContext | None] | None:
+        """With which TLS is spoken at each of them, None where it is not; None for no TLS at all."""
+        if self._context is None:
+            return None
+        plain = [parse_address(text) for text in self.settings.bind if scheme_of(text) == "http"]
+        in_the_clear = set() if self.ignores_bind or not plain else set(self.inherited.replace(plain))
+        return [None if address in in_the_clear else self._context for address in self.addresses]
 
     @property
     def ignores_bind(self) -> bool:
@@ -165,9 +181,14 @@ def load_generation(number: int, settings: Settings, inherited: Inherited, score
     worker_class.check(settings)
     if settings.admin in settings.bind and not str(settings.admin).endswith(":0"):
         raise ConfigError(f"admin is {settings.admin!r}, which bind is, too: one of the two needs another address")
+    context = tls_context(settings)
     scoreboard = _with_rows(worker_class.rows(settings), scoreboard)
     log = open_log(settings)
-    generation = Generation(number, settings, worker_class, log, Surroundings.now(), inherited, scoreboard)
+    generation = Generation(number, settings, worker_class, log, Surroundings.now(), inherited, scoreboard, context)
+    if context is not None and settings.certificate_check:
+        from pyserver.arbiter.certificates import Files
+
+        generation.certificates = Files(settings, time.monotonic_ns())
     generation.hand_over_logs()
     if settings.capture_output:
         log.capture()
@@ -175,6 +196,20 @@ def load_generation(number: int, settings: Settings, inherited: Inherited, score
         if getattr(settings, name) != settings.rows[name].default:
             log.warning("%s has no effect with the worker class %s", name, worker_class.__name__)
     return generation
+
+
+def tls_context(settings: Settings) -> ssl.SSLContext | None:
+    """With which TLS is spoken; None where it is not.
+
+    Raises:
+        ConfigError: a certificate or a key cannot be loaded.
+    """
+    # Before any module of TLS is loaded, which most servers do without.
+    if not (settings.certfile or settings.keyfile or settings.sni):
+        return None
+    from pyserver.arbiter.certificates import context_of
+
+    return context_of(settings)
 
 
 def _with_rows(rows: int, scoreboard: Scoreboard) -> Scoreboard:

@@ -200,7 +200,10 @@ class Arbiter:
         gc.freeze()
 
     def _say_where(self) -> None:
-        urls = ",".join(map(listener_url, self._reloads.listeners.at(self._reloads.current.addresses)))
+        current = self._reloads.current
+        contexts = current.contexts or [None] * len(current.addresses)
+        listeners = zip(self._reloads.listeners.at(current.addresses), contexts, strict=True)
+        urls = ",".join(listener_url(listener, context is not None) for listener, context in listeners)
         if urls != self._said_urls:
             self._said_urls = urls
             self._log.info("Listening at: %s (%s)", urls, os.getpid())
@@ -219,6 +222,7 @@ class Arbiter:
             next_deadline_ns(wanted, list(self._crew.roster), now_ns),
             self._crew.molds.deadline_ns(wanted.boot_ns, self._clock_ns),
             self._reloads.at_ns,
+            self._reloads.next_look_ns(),
             self._intent.stop_at_ns,
             self._notifier.next_turn_ns(now_ns),
             self._gauges.next_ns(self._settings, self._log),

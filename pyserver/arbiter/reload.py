@@ -109,9 +109,15 @@ class Reloads:
 
             self.watcher = Watcher(self.current.settings, self.current.name, poll)
 
+    def next_look_ns(self) -> int | None:
+        """When the files of certificates are looked at; None where nobody does."""
+        return self.current.certificates.next_ns if self.current.certificates is not None else None
+
     def note_changes(self, now_ns: int) -> None:
-        """Ask for a reload when a source file has changed."""
+        """Ask for a reload when a source file has changed, or one of a certificate."""
         changed = self.watcher.changed(self._log) if self.watcher is not None else []
+        if self.current.certificates is not None:
+            changed += self.current.certificates.changed(now_ns)
         if changed:
             self._log.info("%s: reloading", describe_changes(changed))
             self.ask(now_ns)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from pyserver.errors import ConfigError
 from pyserver.settings.given import DEFAULT
 from pyserver.settings.model import Settings
-from pyserver.sockets import parse_address
+from pyserver.sockets import Address, parse_address, scheme_of
 
 _LEAST_MEMORY = 1024 * 1024  # of a worker: no Python is as small
 
@@ -39,6 +39,10 @@ _NEEDS = (
         "without forwarded_fields that name the client",
     ),
     _Need("proxy_protocol_required", lambda s: s.proxy_protocol != "off", "while proxy_protocol is off"),
+    *(
+        _Need(name, lambda s: s.certfile or s.sni, "without certfile")
+        for name in ("keyfile_password", "ca_certs", "cert_reqs", "ciphers", "certificate_check")
+    ),
     _Need("health_log", lambda s: s.health_path, "without health_path"),
     _Need("syslog_prefix", lambda s: s.syslog, "without syslog"),
     _Need("enable_backlog_metric", lambda s: s.statsd_host or s.logger_class, "without statsd_host"),
@@ -62,6 +66,7 @@ def contradictions(settings: Settings, origins: Mapping[str, str]) -> Iterator[s
         ConfigError: two of them cannot both hold; the line names where both were set.
     """
     _refuse_shared_file(settings, origins)
+    _check_schemes(settings, origins)
     if 0 < settings.max_worker_memory < _LEAST_MEMORY:
         raise ConfigError(
             f"{origins['max_worker_memory']}: max_worker_memory is {settings.max_worker_memory} bytes, which every "
@@ -71,6 +76,16 @@ def contradictions(settings: Settings, origins: Mapping[str, str]) -> Iterator[s
         # None, off and 0 ask for nothing.
         if origins[need.name] != DEFAULT and getattr(settings, need.name) and not need.is_met(settings):
             yield f"{origins[need.name]}: {need.name} has no effect {need.otherwise}"
+
+
+def _check_schemes(settings: Settings, origins: Mapping[str, str]) -> None:
+    seen: dict[Address, str] = {}
+    for text in settings.bind:
+        other = seen.setdefault(parse_address(text), text)
+        if "http" in (scheme_of(text), scheme_of(other)) and scheme_of(text) != scheme_of(other):
+            raise ConfigError(f"{origins['bind']}: {other} and {text} are one address, where one thing can be spoken")
+        if scheme_of(text) == "https" and not (settings.certfile or settings.sni):
+            raise ConfigError(f"{origins['bind']}: {text} speaks TLS, and certfile names no certificate for it")
 
 
 def _may_have_unix_sockets(settings: Settings) -> bool:

@@ -131,6 +131,11 @@ class Hooks(Table):
         None, **_called_with("server", "worker"),
         help="In the arbiter, after a worker has ended, however it did.",
     )
+    ssl_context: Hook | None = setting(
+        None, **_called_with("config", "default_ssl_context_factory"),
+        help="In the arbiter, when the settings are loaded and name a certificate: makes the ssl.SSLContext of every "
+        "bind where TLS is spoken, perhaps from the one that the factory makes of the settings.",
+    )
     pre_exec: Hook | None = setting(
         None, **_called_with("server"), reload="arbiter",
         help="In the process that USR2 has made, before it becomes the new arbiter.",

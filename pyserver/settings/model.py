@@ -23,6 +23,7 @@ from pyserver.settings.fields import (
 )
 from pyserver.settings.hooks import Hooks
 from pyserver.settings.proxies import PROXY_PROTOCOLS, check_peers, read_forwarded_fields, read_proxy_protocol
+from pyserver.settings.tls import check_password_source, check_sni, read_cert_reqs
 from pyserver.settings.unavailable import UNAVAILABLE
 from pyserver.sockets import parse_address
 
@@ -43,6 +44,7 @@ _DEADLINES = "Deadlines"
 _BUFFERS = "Buffers and temporary files"
 _HTTP = "Request and response fields"
 _PROXIES = "Behind a proxy"
+_TLS = "TLS"
 _ASGI = "ASGI and WebSockets"
 _HEALTH = "Health and metrics"
 _LOGGING = "Logging"
@@ -419,6 +421,47 @@ class Settings(Hooks):
         False, section=_PROXIES,
         help="Refuse a connection that does not begin with a PROXY header. "
         "Without this, who connects past the proxy is served, under its own address.",
+    )
+
+    certfile: str | None = setting(
+        None, section=_TLS, metavar="FILE", source="gunicorn",
+        help="The certificate in PEM, with those of its issuers behind it: TLS is spoken at every bind that does not "
+        "begin with http://.",
+    )
+    keyfile: str | None = setting(
+        None, section=_TLS, metavar="FILE", source="gunicorn",
+        help="Its private key; without it, the key is in the file of the certificate.",
+    )
+    keyfile_password: str | None = setting(
+        None, section=_TLS, metavar="file:PATH or env:NAME", check=check_password_source,
+        help="Where the password of an encrypted key is: the first line of a file, or a variable of the environment.",
+    )
+    sni: tuple[str, ...] = setting(
+        (), section=_TLS, metavar="NAME=CERTFILE[,KEYFILE]", repeatable=True, check=check_sni, source="RFC 6066 §3",
+        help="Another certificate, for clients that ask for this name; *.example.org stands for all names one label "
+        "longer. May be repeated.",
+    )
+    ca_certs: str | None = setting(
+        None, section=_TLS, metavar="FILE", source="gunicorn",
+        help="The certificates, in PEM, of those whose client certificates are accepted.",
+    )
+    cert_reqs: int = setting(
+        0, section=_TLS, minimum=0, maximum=2, read=read_cert_reqs, metavar="WHO", source="gunicorn",
+        help="Whether clients are asked for a certificate: 0 or none, 1 or optional, 2 or required. What one shows is "
+        "SSL_CLIENT_* in environ, and the extension tls of an ASGI scope.",
+    )
+    ciphers: str | None = setting(
+        None, section=_TLS, metavar="LIST", source="gunicorn",
+        help="The ciphers of TLS 1.2, as OpenSSL writes them; without it, those that Python takes for strong.",
+    )
+    tls_minimum: str = setting(
+        "1.2", section=_TLS, choices=("1.2", "1.3"), source="RFC 8996",
+        help="The oldest version of TLS that is spoken.",
+    )
+    certificate_check: float = setting(
+        0.0, section=_TLS, unit="s", minimum=0, maximum=_LONGEST, reload="arbiter",
+        help="How often it is looked whether the files of certificates and keys have changed; the server is then "
+        "reloaded, as by HUP. 0 never looks.",
     )
 
     asgi_loop: str = setting(

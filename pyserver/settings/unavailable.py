@@ -40,8 +40,6 @@ class Unavailable(NamedTuple):
 _DIRTY = "there are no dirty workers; a task queue such as Celery or RQ runs long jobs"
 _CONTROL = "there is no control socket; signals do what gunicornc does"
 _HTTP2 = "HTTP/1.1 is spoken; a proxy in front can speak HTTP/2"
-_NO_TLS = "it is about TLS, which a proxy in front has to end"
-_UNENCRYPTED = "TLS is not spoken, so requests would be served unencrypted; have a proxy in front end TLS"
 _PASTE = (
     "PasteDeploy files are not read; name a module with "
     "application = paste.deploy.loadapp('config:/path/to/file.ini')"
@@ -68,15 +66,16 @@ UNAVAILABLE: dict[str, Unavailable] = {
     "http2_initial_window_size": Unavailable(_HTTP2, ("--http2-initial-window-size",), default=65_535),
     "http2_max_frame_size": Unavailable(_HTTP2, ("--http2-max-frame-size",), default=16_384),
     "http2_max_header_list_size": Unavailable(_HTTP2, ("--http2-max-header-list-size",), default=65_536),
-    "keyfile": Unavailable(_UNENCRYPTED, ("--keyfile",), is_refused=True),
-    "certfile": Unavailable(_UNENCRYPTED, ("--certfile",), is_refused=True),
-    "ssl_version": Unavailable(_NO_TLS, ("--ssl-version",)),
-    "cert_reqs": Unavailable(_NO_TLS, ("--cert-reqs",), default=0),
-    "ca_certs": Unavailable(_NO_TLS, ("--ca-certs",)),
-    "suppress_ragged_eofs": Unavailable(_NO_TLS, ("--suppress-ragged-eofs",), is_switch=True, default=True),
-    "do_handshake_on_connect": Unavailable(_NO_TLS, ("--do-handshake-on-connect",), is_switch=True, default=False),
-    "ciphers": Unavailable(_NO_TLS, ("--ciphers",)),
-    "ssl_context": Unavailable(_NO_TLS),
+    "ssl_version": Unavailable(
+        "the version is agreed on with each client; tls_minimum is the oldest", ("--ssl-version",)
+    ),
+    "suppress_ragged_eofs": Unavailable(
+        "a connection that ends without a word ends as others do; half a request is refused in any case",
+        ("--suppress-ragged-eofs",), is_switch=True, default=True,
+    ),
+    "do_handshake_on_connect": Unavailable(
+        "a handshake never holds up a worker", ("--do-handshake-on-connect",), is_switch=True, default=False
+    ),
     "paste": Unavailable(_PASTE, ("--paste", "--paster")),
     "raw_paste_global_conf": Unavailable(_PASTE, ("--paste-global",), default=[]),
     "protocol": Unavailable(

@@ -1,0 +1,234 @@
+"""The contexts of TLS that the settings ask for: certificates, keys, and who is asked for one; RFC 8446."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+import ssl
+from typing import TYPE_CHECKING, NamedTuple
+
+from pyserver.errors import ConfigError
+from pyserver.sni import parse_sni
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from pyserver.settings.model import Settings
+
+_VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
+_PROTOCOLS = ["http/1.1"]
+# How a certificate names the kind of its key: RFC 3279 §2.3, RFC 8410 §3.
+_KEY_KINDS = {
+    bytes.fromhex("06092a864886f70d010101"): "RSA",
+    bytes.fromhex("06072a8648ce3d0201"): "EC",
+    bytes.fromhex("06032b6570"): "Ed25519",
+    bytes.fromhex("06032b6571"): "Ed448",
+}
+
+
+class Pair(NamedTuple):
+    """The files of a certificate and its key, and where they were named."""
+
+    certfile: str
+    keyfile: str | None
+    setting: str
+
+
+class ServerContext(ssl.SSLContext):
+    """The context of a certificate.
+
+    Attributes:
+        certificate: in PEM, without those of its issuers.
+    """
+
+    certificate: str | None = None
+
+
+# Kept for as long as the arbiter lives: a client goes on with the session that it has from one before a reload, for the
+# keys of its tickets are the context's. Workers have copies.
+_contexts: dict[tuple[object, ...], ServerContext] = {}
+
+
+def context_of(settings: Settings) -> ssl.SSLContext:
+    """The context that the settings ask for, by name of the host where there are several certificates.
+
+    Raises:
+        ConfigError: a file is missing or is none, or the two do not belong together; then the contexts of before are as
+            they were.
+    """
+    if settings.ssl_context is None:
+        return _made(settings)
+    context = settings.ssl_context(settings, functools.partial(_made, settings))
+    if not isinstance(context, ssl.SSLContext):
+        raise ConfigError(f"ssl_context has returned {type(context).__name__}, which is no ssl.SSLContext")
+    return context
+
+
+class Files:
+    """The files of certificates and keys, looked at now and then.
+
+    Args:
+        settings: that name them, and say how often.
+        now_ns: by the monotonic clock.
+    """
+
+    def __init__(self, settings: Settings, now_ns: int) -> None:
+        pairs = list(_pairs(settings))
+        named = [*(file for pair in pairs for file in (pair.certfile, pair.keyfile)), settings.ca_certs]
+        # The directory may be another after a reload.
+        self._seen = {path: _mark(path) for path in (os.path.abspath(file) for file in named if file)}
+        self._every_ns = int(settings.certificate_check * 1e9)
+        self.next_ns = now_ns + self._every_ns
+
+    def changed(self, now_ns: int) -> list[str]:
+        """Those that are not what they were; each change is told once."""
+        if now_ns < self.next_ns:
+            return []
+        self.next_ns = now_ns + self._every_ns
+        now = {path: _mark(path) for path in self._seen}
+        changed = [path for path, mark in now.items() if mark != self._seen[path]]
+        self._seen = now
+        return changed
+
+
+def _mark(path: str) -> tuple[int, int, int] | None:
+    """What is another one once the file was written or replaced; None where there is none."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def _pairs(settings: Settings) -> Iterator[Pair]:
+    if settings.certfile:
+        yield Pair(settings.certfile, settings.keyfile, "certfile")
+    for text in settings.sni:
+        named = parse_sni(text)
+        yield Pair(named.certfile, named.keyfile, f"sni {named.name}")
+
+
+def _made(settings: Settings) -> ssl.SSLContext:
+    """As the settings say, without the hook."""
+    names = [parse_sni(text).name for text in settings.sni]
+    pairs = list(_pairs(settings))
+    if not pairs:
+        raise ConfigError("keyfile names a key, and certfile no certificate for it")
+    contexts = [_loaded(pair, settings) for pair in pairs]
+    named = dict(zip(names, contexts[-len(names) :], strict=True)) if names else {}
+    # Without a default, the first of the named ones stands in for clients that ask for none.
+    first = contexts[0]
+    first.sni_callback = functools.partial(_choose, named) if named else None
+    return first
+
+
+def _choose(named: Mapping[str, ssl.SSLContext], session: ssl.SSLObject, name: str | None, _: ssl.SSLContext) -> None:
+    """Take the certificate for the name that the client asks for; RFC 6066 §3."""
+    name = (name or "").lower()
+    context = named.get(name) or named.get("*." + name.partition(".")[2])
+    if context is not None:
+        session.context = context
+
+
+def _loaded(pair: Pair, settings: Settings) -> ServerContext:
+    text = _read(pair.certfile, pair.setting)
+    if pair.keyfile:
+        _read(pair.keyfile, "keyfile" if pair.setting == "certfile" else pair.setting)
+    # What cannot be loaded shall leave the one that is in use as it is.
+    _load(_bare(settings), pair, settings)
+    key = (
+        pair.setting, _kind_of_key(text), settings.tls_minimum, settings.ciphers, settings.cert_reqs,
+        hashlib.sha256(_read(settings.ca_certs, "ca_certs")).digest() if settings.ca_certs else None,
+    )  # fmt: skip
+    context = _contexts.get(key)
+    if context is None:
+        context = _contexts[key] = _bare(settings)
+    _load(context, pair, settings)
+    context.certificate = _first_certificate(text)
+    return context
+
+
+def _bare(settings: Settings) -> ServerContext:
+    """A context without a certificate."""
+    context = ServerContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = _VERSIONS[settings.tls_minimum]
+    context.set_alpn_protocols(_PROTOCOLS)
+    # RFC 9325 §3.4: nobody needs to renegotiate, and those who do cost much.
+    context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION | ssl.OP_CIPHER_SERVER_PREFERENCE
+    if settings.ciphers:
+        try:
+            context.set_ciphers(settings.ciphers)
+        except ssl.SSLError:
+            raise ConfigError(f"ciphers is {settings.ciphers!r}, of which OpenSSL knows none") from None
+    context.verify_mode = ssl.VerifyMode(settings.cert_reqs)
+    if settings.ca_certs:
+        _read(settings.ca_certs, "ca_certs")
+        try:
+            context.load_verify_locations(settings.ca_certs)
+        except ssl.SSLError:
+            raise ConfigError(f"ca_certs: {settings.ca_certs} has no certificate in PEM") from None
+    elif settings.cert_reqs:
+        context.load_default_certs(ssl.Purpose.CLIENT_AUTH)
+    return context
+
+
+def _load(context: ssl.SSLContext, pair: Pair, settings: Settings) -> None:
+    place = f"{pair.setting}: {pair.certfile}" + (f" and {pair.keyfile}" if pair.keyfile else "")
+    try:
+        context.load_cert_chain(pair.certfile, pair.keyfile, _password(settings))
+    except ssl.SSLError as error:
+        raise ConfigError(f"{place}: {_why(error, pair, settings)}") from None
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{place}: {error}") from None
+
+
+def _why(error: ssl.SSLError, pair: Pair, settings: Settings) -> str:
+    reason = error.reason or ""
+    if reason == "KEY_VALUES_MISMATCH":
+        return "the key is not that of the certificate"
+    if settings.keyfile_password and b"ENCRYPTED" in _read(pair.keyfile or pair.certfile, pair.setting):
+        return "the password of the key is wrong"
+    if pair.keyfile is None and _first_certificate(_read(pair.certfile, pair.setting)):
+        return "there is no private key in it that can be read; keyfile names the file of the key"
+    return f"this is no certificate and key in PEM ({reason.replace('_', ' ').lower() or error})"
+
+
+def _password(settings: Settings) -> Callable[[], str]:
+    def password() -> str:
+        if not settings.keyfile_password:
+            # Or OpenSSL would ask for it at the terminal.
+            raise ValueError("the key is encrypted, and keyfile_password does not say where its password is")
+        kind, _, name = settings.keyfile_password.partition(":")
+        if kind == "file":
+            return _read(name, "keyfile_password").decode().partition("\n")[0].rstrip("\r")
+        try:
+            return os.environ[name]
+        except KeyError:
+            raise ValueError(f"keyfile_password is env:{name}, and there is no such variable") from None
+
+    return password
+
+
+def _read(path: str, setting: str) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except OSError as error:
+        raise ConfigError(f"{setting}: cannot read {path}: {error.strerror}") from None
+
+
+def _first_certificate(text: bytes) -> str | None:
+    start = text.find(b"-----BEGIN CERTIFICATE-----")
+    end = text.find(b"-----END CERTIFICATE-----", start)
+    return text[start : end + 25].decode("ascii", "replace") + "\n" if 0 <= start < end else None
+
+
+def _kind_of_key(text: bytes) -> str:
+    """A context has one certificate for each kind of key: another would stand beside the one that it shall replace."""
+    certificate = _first_certificate(text)
+    try:
+        data = ssl.PEM_cert_to_DER_cert(certificate) if certificate else b""
+    except ValueError:
+        data = b""
+    return next((kind for mark, kind in _KEY_KINDS.items() if mark in data), "")
