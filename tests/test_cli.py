@@ -91,8 +91,8 @@ def test_a_reader_that_has_seen_enough_is_no_mistake(tmp_path):
     [
         (["--nonsense", "app:application"], "--nonsense: there is no such option; see --help"),
         (
-            ["--certfile", "cert.pem", "app:application"],
-            f"--certfile: certfile is 'cert.pem', but {UNAVAILABLE['certfile'].why}",
+            ["--protocol", "uwsgi", "app:application"],
+            f"--protocol: protocol is 'uwsgi', but {UNAVAILABLE['protocol'].why}",
         ),
         (["-w", "0", "app:application"], "-w: workers is '0', below its minimum 1"),
         ([], "no application was given; name it last, as in: pyserver module:attribute"),

@@ -20,6 +20,7 @@ class Config:
         warns: the names that have no effect, for as long as they are unavailable.
         unheeded: the names that have none because of other settings.
         refused: the name that stops the start; empty when it serves.
+        is_secure: whether it speaks TLS.
         binds: whether it is served where it says itself, which then is no fixed port.
         says: what has to be in the log once it has served; `{pid}` is that of a worker.
     """
@@ -31,6 +32,7 @@ class Config:
     warns: tuple[str, ...] = ()
     unheeded: tuple[str, ...] = ()
     refused: str = ""
+    is_secure: bool = False
     binds: bool = False
     says: str = ""
 
@@ -233,7 +235,19 @@ CONFIGS = [
     Config("syslog", "syslog = True\nsyslog_addr = 'udp://127.0.0.1:9'\nsyslog_prefix = 'shop'\n"),
     Config("statsd", "statsd_host = '127.0.0.1:9'\nstatsd_prefix = 'shop'\n"),
     Config("statsd-that-is-off", "import os\nstatsd_host = os.environ.get('STATSD_HOST')\nstatsd_prefix = ''\n"),
-    Config("tls", "bind = ':8443'\ncertfile = 'shop.pem'\nkeyfile = 'shop.key'\n", refused="certfile"),
+    Config("uwsgi-protocol", "protocol = 'uwsgi'\n", refused="protocol"),
+    Config("tls", "bind = ':8443'\ncertfile = '../shop.pem'\nkeyfile = '../shop-key.pem'\n", is_secure=True),
+    Config(
+        "tls-for-known-clients",
+        "import ssl\ncertfile, keyfile = '../shop.pem', '../shop-key.pem'\n"
+        "ca_certs, cert_reqs, ciphers = '../authority.pem', ssl.CERT_OPTIONAL, 'ECDHE+AESGCM'\n"
+        "do_handshake_on_connect = True\n"
+        "def ssl_context(conf, default_ssl_context_factory):\n"
+        "    context = default_ssl_context_factory()\n"
+        "    context.minimum_version = ssl.TLSVersion.TLSv1_3\n"
+        "    return context\n",
+        warns=("do_handshake_on_connect",), is_secure=True,
+    ),
     Config("tls-that-is-off", "import os\ncertfile = os.getenv('CERT')\nkeyfile = os.getenv('KEY')\nciphers = None\n"),
     Config("proxy-protocol", "proxy_protocol = True\nproxy_allow_ips = '*'\n"),
     Config("uwsgi", "protocol = 'uwsgi'\nuwsgi_allow_ips = '*'\n", refused="protocol"),
@@ -314,7 +328,6 @@ CONFIGS = [
         def ssl_context(conf, default_ssl_context_factory):
             return default_ssl_context_factory()
         """,
-        warns=("ssl_context",),
         says="Worker spawned (pid: {pid})",
     ),
     Config("heroku", "def when_ready(server):\n    open('app-initialized', 'w').close()\nbind = 'unix:nginx.socket'\n",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import ssl
 import subprocess
 import sys
 import textwrap
@@ -13,8 +14,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+import trustme
 from dropin.configs import CONFIGS, MODULES, Config
-from support import Response, Server
+from support import Client, Response, Server
 
 import pyserver
 from pyserver.settings.unavailable import UNAVAILABLE
@@ -62,6 +64,11 @@ def site(tmp_path_factory) -> Path:
     for path, source in MODULES.items():
         (root / "modules" / path).parent.mkdir(parents=True, exist_ok=True)
         (root / "modules" / path).write_text(textwrap.dedent(source), "utf-8")
+    authority = trustme.CA(key_type=trustme.KeyType.ECDSA)
+    authority.cert_pem.write_to_path(str(root / "authority.pem"))
+    issued = authority.issue_cert("localhost", key_type=trustme.KeyType.ECDSA)
+    (root / "shop.pem").write_bytes(issued.cert_chain_pems[0].bytes())
+    (root / "shop-key.pem").write_bytes(issued.private_key_pem.bytes())
     for config in CONFIGS:
         (root / config.name).mkdir()
         (root / config.name / "gunicorn.conf.py").write_text(textwrap.dedent(config.text), "utf-8")
@@ -100,7 +107,8 @@ def serve(config: Config, site: Path) -> Answer:
     server = Server(last, *arguments, directory=site / config.name, env=env, bind=bind)
     try:
         server.wait_until_listening(60)
-        with server.client(60) as client:
+        tls = ssl.create_default_context(cafile=str(site / "authority.pem")) if config.is_secure else None
+        with Client(server.address, 60, tls=tls) as client:
             response = client.request("GET")
         workers = server.workers()
     finally:

@@ -47,6 +47,7 @@ def test_the_hooks_are_those_of_gunicorn():
         "worker_abort": "(worker)",
         "worker_exit": "(server, worker)",
         "child_exit": "(server, worker)",
+        "ssl_context": "(config, default_ssl_context_factory)",
         "pre_exec": "(server)",
         "on_exit": "(server)",
     }

@@ -1,0 +1,228 @@
+"""Certificates and keys: which is shown to whom, who is asked for one, and what happens when files change."""
+
+import os
+import shutil
+import signal
+import ssl
+import subprocess
+
+import pytest
+from classes import DEFAULT
+from sharing import Routes
+from support import Client, eventually
+
+application = Routes()
+NOT_SERVED = (ssl.SSLError, ConnectionError, EOFError)
+
+
+@pytest.fixture(scope="module")
+def worker_class():
+    """The one of a plain server: what is shown here is the arbiter's to do, and ssl's."""
+    return DEFAULT
+
+
+@application.route
+def client(environ, start_response):
+    start_response("200 OK", [])
+    return [f"{key}={value}\n".encode() for key, value in environ.items() if key.startswith("SSL_CLIENT_")]
+
+
+def reload(server):
+    """HUP, and wait until all workers are new ones."""
+    before = set(server.workers())
+    server.send_signal(signal.SIGHUP)
+    eventually(lambda: server.workers() and not before & set(server.workers()))
+
+
+def shown(server, context, name="localhost"):
+    """The names in the certificate that a client gets who asks for that name."""
+    with Client(server.address) as plain:
+        context.check_hostname = False
+        with context.wrap_socket(plain.socket, server_hostname=name) as encrypted:
+            return [value for _, value in encrypted.getpeercert()["subjectAltName"]]
+
+
+# ---- several of them ----
+
+
+@pytest.fixture
+def with_names(serving, certificate, authority):
+    """A server with a certificate for localhost, one for a name, and one for a domain."""
+    named, domain = authority.issue("www.example.org", file="www"), authority.issue("*.example.net", file="domain")
+    names = ("--sni", f"www.example.org={','.join(named)}", "--sni", f"*.example.net={','.join(domain)}")
+    return serving(*certificate, *names)
+
+
+@pytest.mark.parametrize(
+    ("asked", "found"),
+    [
+        ("www.example.org", ["www.example.org"]),
+        ("WWW.example.ORG", ["www.example.org"]),
+        ("any.example.net", ["*.example.net"]),
+        ("a.b.example.net", ["localhost", "127.0.0.1"]),
+        ("elsewhere.example", ["localhost", "127.0.0.1"]),
+        (None, ["localhost", "127.0.0.1"]),
+    ],
+)
+def test_the_certificate_is_that_of_the_name(with_names, authority, asked, found):
+    assert shown(with_names, authority.client(), asked) == found
+
+
+# ---- those of clients ----
+
+
+def asked(authority, serving, certificate, requirement):
+    return serving(*certificate, "--ca-certs", authority.file, "--cert-reqs", requirement)
+
+
+def test_environ_says_who_the_client_is(serving, certificate, authority):
+    server = asked(authority, serving, certificate, "required")
+    own = authority.issue("alice@example.org", file="alice", common_name="Alice, A")
+    with Client(server.address, tls=authority.client(own)) as connection:
+        told = connection.request("GET", "/client").content.decode()
+    assert "SSL_CLIENT_VERIFY=SUCCESS" in told
+    assert "CN=Alice\\, A" in told
+    assert "-----BEGIN CERTIFICATE-----" in told
+
+
+def test_a_client_without_a_certificate_is_not_served_where_one_is_required(serving, certificate, authority):
+    server = asked(authority, serving, certificate, "required")
+    with pytest.raises(NOT_SERVED), Client(server.address, tls=authority.client()) as one:
+        one.request("GET", "/client")
+    eventually(lambda: "peer did not return a certificate" in server.log())
+
+
+def test_a_client_without_a_certificate_is_served_where_it_is_optional(serving, certificate, authority):
+    server = asked(authority, serving, certificate, "optional")
+    with Client(server.address, tls=authority.client()) as connection:
+        assert connection.request("GET", "/client").content == b"SSL_CLIENT_VERIFY=NONE\n"
+
+
+def test_a_certificate_of_somebody_else_is_refused(serving, certificate, authority, tmp_path):
+    stranger = type(authority)(tmp_path).issue("mallory@example.org", file="mallory")
+    server = asked(authority, serving, certificate, "optional")
+    with pytest.raises(NOT_SERVED), Client(server.address, tls=authority.client(stranger)) as one:
+        one.request("GET", "/client")
+    eventually(lambda: "self-signed" in server.log() or "unable to get local issuer certificate" in server.log())
+
+
+def test_nothing_is_told_where_nobody_is_asked(serving, certificate, authority):
+    with Client(serving(*certificate).address, tls=authority.client()) as connection:
+        assert connection.request("GET", "/client").content == b""
+
+
+# ---- going on with a session ----
+
+
+def test_a_session_goes_on_with_another_worker_after_a_reload(serve, certificate, authority):
+    server = serve(HELLO, *certificate)
+    context = authority.client()
+    with Client(server.address, tls=context) as first:
+        first.request("GET", "/")
+        session = first.socket.session
+    reload(server)
+    with Client(server.address, tls=context, session=session) as second:
+        assert second.request("GET", "/").content == b"hello"
+        assert second.socket.session_reused
+
+
+# ---- files that change ----
+
+
+def replace(certificate, by):
+    for old, new in zip((certificate[1], certificate[3]), by, strict=True):
+        shutil.copy(new, old)
+
+
+@pytest.fixture
+def own(authority, tmp_path):
+    """The options of a server whose certificate is its own, and may change."""
+    certfile, keyfile = authority.issue("localhost", file=f"own-{os.urandom(4).hex()}")
+    return "--certfile", certfile, "--keyfile", keyfile
+
+
+HELLO = "def application(environ, start_response):\n    start_response('200 OK', [])\n    return [b'hello']\n"
+
+
+def test_a_reload_takes_up_new_files(serve, authority, own):
+    server = serve(HELLO, *own)
+    replace(own, authority.issue("localhost", "new.example", file="new"))
+    reload(server)
+    assert shown(server, authority.client()) == ["localhost", "new.example"]
+
+
+def test_a_broken_pair_leaves_the_old_one_in_use(serve, authority, own):
+    server = serve(HELLO, *own)
+    replace(own, (authority.issue("localhost", file="one")[0], authority.issue("localhost", file="two")[1]))
+    server.send_signal(signal.SIGHUP)
+    eventually(lambda: "The reload is refused and nothing has changed" in server.log())
+    assert "the key is not that of the certificate" in server.log()
+    assert shown(server, authority.client()) == ["localhost"]
+
+
+def test_files_that_change_are_noticed(serve, authority, own):
+    server = serve(HELLO, *own, "--certificate-check", "100ms")
+    replace(own, authority.issue("localhost", "new.example", file="new"))
+    eventually(lambda: shown(server, authority.client()) == ["localhost", "new.example"])
+
+
+# ---- what cannot be loaded ----
+
+
+def refusal(start, *arguments):
+    server = start(HELLO, *arguments)
+    assert server.wait() == 1
+    return server.log()
+
+
+def test_a_missing_file_is_told(start, certificate):
+    assert "certfile: cannot read missing.pem: No such file or directory" in refusal(start, "--certfile", "missing.pem")
+
+
+def test_a_missing_key_is_told(start, certificate):
+    assert "there is no private key in it" in refusal(start, "--certfile", certificate[1])
+
+
+def test_a_key_of_another_certificate_is_told(start, authority, certificate):
+    other = authority.issue("other", file="other")
+    told = refusal(start, "--certfile", certificate[1], "--keyfile", other[1])
+    assert "the key is not that of the certificate" in told
+
+
+def test_a_key_without_a_certificate_is_told(start, certificate):
+    assert "certfile no certificate for it" in refusal(start, "--keyfile", certificate[3])
+
+
+def test_an_https_bind_without_a_certificate_is_told(start):
+    assert "certfile names no certificate for it" in refusal(start, "-b", "https://127.0.0.1:0")
+
+
+def encrypted_key(certificate, directory):
+    path = directory / "encrypted.pem"
+    command = ["openssl", "pkey", "-in", certificate[3], "-aes256", "-passout", "pass:secret", "-out", str(path)]
+    subprocess.run(command, check=True, capture_output=True)
+    return str(path)
+
+
+def test_an_encrypted_key_without_a_password_is_told(start, certificate, tmp_path):
+    key = encrypted_key(certificate, tmp_path)
+    told = refusal(start, "--certfile", certificate[1], "--keyfile", key)
+    assert "keyfile_password does not say where its password is" in told
+
+
+def test_a_wrong_password_is_told(start, certificate, tmp_path, monkeypatch):
+    monkeypatch.setenv("KEY_PASSWORD", "wrong")
+    key = encrypted_key(certificate, tmp_path)
+    options = ("--certfile", certificate[1], "--keyfile", key, "--keyfile-password", "env:KEY_PASSWORD")
+    assert "the password of the key is wrong" in refusal(start, *options)
+
+
+@pytest.mark.parametrize("source", ["file", "env"])
+def test_the_password_of_a_key_is_found(serve, certificate, authority, tmp_path, monkeypatch, source):
+    monkeypatch.setenv("KEY_PASSWORD", "secret")
+    (tmp_path / "password").write_text("secret\n")
+    place = "env:KEY_PASSWORD" if source == "env" else f"file:{tmp_path / 'password'}"
+    key = encrypted_key(certificate, tmp_path)
+    server = serve(HELLO, "--certfile", certificate[1], "--keyfile", key, "--keyfile-password", place)
+    with Client(server.address, tls=authority.client()) as connection:
+        assert connection.request("GET", "/").content == b"hello"

@@ -1,0 +1,83 @@
+"""A worker that leaves: what runs over TLS is answered, and the connection ends in an orderly way."""
+
+import signal
+import threading
+
+import pytest
+from support import Client, eventually
+
+PIDS = """
+import os, time
+def application(environ, start_response):
+    if environ["PATH_INFO"] == "/slow":
+        open("running", "w").close()
+        while not os.path.exists("go on"):
+            time.sleep(0.01)
+    start_response("200 OK", [])
+    return [str(os.getpid()).encode()]
+"""
+
+
+def test_a_request_that_runs_is_answered_and_its_connection_closed(serve, certificate, authority):
+    server = serve(PIDS, *certificate)
+    with Client(server.address, tls=authority.client()) as client:
+        client.send(b"GET /slow HTTP/1.1\r\nHost: a\r\n\r\n")
+        eventually((server.directory / "running").exists)
+        before = server.workers()
+        server.send_signal(signal.SIGHUP)
+        eventually(lambda: "the workers before it retire" in server.log())
+        (server.directory / "go on").touch()
+        assert client.receive_response().content == str(before[0]).encode()
+        assert client.is_closed_by_server()
+
+
+def test_an_idle_connection_does_not_hold_up_a_reload(serve, certificate, authority):
+    server = serve(PIDS, *certificate, "--keep-alive", "60")
+    with Client(server.address, tls=authority.client()) as client:
+        before = client.request("GET", "/").content
+        server.send_signal(signal.SIGHUP)
+        assert client.is_closed_by_server()
+    eventually(lambda: int(before) not in server.workers())
+
+
+def test_no_request_is_lost_while_workers_are_replaced(serve, certificate, authority):
+    server = serve(PIDS, "-w", "2", *certificate)
+    lost, served, is_over = [], [], threading.Event()
+
+    def ask():
+        context = authority.client()
+        while not is_over.is_set():
+            with Client(server.address, tls=context) as client:
+                for number in range(20):
+                    try:
+                        response = client.request("GET", "/")
+                    except (EOFError, ConnectionError):
+                        # Idle at that moment, and closed: RFC 9112 §9.3.1 has the client send it again.
+                        lost.append(number)
+                        break
+                    served.append(response.content)
+                    if response.values("Connection") == ["close"]:
+                        break
+
+    clients = [threading.Thread(target=ask) for _ in range(4)]
+    for client in clients:
+        client.start()
+    try:
+        for _ in range(3):
+            before = set(server.workers())
+            server.send_signal(signal.SIGHUP)
+            eventually(lambda before=before: server.workers() and not before & set(server.workers()))
+    finally:
+        is_over.set()
+        for client in clients:
+            client.join()
+    assert served
+    assert not lost
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_server_stops_with_tls_connections_open(serve, certificate, authority, number):
+    server = serve(PIDS, *certificate)
+    with Client(server.address, tls=authority.client()) as client:
+        client.request("GET", "/")
+        assert server.stop(number) == 0
