@@ -52,6 +52,13 @@ def test_each_link_leads_somewhere(page):
     assert not missing
 
 
+def test_nobody_is_told_to_take_the_server_from_an_index():
+    # What is there under this name is not ours.
+    told = [*PAGES, ROOT / "CHANGELOG.md", *ROOT.glob("pyserver/**/*.py"), *ROOT.glob("conf/**/*")]
+    texts = {path: path.read_text("utf-8") for path in told if path.is_file()}
+    assert [path for path, text in texts.items() if re.search(r"pip install.* ['\"]?pyserver\b", text)] == []
+
+
 def test_the_python_that_is_asked_for_is_the_one_that_installs():
     [needed] = re.findall(r"requires-python = \">=([\d.]+)\"", (ROOT / "pyproject.toml").read_text("utf-8"))
     assert f"Python {needed} or newer" in README

@@ -23,7 +23,7 @@ _JSON = "application/json"
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _NS = 1e-9
-_NO_CLIENT = "the metrics need the package prometheus_client: pip install 'pyserver[metrics]'"
+_NO_CLIENT = "the metrics need the package prometheus_client: pip install prometheus_client"
 
 
 class Answer(NamedTuple):

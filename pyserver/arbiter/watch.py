@@ -71,7 +71,7 @@ class Watcher:
 
     def __init__(self, settings: Settings, name: str, poll: select.poll) -> None:
         if find_spec("watchfiles") is None:
-            raise ConfigError("--reload needs the package watchfiles; install it with: pip install 'pyserver[reload]'")
+            raise ConfigError("--reload needs the package watchfiles, which is missing: pip install watchfiles")
         if settings.preload_app:
             raise ConfigError("--reload and --preload exclude each other: add --no-preload-app in development")
         self._known: set[tuple[Word, str]] = set()

@@ -666,7 +666,7 @@ class Settings(Hooks):
     reload: bool = setting(
         False, section=_DEBUGGING, reload="never", source="gunicorn",
         help="Reload when a source file of the application changes, and show the traceback in its place when it cannot "
-        "be loaded; for development. Needs pyserver[reload].",
+        "be loaded; for development. Needs the package watchfiles.",
     )
     reload_engine: str = setting(
         "auto", section=_DEBUGGING, choices=("auto", "poll", "inotify"), reload="never", source="gunicorn",

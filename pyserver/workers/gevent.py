@@ -48,7 +48,7 @@ class GeventWorker(EngineWorker):
         """Raise ConfigError where gevent is missing or could not wait on the engine, too."""
         super().check(settings)
         if importlib.util.find_spec("gevent") is None:
-            raise ConfigError("worker_class gevent needs a package that is missing: pip install 'pyserver[gevent]'")
+            raise ConfigError("worker_class gevent needs the package gevent, which is missing: pip install gevent")
         if settings.poller == "poll" or sys.platform != "linux":
             raise ConfigError("worker_class gevent needs poller epoll: gevent cannot wait on any other that is here")
 

@@ -36,7 +36,7 @@ class UvicornWorker(Worker):
     def check(cls, settings: Settings) -> None:
         """Raise ConfigError where uvicorn is missing or does not take its options."""
         if importlib.util.find_spec("uvicorn") is None:
-            raise ConfigError("worker_class uvicorn needs a package that is missing: pip install 'pyserver[uvicorn]'")
+            raise ConfigError("worker_class uvicorn needs the package uvicorn, which is missing: pip install uvicorn")
         if settings.worker_options:
             # In a process of its own: it is asyncio and ten megabytes more, which are not for the arbiter.
             trouble = ask_as_worker(settings, lambda: _trouble_with(settings), is_apart=True)
