@@ -14,7 +14,7 @@ UNITS = CONF / "systemd"
 WITH_SOCKET = ["pyserver.service", "pyserver.service.d/socket.conf", "pyserver.socket"]
 TEMPLATE = ["pyserver@.service", "pyserver@.socket"]
 SERVICES = ["pyserver.service", "pyserver@.service"]
-NOTIFY_RELOAD = "Type=notify-reload\n"
+NOTIFY = "Type=notify\nExecReload=/bin/kill -HUP $MAINPID\n"
 # What an instance has that is its own.
 OWN = {"WorkingDirectory", "EnvironmentFile", "ExecStart", "NonBlocking", "StateDirectory"}
 
@@ -27,20 +27,20 @@ def version() -> int:
     return int(re.search(r"systemd (\d+)", answer.stdout)[1])
 
 
-def for_older_systemd(text: str) -> str:
+def for_newer_systemd(text: str) -> str:
     """The unit as its comment says."""
-    instead = re.search(r"(?m)^# Before systemd 253 .*:\n((?:#   .+\n)+)", text)[1]
-    assert NOTIFY_RELOAD in text
-    return text.replace(NOTIFY_RELOAD, instead.replace("#   ", ""))
+    instead = re.search(r"(?m)^# Since systemd 253 .*\n(?:# \S.*\n)*((?:#   .+\n)+)", text)[1]
+    assert NOTIFY in text
+    return text.replace(NOTIFY, instead.replace("#   ", ""))
 
 
-def put(names, directory, is_older):
+def put(names, directory, is_newer=False):
     """Copy units to where systemd is to look at them."""
     for name in names:
         # systemd looks for the executable, and the example's is not on this machine.
         text = re.sub(r"(?m)^ExecStart=\S+", f"ExecStart={sys.executable}", read(f"systemd/{name}"))
-        if is_older and name in SERVICES:
-            text = for_older_systemd(text)
+        if is_newer and name in SERVICES:
+            text = for_newer_systemd(text)
         (directory / name).parent.mkdir(exist_ok=True)
         (directory / name).write_text(text, "utf-8")
 
@@ -52,12 +52,12 @@ def analyze(directory, *arguments):
 
 
 @needs_systemd
-@pytest.mark.parametrize("is_older", [False, True], ids=["as-it-is", "for-older-systemd"])
+@pytest.mark.parametrize("is_newer", [False, True], ids=["as-it-is", "for-newer-systemd"])
 @pytest.mark.parametrize("names", [WITH_SOCKET[:1], WITH_SOCKET, TEMPLATE], ids=["service", "with-socket", "template"])
-def test_systemd_accepts_the_units(names, is_older, tmp_path):
-    if not is_older and version() < 253:
+def test_systemd_accepts_the_units(names, is_newer, tmp_path):
+    if is_newer and version() < 253:
         pytest.skip("systemd is too old here")
-    put(names, tmp_path, is_older)
+    put(names, tmp_path, is_newer)
     verdict = analyze(tmp_path, "verify", "--man=no", *[name for name in names if not name.endswith(".conf")])
     about_ours = [line for line in verdict.stderr.splitlines() if "pyserver" in line]
     assert (verdict.returncode, about_ours) == (0, [])
@@ -68,7 +68,7 @@ def test_systemd_accepts_the_units(names, is_older, tmp_path):
 def test_systemd_calls_the_exposure_of_a_service_small(name, tmp_path):
     if version() < 250:
         pytest.skip("systemd is too old here")
-    put([name], tmp_path, is_older=version() < 253)
+    put([name], tmp_path)
     verdict = analyze(tmp_path, "security", "--offline=true", "--no-pager", "--threshold=15", name)
     assert verdict.returncode == 0, verdict.stdout  # at most 1.5 of 10
 
