@@ -49,6 +49,12 @@ def test_what_is_run_behind_a_rotation_has_the_server_open_its_files(server, rul
     check_that_a_new_file_goes_on(server, renamed)
 
 
+def test_the_files_of_a_server_that_is_stopped_are_rotated_without_it(rules):
+    [script] = re.findall(r"(?s)postrotate\n(.+?)endscript", rules.read_text("utf-8"))
+    done = subprocess.run(["sh", "-ec", script], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 @pytest.mark.skipif(not LOGROTATE, reason="logrotate is not installed here")
 def test_logrotate_finds_nothing_wrong(rules):
     said = subprocess.run([LOGROTATE, "--debug", rules], capture_output=True, text=True)
