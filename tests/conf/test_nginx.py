@@ -5,7 +5,7 @@ import subprocess
 from typing import NamedTuple
 
 import pytest
-from conf.files import read, tool
+from conf.files import CONF, read, tool
 from support import Client, Server, eventually
 from websocket_client import WebSocketClient
 
@@ -229,3 +229,26 @@ def test_it_is_the_server_that_ends_what_takes_too_long():
     defaults = Settings()
     assert seconds("proxy_read_timeout") > max(defaults.timeout, defaults.ws_ping_interval)
     assert seconds("proxy_send_timeout") >= defaults.write_timeout
+
+
+@needs_nginx
+def test_a_second_application_has_the_file_under_another_name(tmp_path):
+    other = SITE.replace("shop", "blog").replace("server_name example.com", "server_name example.org")
+    checked = subprocess.run([*write_configuration(tmp_path, SITE + other), "-t"], capture_output=True, text=True)
+    assert (checked.returncode, re.findall(r"\[(warn|emerg)\].*", checked.stderr)) == (0, []), checked.stderr
+
+
+@needs_nginx
+@pytest.mark.skipif(not tool("openssl"), reason="openssl is not installed here")
+def test_nginx_accepts_the_example_of_the_page_about_proxies(tmp_path):
+    page = (CONF.parent / "docs" / "proxies.md").read_text("utf-8")
+    example = re.search(r"(?ms)^```nginx\n(upstream .*?)^```$", page)[1]
+    key, certificate = tmp_path / "app.key", tmp_path / "app.pem"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-batch",
+         "-keyout", key, "-out", certificate],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    example = example.replace("/etc/ssl", str(tmp_path))
+    checked = subprocess.run([*write_configuration(tmp_path, example), "-t"], capture_output=True, text=True)
+    assert checked.returncode == 0, checked.stderr
