@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 from typing import TYPE_CHECKING
 
-from pyserver.arbiter.actions import Abort, Ask, Kill, Quit, Reason, Relieve, Replace, ReportSlow, Retire, Spawn
+from pyserver.arbiter.actions import Abort, Ask, Kill, Quit, Reason, Relieve, Replace, ReportSlow, Retire, Spawn, Spent
 from pyserver.arbiter.policy import Wanted, stays
 from pyserver.signals import STACKS_SIGNAL, worker_signal
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pyserver.arbiter.spawn import Closable
 
 _FRESH_NS = 10_000_000_000  # a worker that is spent sooner was so from its start
+_SHORT_LIFE_NS = 500_000_000  # a lifetime that was chosen is no such sign, unless hardly anything is served within it
 
 
 class Deeds:
@@ -61,7 +62,7 @@ class Deeds:
                 self._crew.ask(member)
             case Replace(_, spent):
                 self._narrator.tell_replaced(log, member, spent)
-                if now_ns - member.ready_at_ns < _FRESH_NS:
+                if now_ns - member.ready_at_ns < (_SHORT_LIFE_NS if spent is Spent.LIFETIME else _FRESH_NS):
                     # A limit that fresh workers exceed would have them replaced for ever, as fast as they boot.
                     self._deaths.strike(now_ns)
             case ReportSlow(_, limit_ns):

@@ -29,6 +29,7 @@ _RELIEF_NS = 1_000_000_000  # how long it may take to end requests that are over
 _LOOK_NS = 100_000_000  # how often it is looked at meanwhile whether that has helped: nobody says so
 _BETWEEN_REPORTS_NS = 1_000_000_000  # of slow requests in one worker
 _QUIT_NS = 300_000_000  # how long a worker may take to leave at once; a quick stop takes under half a second
+_SPREAD = 10  # the ends of lifetimes that begin together lie within such a part of one
 _ASKED_PER_SILENCE = 4  # how often an idle worker is asked whether it is there before it is given up
 
 
@@ -49,7 +50,7 @@ class Wanted(NamedTuple):
     graceful_ns: int  # how long a retiring worker may take
     boot_ns: int = 0  # how long a worker may load the application; 0: for ever
     slow_ns: int = 0  # from when on a request is reported as slow; 0: never
-    lifetime_ns: int = 0  # after which a worker is replaced; 0: never
+    lifetime_ns: int = 0  # after which a worker is replaced, at the latest; 0: never
     memory_bytes: int = 0  # above which a worker is replaced; 0: never
     stop: Stop = Stop.NO
     spawn_not_before_ns: int = 0  # workers die as they start: not another one before
@@ -149,7 +150,13 @@ def _waits(wanted: Wanted, worker: Member, now_ns: int) -> Iterator[tuple[int, A
     if worker.retired_at_ns:
         yield max(worker.retired_at_ns, clock_ns) + wanted.graceful_ns, Kill(slot, Reason.GRACEFUL)
     elif wanted.lifetime_ns and worker.ready_at_ns and not worker.spent:
-        yield worker.ready_at_ns + wanted.lifetime_ns, Replace(slot, Spent.LIFETIME)
+        yield worker.ready_at_ns + _lifetime_ns(wanted, worker.number), Replace(slot, Spent.LIFETIME)
+
+
+def _lifetime_ns(wanted: Wanted, number: int) -> int:
+    # Workers that have begun together would be replaced one right behind the other, and all be cold at once.
+    workers = max(wanted.workers, 1)
+    return wanted.lifetime_ns - wanted.lifetime_ns * (number % workers) // (_SPREAD * workers)
 
 
 def _silences(wanted: Wanted, worker: Member) -> Iterator[tuple[int, Action]]:

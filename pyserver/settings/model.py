@@ -243,7 +243,8 @@ class Settings(Hooks):
     )
     max_worker_lifetime: float = setting(
         0.0, section=_RECYCLING, unit="s", minimum=0, maximum=_LONGEST, reload="arbiter",
-        help="How long a worker serves before it is replaced by a fresh one; 0 means for ever.",
+        help="How long a worker serves before it is replaced by a fresh one; 0 means for ever. Of workers that begin "
+        "together, some serve up to a tenth less, so that not all are replaced at once.",
     )
     max_worker_memory: int = setting(
         0, section=_RECYCLING, unit="bytes", minimum=0, maximum=_LARGEST, reload="arbiter",

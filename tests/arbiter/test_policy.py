@@ -135,8 +135,19 @@ def test_workers_are_replaced_one_at_a_time():
 
 def test_a_worker_is_replaced_at_the_end_of_its_lifetime():
     aged = wanted(lifetime_ns=100 * S)
-    running = [worker(0, ready_at_ns=NOW - 100 * S), worker(1, ready_at_ns=NOW - 99 * S)]
+    running = [worker(0, ready_at_ns=NOW - 100 * S), worker(1, ready_at_ns=NOW - 94 * S)]
     assert next_actions(aged, running, NOW) == [Replace(0, Spent.LIFETIME)]
+
+
+def test_lifetimes_that_begin_together_end_within_their_last_tenth():
+    aged = wanted(workers=4, lifetime_ns=100 * S)
+    running = [worker(slot, number=slot, ready_at_ns=NOW) for slot in range(4)]
+
+    def replaced(after):
+        return [action.slot for action in next_actions(aged, running, NOW + round(after * S))]
+
+    moments = (90, 92.4, 92.5, 95, 97.5, 100)
+    assert list(map(replaced, moments)) == [[], [], [3], [2, 3], [1, 2, 3], [0, 1, 2, 3]]
 
 
 def test_a_worker_that_has_grown_is_replaced():

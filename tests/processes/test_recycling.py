@@ -1,6 +1,7 @@
 """max_requests: a worker is replaced after so many, and its successor is ready before it goes."""
 
 from classes import each_class as worker_class
+from classes import only
 from support import eventually
 
 __all__ = ["worker_class"]
@@ -57,3 +58,10 @@ def test_a_limit_that_fresh_workers_exceed_is_said_and_slowed_down(serve):
     server = serve(APPLICATION, "--max-worker-memory", "1M")
     eventually(lambda: "Workers end as fast as they start" in server.log(), within=15)
     assert server.get().content
+
+
+@only("sync")
+def test_a_short_lifetime_is_no_crash_loop(serve):
+    server = serve(APPLICATION, "--max-worker-lifetime", "600ms")
+    eventually(lambda: server.log().count("has served for max_worker_lifetime and is replaced") > 2, within=20)
+    assert "Workers end as fast as they start" not in server.log()
