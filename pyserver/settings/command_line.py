@@ -1,7 +1,7 @@
 """Command-line arguments → what was given. Every flag comes from the table; there is no list of them here.
 
-Not argparse, for three reasons: its messages cannot name the rule that a value broke, it takes unambiguous beginnings
-of flags, which turns a new flag into a break of somebody's unit file, and workers would inherit its memory.
+Not argparse, for two reasons: its messages cannot name the rule that a value broke, and workers would inherit its
+memory. As with it, a flag may be given by its beginning, where no other option begins so.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ SHELLS = ("bash", "zsh", "fish")
 _ON = {flag: row for row in ROWS.values() for flag in row.flags}
 _OFF = {row.negative_flag: row for row in ROWS.values() if row.is_switch}
 _WITHOUT_EFFECT = {flag: name for name, row in UNAVAILABLE.items() for flag in row.flags}
+_MOST_NAMED = 8  # of the options that a beginning may mean
 
 
 class CommandLine(NamedTuple):
@@ -51,10 +52,12 @@ def read_arguments(arguments: Sequence[str], variable: str = "") -> CommandLine:
             given.append(_application(token, given, variable or "the command line"))
         elif token == "--":
             options_ended = True
-        elif _split(token)[0] in ACTIONS and not variable:
-            return _action(token, rest)
         else:
-            given.append(_option(token, rest, where))
+            flag, value = _split(token)
+            flag = _in_full(flag, where)
+            if flag in ACTIONS and not variable:
+                return _action(flag, value, rest)
+            given.append(_option(flag, value, rest, where))
     return CommandLine(_with_items_joined(given))
 
 
@@ -65,8 +68,23 @@ def _application(spec: str, given: list[Given], origin: str) -> Given:
     return Given("wsgi_app", spec, origin)
 
 
-def _action(token: str, rest: list[str]) -> CommandLine:
-    flag, value = _split(token)
+def _in_full(flag: str, where: str) -> str:
+    """The only flag that begins so, or what is given where none does; raises ConfigError where several do."""
+    known = {**_WITHOUT_EFFECT, **ACTIONS, **{on: row.name for on, row in _ON.items()}, **{off: off for off in _OFF}}
+    if flag in known or not flag.startswith("--"):
+        return flag
+    meant: dict[str, str] = {}
+    for one, name in known.items():
+        if one.startswith(flag):
+            meant.setdefault(name, one)
+    if len(meant) > 1:
+        first, others = list(meant.values())[:_MOST_NAMED], len(meant) - _MOST_NAMED
+        names = ", ".join(first) + (f" and {others} more" if others > 0 else "")
+        raise ConfigError(f"{flag}{where}: more than one option begins so: {names}")
+    return next(iter(meant.values()), flag)
+
+
+def _action(flag: str, value: str | None, rest: list[str]) -> CommandLine:
     action = ACTIONS[flag]
     if action != "completion":
         _refuse_value(flag, value)
@@ -77,8 +95,7 @@ def _action(token: str, rest: list[str]) -> CommandLine:
     return CommandLine((), action, shell)
 
 
-def _option(token: str, rest: list[str], where: str) -> Given:
-    flag, value = _split(token)
+def _option(flag: str, value: str | None, rest: list[str], where: str) -> Given:
     row = _ON.get(flag) or _OFF.get(flag)
     name = row.name if row is not None else _WITHOUT_EFFECT.get(flag)
     if name is None:
@@ -115,7 +132,7 @@ def _split(token: str) -> tuple[str, str | None]:
 
 def _why_unknown(flag: str) -> str:
     known = [*_ON, *_OFF, *ACTIONS, *_WITHOUT_EFFECT]
-    meant = near_miss(flag, known) or next((other for other in known if other.startswith(flag)), "")
+    meant = near_miss(flag, known)
     return f"there is no such option; did you mean {meant}?" if meant else "there is no such option; see --help"
 
 

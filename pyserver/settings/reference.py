@@ -43,6 +43,7 @@ What stands later in this list wins, so that whoever starts the server has the l
 
 A wrong value stops the start with one line that names where it was set, the value and the rule, and exit code 1.
 An unknown option is such a mistake too, and has the same exit code.
+A long option may be given by its beginning where no other begins so; a later version may have one that does.
 A setting that others leave without effect is one warning; two that cannot both hold stop the start.
 
 ## The config file

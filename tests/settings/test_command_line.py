@@ -111,9 +111,9 @@ def test_an_action_wins_over_what_follows(arguments, action):
     [
         (["--nonsense"], "--nonsense: there is no such option; see --help"),
         (["--nonsense=1"], "--nonsense: there is no such option; see --help"),
-        (["--worker", "4"], "--worker: there is no such option; did you mean --workers?"),
+        (["--workrs", "4"], "--workrs: there is no such option; did you mean --workers?"),
+        (["--max-worker=1"], "--max-worker: more than one option begins so: --max-worker-lifetime, --max-worker-memory"),
         (["--bidn", ":80"], "--bidn: there is no such option; did you mean --bind?"),
-        (["--work", "4"], "--work: there is no such option; did you mean --workers?"),
         (["-Z"], "-Z: there is no such option; see --help"),
         (["--dirty-app"], "--dirty-app: the option needs a value"),
         (["--no-control-socket=yes"], "--no-control-socket: the option takes no value, and 'yes' was given"),
@@ -132,6 +132,36 @@ def test_a_mistake_is_one_line_that_names_the_flag(arguments, message):
     with pytest.raises(ConfigError) as refused:
         read_arguments(arguments)
     assert str(refused.value) == message
+
+
+@pytest.mark.parametrize(
+    ("arguments", "meant"),
+    [
+        (["--bin", ":80"], {"bind": [":80"]}),
+        (["--worker-cl=gthread"], {"worker_class": "gthread"}),
+        (["--max-requests-j", "5"], {"max_requests_jitter": "5"}),
+        (["--pre"], {"preload_app": True}),
+        (["--no-prel"], {"preload_app": False}),
+        (["--error-log", "-"], {"errorlog": "-"}),
+        (["--dirty-w", "2"], {"dirty_workers": "2"}),
+    ],
+)
+def test_an_option_may_be_given_by_its_beginning(arguments, meant):
+    assert given(*arguments) == meant
+    assert read_arguments(arguments, "GUNICORN_CMD_ARGS").given[0].origin.endswith(" in GUNICORN_CMD_ARGS")
+
+
+def test_what_begins_another_option_is_itself():
+    assert given("--reload", "--proxy-protocol", "v1") == {"reload": True, "proxy_protocol": "v1"}
+
+
+def test_an_action_may_be_given_by_its_beginning():
+    assert read_arguments(["--vers"]).action == "version"
+
+
+def test_a_beginning_of_many_options_names_a_few():
+    with pytest.raises(ConfigError, match=r"^--w: more than one option begins so: (--[\w-]+, ){7}--[\w-]+ and \d+ more$"):
+        read_arguments(["--w", "4"])
 
 
 def test_a_mistake_in_a_variable_names_the_variable():
