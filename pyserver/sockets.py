@@ -52,6 +52,14 @@ class FileAccess(NamedTuple):
 ANYBODY = FileAccess()
 
 
+class AddressInUseError(BootError):
+    """Somebody else listens there, who may be about to leave."""
+
+    def __init__(self, address: Address, reason: str) -> None:
+        super().__init__(f"cannot listen on {address}: {reason}", EXIT_CONFIG)
+        self.address = address
+
+
 def parse_address(text: str) -> Address:
     """The address that `text` names: `host:port`, `host`, `:port`, `[v6]:port`, `unix:path`, `fd://N`, `systemd:NAME`.
 
@@ -130,7 +138,7 @@ def open_listener(
         flag: by which another address is chosen, for who cannot have this one.
 
     Raises:
-        BootError: it cannot be opened; one line says why and what to do.
+        AddressInUseError, BootError: it cannot be opened; one line says why and what to do.
     """
     try:
         listener = _bound(address, backlog, access, shares_port)
@@ -141,7 +149,11 @@ def open_listener(
             listener.close()
             raise
     except OSError as error:
-        raise _refusal(address, _reason(error, flag)) from None
+        if error.errno == errno.EADDRINUSE:
+            raise AddressInUseError(
+                address, f"the port is in use; stop the other process or choose another {flag}"
+            ) from None
+        raise _refusal(address, _reason(error)) from None
     return listener
 
 
@@ -247,7 +259,7 @@ def _take_over_stale(address: Address) -> None:
             return
         except BlockingIOError:
             pass
-    raise _refusal(address, "another process listens on it; stop that one or choose another address")
+    raise AddressInUseError(address, "another process listens on it; stop that one or choose another address")
 
 
 def _inherited(address: Address) -> socket.socket:
@@ -270,11 +282,10 @@ def _refusal(address: Address, reason: str) -> BootError:
     return BootError(f"cannot listen on {address}: {reason}", EXIT_CONFIG)
 
 
-def _reason(error: OSError, flag: str) -> str:
+def _reason(error: OSError) -> str:
     if isinstance(error, socket.gaierror):
         return "the host name cannot be resolved"
     return {
-        errno.EADDRINUSE: f"the port is in use; stop the other process or choose another {flag}",
         errno.EACCES: "no permission; a port below 1024 needs root or CAP_NET_BIND_SERVICE, "
         "a Unix socket a directory that can be written",
         errno.EADDRNOTAVAIL: "no interface of this machine has that address",

@@ -30,7 +30,7 @@ from pyserver.commons import new_commons
 from pyserver.daemon import Starter
 from pyserver.errors import EXIT_OK
 from pyserver.signals import SignalInbox, arbiter_verbs, worker_signal
-from pyserver.sockets import listener_url
+from pyserver.sockets import AddressInUseError, listener_url
 from pyserver.systemd import Notifier
 
 if TYPE_CHECKING:
@@ -123,6 +123,12 @@ class Arbiter:
             self._hooks.call("on_exit")
 
     def _run(self) -> int:
+        if not self._open():
+            self._companions.leave()
+            self._reloads.forget()
+            self._reloads.close()
+            self._log.info("Shutting down: Arbiter")
+            return EXIT_OK
         self._start()
         try:
             while True:
@@ -174,7 +180,8 @@ class Arbiter:
     def _listening(self) -> list[socket.socket]:
         return self._reloads.listeners.not_at(())
 
-    def _start(self) -> None:
+    def _open(self) -> bool:
+        """Listen; false when that could not be done before somebody has said to stop."""
         current = self._reloads.current
         self._reloads.watch(self._poll)
         if self._inheritance is not None:
@@ -183,12 +190,22 @@ class Arbiter:
                 self._inheritance.refuse_commons()
             else:
                 self._crew.commons = self._inheritance.commons
-        self._reloads.open(current)
-        if self._crew.commons is None and current.settings.move_connections != "off":
-            self._crew.commons = new_commons(self._log)
         # Before anything is said: who reads that we listen may send a signal at once.
         self._inbox = SignalInbox(arbiter_verbs())
         self._poll.register(self._inbox, select.POLLIN)
+        try:
+            self._reloads.open(current)
+        except AddressInUseError:
+            # Rare, and not for the workers to carry along.
+            from pyserver.arbiter.patience import open_patiently
+
+            return open_patiently(lambda: self._reloads.open(current), self._inbox, self._log)
+        return True
+
+    def _start(self) -> None:
+        current = self._reloads.current
+        if self._crew.commons is None and current.settings.move_connections != "off":
+            self._crew.commons = new_commons(self._log)
         set_title("arbiter", current.name)
         self._log.info("Starting pyserver %s", __version__)
         if current.ignores_bind:

@@ -83,13 +83,27 @@ def test_a_port_in_use_is_told_in_one_line(start):
     with socket.create_server(("127.0.0.1", 0)) as other:
         server = start(HELLO, "-b", f"127.0.0.1:{other.getsockname()[1]}")
         assert_gone(server, 1)
-    assert server.log().count("\n") == 1
+    assert server.log().count("Connection in use: ('127.0.0.1', ") == 5
+    assert server.log().splitlines()[-1].startswith("pyserver: cannot listen on 127.0.0.1:")
     assert "the port is in use; stop the other process or choose another --bind" in server.log()
+    assert "Traceback" not in server.log()
 
 
-def test_a_unix_socket_of_a_live_server_is_refused_and_stays(start, serve):
+def test_a_port_that_is_given_free_while_the_server_waits_for_it_is_taken(start):
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        server = start(HELLO, "-b", f"127.0.0.1:{other.getsockname()[1]}")
+        eventually(lambda: "Retrying in 1 s" in server.log())
+    server.wait_until_listening()
+    assert server.get().status == 200
+    assert server.stop() == 0
+
+
+def test_a_server_that_waits_for_a_unix_socket_leaves_it_and_can_be_stopped(start, serve):
     first = serve(HELLO, "-b", "unix:a.sock")
-    assert_gone(start(HELLO, "-b", "unix:a.sock"), 1)
+    second = start(HELLO, "-b", "unix:a.sock")
+    eventually(lambda: "Connection in use: a.sock" in second.log())
+    assert second.stop() == 0
+    assert "Shutting down: Arbiter" in second.log()
     assert first.get().status == 200
 
 
