@@ -76,7 +76,7 @@ def render_access_log() -> str:
         f"```text\n{Settings().access_log_format}\n```",
         _table(("atom", "member in JSON", "what it is"), rows),
         "`%%` is a percent sign, and `d` may stand for `s` at the end of an atom.\n"
-        "Names of fields and variables have no case.\n"
+        "Names of fields and variables have no case; the letter behind the braces has one.\n"
         "What there is not is `-`; a format that names something else is refused before the server starts.\n"
         "`%(A)s` and `%(S)s` together are `%(L)s`.\n"
         "Behind a proxy the address is the proxy's, unless [it may name the client](proxies.md).",

@@ -356,8 +356,8 @@ class Settings(Hooks):
     )
     permit_obsolete_folding: bool = setting(
         False, section=_HTTP, source="RFC 9112 §5.2",
-        help="Take a field value that goes on in the next line, for which a space is put in the place of the line end, "
-        "instead of refusing it. In Host, Content-Length, Transfer-Encoding and Connection it is always refused.",
+        help="Take a field value that goes on in the next line, instead of refusing it: CR and LF become a space each. "
+        "In Host, Content-Length, Transfer-Encoding and Connection it is always refused.",
     )
     server_header: bool = setting(
         True, section=_HTTP, source="RFC 9110 §10.2.4",
