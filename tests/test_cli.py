@@ -95,6 +95,7 @@ def test_a_reader_that_has_seen_enough_is_no_mistake(tmp_path):
             f"--protocol: protocol is 'uwsgi', but {UNAVAILABLE['protocol'].why}",
         ),
         (["-w", "0", "app:application"], "-w: workers is '0', below its minimum 1"),
+        (["--admin", "0.0.0.0", "a:a"], "--admin: admin is '0.0.0.0', but it must be HOST:PORT or unix:PATH"),
         ([], "no application was given; name it last, as in: pyserver module:attribute"),
         (["--chdir", "nowhere", "app:application"], "--chdir: chdir is 'nowhere': No such file or directory"),
         (

@@ -62,10 +62,21 @@ def read_arguments(arguments: Sequence[str], variable: str = "") -> CommandLine:
 
 
 def _application(spec: str, given: list[Given], origin: str) -> Given:
-    for earlier in given:
+    for at, earlier in enumerate(given):
         if earlier.origin == origin:
+            _refuse_unknown_word(given[:at], str(earlier.raw))
             raise ConfigError(f"{origin}: one application can be served, and {earlier.raw!r} is followed by {spec!r}")
     return Given("wsgi_app", spec, origin)
+
+
+def _refuse_unknown_word(before: list[Given], spec: str) -> None:
+    """Raise ConfigError when what was taken for the application was to be the value of an option that needs none."""
+    option = before[-1] if before else None
+    if option is None or option.name not in ROWS:
+        return
+    facts = ROWS[option.name].facts
+    if facts.bare and option.raw == facts.bare:
+        raise ConfigError(f"{option.origin}: {spec!r} is not one of {', '.join(facts.choices)}")
 
 
 def _in_full(flag: str, where: str) -> str:

@@ -117,7 +117,9 @@ def _check_health_path(text: str) -> None:
 
 
 def _check_admin(text: str) -> None:
-    if parse_address(text).is_inherited:
+    address = parse_address(text)
+    # Not bind's default port, where the application listens.
+    if address.is_inherited or not (address.path or text.endswith(f":{address.port}")):
         raise ValueError("it must be HOST:PORT or unix:PATH")
 
 

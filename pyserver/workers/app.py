@@ -201,10 +201,23 @@ def _module(spec: _Spec) -> ModuleType:
 
 def _not_found(spec: _Spec, missing: str) -> str:
     if spec.module.endswith(".py") and os.path.exists(spec.module):
-        return f"{spec.text!r} has the name of a file; write {spec.text.replace('.py', '', 1)!r}"
+        return f"{spec.text!r} has the name of a file; write {_of_file(spec)}"
+    parent, _, attribute = spec.module.rpartition(".")
+    if not spec.path and attribute in getattr(sys.modules.get(parent), "__dict__", ()):
+        return f"module {spec.module!r} cannot be found; what module {parent!r} has is written '{parent}:{attribute}'"
     if missing != spec.module:
         return f"module {spec.module!r} cannot be found: there is no {missing!r} in {os.getcwd()} or on sys.path"
     return f"module {spec.module!r} cannot be found in {os.getcwd()} or on sys.path"
+
+
+def _of_file(spec: _Spec) -> str:
+    """How a file is named that was named by its path."""
+    path = os.path.normpath(spec.module).removesuffix(".py")
+    rest = spec.text.removeprefix(spec.module)
+    if not os.path.isabs(path) and not path.startswith(os.pardir):
+        return repr(path.replace(os.sep, ".") + rest)
+    directory, module = os.path.split(path)
+    return f"{module + rest!r} and --chdir {directory}"
 
 
 def _attribute(spec: _Spec, module: ModuleType) -> Any:

@@ -125,6 +125,7 @@ def test_an_action_wins_over_what_follows(arguments, action):
         (["--workers", "--timeout", "4"], "--workers: the option needs a value"),
         (["-w", "-t", "4"], "-w: the option needs a value"),
         (["--no-sendfile=yes"], "--no-sendfile: the option takes no value, and 'yes' was given"),
+        (["--proxy-protocol", "v3", "a:a"], "--proxy-protocol: 'v3' is not one of off, v1, v2, auto"),
         (["a:a", "b:b"], "the command line: one application can be served, and 'a:a' is followed by 'b:b'"),
     ],
 )

@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import os
 import sys
 import textwrap
 
@@ -108,11 +109,14 @@ def test_a_factory_is_called_with_literals(module, call, arguments):
         ("shop:", "'shop:' does not name an application"),
         (":app", "':app' does not name an application"),
         ("shop.py:app", "'shop.py:app' has the name of a file; write 'shop:app'"),
+        ("./shop.py", "'./shop.py' has the name of a file; write 'shop'"),
+        ("{directory}/shop.py:app", "/shop.py:app' has the name of a file; write 'shop:app' and --chdir /"),
+        ("shop.number", "module 'shop.number' cannot be found; what module 'shop' has is written 'shop:number'"),
     ],
 )
 def test_what_cannot_be_named_is_told_in_one_line_without_a_traceback(module, spec, message):
     module("number = 1\ndef nothing(): pass")
-    error = failure(spec)
+    error = failure(spec.replace("{directory}", os.getcwd()))
     assert message in str(error)
     assert error.__cause__ is None
 
