@@ -195,7 +195,10 @@ def read_account(raw: object) -> int | str | None:
     """A user or a group: a name as text, a number as an integer; raises ValueError."""
     if isinstance(raw, int) and not isinstance(raw, bool):
         return raw
-    text = _read_optional_text(raw)
+    text = None if raw is None else _read_text(raw)
+    if text == "":
+        # Of a variable that is not set, perhaps: workers of a server that root has started would be root.
+        raise ValueError("which is empty; leave it out where workers shall be what the server is")
     return int(text) if text is not None and text.isascii() and text.isdecimal() else text
 
 

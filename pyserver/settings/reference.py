@@ -79,6 +79,8 @@ A boolean has two options, `--name` and `--no-name`, so that the command line ca
 in variables it is `true`, `yes`, `on`, `1` or `false`, `no`, `off`, `0`.
 A list is one text with commas, or a list in a file; an option that may be repeated takes one item each time.
 An empty variable counts as not set where empty text cannot be a value.
+An empty `user` or `group` is refused wherever it is given, variables included, so that a name which was not filled in
+leaves nobody root.
 
 Hooks, the settings that are functions, have a [page of their own](hooks.md).
 

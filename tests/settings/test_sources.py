@@ -84,6 +84,13 @@ def test_an_empty_variable_counts_as_not_set(tmp_path, variable):
     assert load(tmp_path, **{variable: ""}).settings == load(tmp_path).settings
 
 
+@pytest.mark.parametrize("name", ["user", "group"])
+def test_an_empty_variable_leaves_nobody_root(tmp_path, name):
+    (tmp_path / "pyserver.conf.py").write_text(f"{name} = 'root'")
+    variable = f"PYSERVER_{name.upper()}"
+    assert refusal(tmp_path, **{variable: ""}).startswith(f"{variable}: {name} is '', which is empty; ")
+
+
 def test_an_empty_list_of_proxies_trusts_nobody(tmp_path):
     assert load(tmp_path, FORWARDED_ALLOW_IPS="").settings.forwarded_allow_ips == ()
 
