@@ -26,7 +26,7 @@ def matches(path: bytes, pattern: bytes) -> bool:
     """Whether a path is meant: the pattern's own or one below it, or where it has * or ?, one that these stand for."""
 
 def check_access_log(path: str | None, format: str) -> None:  # noqa: A002 - as it is compiled
-    """Raise ConfigError where an AccessLog could not be made of the two; the file is created when it is missing."""
+    """Raise ConfigError where an AccessLog could not be made of the two; no file is made."""
 
 class RequestIds:
     """Gives each request an id: that of its field X-Request-ID, where the peer is a trusted proxy, or else a new one.

@@ -23,6 +23,7 @@ import os
 import stat
 
 from pyserver.errors import ConfigError
+from pyserver.log import try_to_append
 
 cdef extern from "Python.h":
     bint PyGC_Disable()
@@ -183,11 +184,14 @@ cdef str quoted(str name):
 
 
 def check_access_log(str path, str format) -> None:
-    """Raise ConfigError where an AccessLog could not be made of the two; the file is created when it is missing."""
+    """Raise ConfigError where an AccessLog could not be made of the two; no file is made."""
     compile_format(format)
     # A FIFO is left to the workers: its reader would take the end of this for the end of all.
     if path is not None and path != "-" and not is_fifo(path):
-        os.close(open_log(path))
+        try:
+            try_to_append(path)
+        except OSError as error:
+            raise not_opened(path, error) from None
 
 
 cdef tuple step_named(str name):
@@ -1025,8 +1029,13 @@ cdef int open_log(str path) except -1:
         # Without O_NONBLOCK a FIFO that nobody reads would be waited for, and a write to one whose reader stalls.
         return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK, 0o644)
     except OSError as error:
-        reason = "nobody reads from it" if error.errno == ENXIO else error.strerror
-        raise ConfigError(f"cannot open the access log {path}: {reason}") from None
+        raise not_opened(path, error) from None
+
+
+cdef object not_opened(str path, object error):
+    """The exception for a file that cannot be had."""
+    reason = "nobody reads from it" if error.errno == ENXIO else error.strerror
+    return ConfigError(f"cannot open the access log {path}: {reason}")
 
 
 cdef Span request_field(const Facts *facts, const unsigned char *name, Py_ssize_t length) noexcept nogil:

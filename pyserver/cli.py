@@ -9,19 +9,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from pyserver._version import __version__
-from pyserver.arbiter.generations import tls_context
-from pyserver.arbiter.logs import open_log
 from pyserver.arbiter.loop import Arbiter
 from pyserver.daemon import Starter, detach
 from pyserver.errors import EXIT_CONFIG, EXIT_OK, BootError, ConfigError
-from pyserver.identity import IdentityError, ask_as_worker, become
+from pyserver.identity import IdentityError, ask_as_worker
 from pyserver.log import offer
 from pyserver.settings.command_line import read_arguments
 from pyserver.settings.given import DEFAULT
 from pyserver.settings.model import ROWS, Settings
 from pyserver.settings.sources import Loaded, load_settings
 from pyserver.systemd import Inherited
-from pyserver.workers import WORKERS, load_worker_class, worker_name
+from pyserver.workers import WORKERS, worker_name
 from pyserver.workers.app import own_traceback
 
 if TYPE_CHECKING:
@@ -94,6 +92,7 @@ class _Process:
             raise ConfigError("no application was given; name it last, as in: pyserver module:attribute")
         directory = os.path.join(self._directory, settings.chdir or "")
         _check_identity(loaded, directory)
+        _check_files(loaded, directory)
         try:
             os.chdir(directory)
         except OSError as error:
@@ -201,14 +200,11 @@ def _start_directory() -> str:
 
 
 def _check(settings: Settings) -> int:
+    # As in _help.
+    from pyserver.checking import check
+
     try:
-        worker_class = load_worker_class(worker_name(settings.worker_class, settings.threads))
-        worker_class.check(settings)
-        tls_context(settings)
-        open_log(settings).close()
-        # What is imported to be tried is given no more than it has when it serves.
-        become(settings)
-        worker_class.load(str(settings.wsgi_app))
+        check(settings)
     except BootError as error:
         _say(str(error))
         if error.__cause__ is not None:
@@ -216,6 +212,19 @@ def _check(settings: Settings) -> int:
         # gunicorn's code for a check that found something; 3 and 4 are about workers.
         return EXIT_CONFIG
     return EXIT_OK
+
+
+def _check_files(loaded: Loaded, directory: str) -> None:
+    """Refuse to begin without a file that is to be read; patterns may match none yet."""
+    settings, origins = loaded.settings, loaded.origins
+    for name in ("logconfig", "logconfig_json"):
+        path = getattr(settings, name)
+        if path and not os.path.exists(os.path.join(directory, path)):
+            raise ConfigError(f"{origins[name]}: {name} is {path!r}: there is no such file")
+    for path in settings.reload_extra_files:
+        if not set(path) & set("*?[") and not os.path.exists(os.path.join(directory, path)):
+            origin = origins["reload_extra_files"]
+            raise ConfigError(f"{origin}: reload_extra_files has {path!r}: there is no such file")
 
 
 def _check_identity(loaded: Loaded, directory: str) -> None:

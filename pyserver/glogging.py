@@ -218,16 +218,32 @@ class Logger:
 
     def _configure(self) -> None:
         cfg = self.cfg
-        if cfg.logconfig_dict:
-            logging.config.dictConfig({**CONFIG_DEFAULTS, **cfg.logconfig_dict})
-        elif cfg.logconfig_json:
-            with open(cfg.logconfig_json, encoding="utf-8") as file:
-                logging.config.dictConfig({**CONFIG_DEFAULTS, **json.load(file)})
+        configuration = configuration_of(cfg)
+        if configuration:
+            logging.config.dictConfig(configuration)
         elif cfg.logconfig:
-            place = {"__file__": cfg.logconfig, "here": os.path.dirname(cfg.logconfig)}
             if not os.path.exists(cfg.logconfig):
                 raise ConfigError("there is no such file")
-            logging.config.fileConfig(cfg.logconfig, defaults=place, disable_existing_loggers=False)
+            logging.config.fileConfig(cfg.logconfig, defaults=place_of(cfg.logconfig), disable_existing_loggers=False)
+
+
+def configuration_of(cfg: Any) -> dict[str, Any]:
+    """What dictConfig is given for `logconfig_dict` or `logconfig_json`; empty without them.
+
+    Raises:
+        OSError, ValueError: the file cannot be read, or is no JSON.
+    """
+    if cfg.logconfig_dict:
+        return {**CONFIG_DEFAULTS, **cfg.logconfig_dict}
+    if not cfg.logconfig_json:
+        return {}
+    with open(cfg.logconfig_json, encoding="utf-8") as file:
+        return {**CONFIG_DEFAULTS, **json.load(file)}
+
+
+def place_of(path: str) -> dict[str, str]:
+    """The names that a `logconfig` can use for where it is."""
+    return {"__file__": path, "here": os.path.dirname(path)}
 
 
 class _SyslogHandler(logging.Handler):

@@ -230,6 +230,23 @@ def offer(descriptor: int, text: str) -> None:
             send(descriptor, piece)
 
 
+def try_to_append(path: str) -> None:
+    """Raise the OSError that opening it for a log would, as far as that can be told without making the file."""
+    try:
+        os.close(os.open(path, _FLAGS))
+    except FileNotFoundError:
+        try_to_make(path)
+
+
+def try_to_make(path: str) -> None:
+    """Raise OSError when there is no directory for this file, or none that can be written."""
+    # A link that leads to nothing is followed by who makes the file.
+    directory = os.path.join(os.path.dirname(os.path.realpath(path)), "")
+    os.stat(directory)
+    if not os.access(directory, os.W_OK | os.X_OK):
+        raise OSError(errno.EACCES, os.strerror(errno.EACCES), path)
+
+
 def _pieces(record: bytes, longest: int) -> Iterator[bytes]:
     """The record in parts of at most `longest` bytes, which end where a line does unless the line itself is longer."""
     at = 0

@@ -47,6 +47,15 @@ def load_logger_class(named: str | type | None) -> type:
     return found
 
 
+def reason_of(error: BaseException) -> str:
+    """In one line, why a logger cannot be made."""
+    reason = " ".join(f"{type(error).__name__}: {error}".split())
+    cause = error.__cause__ or error.__context__
+    # What logging says by itself is only which handler it is.
+    why = " ".join(str(cause).split()) if cause is not None else ""
+    return reason if why in reason else f"{reason} ({why})"
+
+
 class LoggerLog(ErrorLog):
     """The error log as the server sees it, where a logger writes it.
 
@@ -78,11 +87,7 @@ class LoggerLog(ErrorLog):
             raise ConfigError(f"{configuration.logging_origin}: {error}") from None
         except Exception as error:  # Any class: it is the operator's, and so is the configuration.
             self.close()
-            reason = " ".join(f"{type(error).__name__}: {error}".split())
-            cause = error.__cause__ or error.__context__
-            if cause is not None and str(cause) not in reason:
-                reason += f" ({cause})"
-            raise ConfigError(f"{configuration.logging_origin}: {reason}") from None
+            raise ConfigError(f"{configuration.logging_origin}: {reason_of(error)}") from None
 
     @property
     def logger(self) -> Any:

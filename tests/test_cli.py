@@ -178,6 +178,23 @@ def test_a_check_tells_what_is_wrong_with_the_application(command, tmp_path, arg
     assert all(word in line for word in words), line
 
 
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["--pid", "nowhere/x"], "cannot write the pid file 'nowhere/x': No such file or directory"),
+        (["-b", "unix:nowhere/x"], "cannot listen on unix:nowhere/x: No such file or directory"),
+        (["--error-logfile", "app.py/x"], "cannot open the error log 'app.py/x': Not a directory"),
+        (["--access-logfile", "nowhere/x"], "cannot open the access log nowhere/x: No such file or directory"),
+        (
+            ["--reload", "--reload-extra-file", "*.html", "--reload-extra-file", "nowhere"],
+            "--reload-extra-file: reload_extra_files has 'nowhere': there is no such file",
+        ),
+    ],
+)
+def test_a_check_tells_of_files_that_cannot_be_had(command, arguments, line):
+    assert refusal(command("--check-config", *arguments, "app:application")) == line
+
+
 def test_a_check_shows_where_the_application_raised(command, tmp_path):
     (tmp_path / "broken.py").write_text("\nimport os\nos.environ['MISSING']\n")
     finished = command("--check-config", "broken:application")

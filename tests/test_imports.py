@@ -15,6 +15,7 @@ PACKAGE = ROOT / "pyserver"
 LAYERS = [
     {"__main__"},
     {"cli"},
+    {"checking"},
     {"settings"},
     {"arbiter"},
     {"admin"},

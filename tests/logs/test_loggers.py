@@ -177,21 +177,53 @@ def test_a_reload_with_a_configuration_that_is_wrong_changes_nothing(serve, site
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--log-config", "nothing.ini"], "logconfig: there is no such file"),
-        (["--log-config-json", "nothing.json"], "logconfig_json: FileNotFoundError"),
+        (["--log-config", "nothing.ini"], "--log-config: logconfig is 'nothing.ini': there is no"),
+        (["--log-config", "application_0.py"], "logconfig: MissingSectionHeaderError: File contains no "),
+        (["--log-config-json", "nothing.json"], "--log-config-json: logconfig_json is 'nothing.json': there"),
+        (["--log-config-json", "application_0.py"], "logconfig_json: JSONDecodeError: "),
         (["--logconfig-dict", '{"version": 2}'], "logconfig_dict: ValueError: Unsupported version: 2"),
+        (["--logconfig-dict", '{"handlers": {"a": {"class": "no.Handler"}}}'], "logconfig_dict: ValueError: Unable to"),
         (["--logconfig-dict", "{"], "which is no JSON"),
         (["--logger-class", "nothing.There"], "logger_class is 'nothing.There', which cannot be imported: No module"),
         (["--logger-class", "json.dumps"], "logger_class is 'json.dumps', which is no class"),
+    ],
+)
+def test_what_cannot_be_had_is_one_line_of_a_check(start, arguments, said):
+    assert_one_line(start(APPLICATION, *arguments, "--check-config"), said)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--log-config", "application_0.py"], "logconfig: "),
         (["--logger-class", "json.JSONEncoder"], "logger_class: TypeError: "),
     ],
 )
-def test_what_cannot_be_had_is_one_line(start, arguments, said):
-    # That of a start is the same code.
-    server = start(APPLICATION, *arguments, "--check-config")
+def test_what_cannot_be_had_is_one_line_of_a_start(start, arguments, said):
+    assert_one_line(start(APPLICATION, *arguments), said)
+
+
+def assert_one_line(server, said):
     assert server.wait() == 1
-    assert [line for line in server.log().splitlines() if said in line]
-    assert "Traceback" not in server.log()
+    (line,) = server.log().splitlines()
+    assert said in line
+
+
+def test_a_check_neither_makes_a_log_nor_empties_one(start, site):
+    (site / "live.log").write_text("precious")
+    (site / "its.conf.py").write_text(
+        "import pyserver.glogging\n"
+        "class Logger(pyserver.glogging.Logger):\n    def __init__(self, cfg): open('made.log', 'w')\n"
+        "import os\nif 'OWN' in os.environ: logger_class = Logger\n"
+        "accesslog, errorlog, pidfile = 'access.log', 'error.log', 'its.pid'\n"
+        "logconfig_dict = {'handlers': {\n"
+        "'file': {'class': 'logging.FileHandler', 'filename': 'live.log', 'mode': 'w'},\n"
+        "'console': {'class': 'logging.StreamHandler'}, 'error_console': {'class': 'logging.StreamHandler'}}}\n"
+    )
+    for env in ({}, {"OWN": "1"}):
+        assert start(APPLICATION, "-c", "its.conf.py", "--check-config", env=env).wait() == 0
+    assert (site / "live.log").read_text() == "precious"
+    assert not {"access.log", "error.log", "its.pid", "made.log"} & {path.name for path in site.iterdir()}
 
 
 @pytest.mark.parametrize("module", ["gunicorn.glogging", "pyserver.glogging"])

@@ -173,3 +173,12 @@ def test_an_application_is_checked_as_the_user_it_would_run_as(tmp_path):
     (tmp_path / "app.py").write_text("import os\nassert os.getuid(), 'root'\ndef application(e, s): ...\n")
     finished = run("-m", "pyserver", "--check-config", "-u", "nobody", "app:application", cwd=tmp_path)
     assert (finished.returncode, finished.stderr) == (0, "")
+
+
+@needs_root
+def test_a_check_says_why_an_application_cannot_be_loaded_by_its_user(tmp_path):
+    (tmp_path / "app.py").write_text("import os\nos.environ['MISSING']\n")
+    finished = run("-m", "pyserver", "--check-config", "-u", "12345678", "app:application", cwd=tmp_path)
+    assert finished.returncode == 1
+    assert finished.stderr.startswith("pyserver: module 'app' cannot be imported: KeyError: 'MISSING'\n")
+    assert 'app.py", line 2' in finished.stderr
