@@ -19,15 +19,37 @@ _LONGEST_REASON = 300
 
 
 def has_table(path: str) -> bool:
-    """Whether a pyproject.toml seems to have settings; one that cannot be read has none.
+    """Whether a pyproject.toml has settings; one that cannot be read has none.
 
     Most projects have such a file, and a server that is not configured there shall not carry a TOML parser.
     """
     try:
         with open(path, "rb") as file:
-            return _PROJECT_TABLE.encode() in file.read().replace(b" ", b"")
+            source = file.read()
     except OSError:
         return False
+    if not _may_have_table(source):
+        return False
+    try:
+        tool = _parsed(source, path).get("tool")
+    except ConfigError:
+        return True  # Whoever reads it says what is wrong.
+    return isinstance(tool, Mapping) and "pyserver" in tool
+
+
+def _may_have_table(source: bytes) -> bool:
+    """Whether it looks like it, however it is written but for escapes in keys: as a header or with dots, or inline."""
+    table = b""
+    for line in source.splitlines():
+        words = line.translate(None, b" \t\"'")
+        if words.startswith(b"["):
+            table = words.lstrip(b"[").partition(b"]")[0] + b"."
+            words = b""
+        if (table + words).startswith((b"tool.pyserver.", b"tool.pyserver=")):
+            return True
+        if words.startswith(b"tool=") and b"pyserver" in words:
+            return True
+    return False
 
 
 def read_toml(source: bytes, path: str) -> tuple[Given, ...]:
@@ -84,7 +106,7 @@ def _lines(text: str, prefix: str) -> Iterator[tuple[str, int]]:
     """
     table = ""
     for number, line in enumerate(text.splitlines(), 1):
-        words = line.strip().replace(" ", "")
+        words = "".join(line.split())
         if words.startswith("["):
             table = words.lstrip("[").partition("]")[0] + "."
             name = table

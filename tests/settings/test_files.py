@@ -58,7 +58,37 @@ def test_the_table_of_a_project_file_is_read(load):
     assert loaded.origins["timeout"] == "pyproject.toml:5"
 
 
-@pytest.mark.parametrize("source", ["[tool.ruff]\nfix = true\n", "[project]\ndependencies = ['pyserver']", "= ="])
+@needs_toml
+@pytest.mark.parametrize(
+    ("source", "line"),
+    [
+        ("[tool]\npyserver = {workers = 3}\n", 2),
+        ("[tool]\npyserver.workers = 3\n", 2),
+        ("tool.pyserver.workers = 3\n", 1),
+        ("tool = {pyserver = {workers = 3}}\n", 1),
+        ("[\"tool\".'pyserver']\nworkers = 3\n", 2),
+        ("[\ttool . pyserver\t] # ours\n\tworkers\t= 3\n", 2),
+    ],
+)
+def test_the_table_of_a_project_file_may_be_written_in_any_way(load, source, line):
+    loaded = load(**{"pyproject.toml": source, "gunicorn.conf.py": "workers = 5"})
+    assert loaded.settings.workers == 3
+    assert loaded.origins["workers"] in (f"pyproject.toml:{line}", "pyproject.toml")
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "[tool.ruff]\nfix = true\n",
+        "[project]\ndependencies = ['pyserver']",
+        "= =",
+        "# [tool.pyserver] would go here",
+        "[tool.pyserver-stubs]\nworkers = 7",
+        "[project]\ndescription = 'see [tool.pyserver]'",
+        pytest.param('[project]\ndescription = """\n[tool.pyserver]\nworkers = 7\n"""', marks=needs_toml),
+        "[tool]\nruff = {}",
+    ],
+)
 def test_a_project_file_without_the_table_is_not_looked_at(load, source):
     loaded = load(**{"pyproject.toml": source, "gunicorn.conf.py": "workers = 3"})
     assert (loaded.settings.workers, loaded.warnings) == (3, ())
