@@ -86,6 +86,8 @@ def parse_address(text: str) -> Address:
             raise ValueError(f"{text!r} does not name a socket: systemd: is followed by its FileDescriptorName")
         return Address(name=text.removeprefix("systemd:"))
     name = text.removeprefix("tcp://")
+    if "," in name:
+        raise ValueError(f"{text!r} has a comma; each address is an item of a list, or has an option of its own")
     if "://" in name:
         raise ValueError(f"{text!r} is a URL of another kind than http:// and https://; write host:port")
     if not name.isascii():

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import FunctionType, MappingProxyType
 from typing import Any, ClassVar, NamedTuple
 
@@ -40,7 +40,7 @@ class Facts(NamedTuple):
         minimum, maximum: inclusive bounds of a number.
         choices: the only words a text may be; compared without regard to case.
         required: whether empty text or an empty list is refused.
-        repeatable: on the command line each occurrence adds one item, and commas do not separate.
+        repeatable: on the command line each occurrence adds one item, and commas separate in variables only.
         environment: a variable that platforms set, and the text its value is put into; weaker than the config file.
         check: called with each text or item; raises ValueError with a sentence that names the rule that was broken.
         bare: what the flag stands for without a value; empty where it needs one.
@@ -109,6 +109,14 @@ class Row(NamedTuple):
         """Whether empty text is a value. Where it is not, an empty variable counts as one that is not set."""
         return self.kind not in ("bool", "int", "float") and not self.facts.choices and not self.facts.required
 
+    def raw_of(self, text: str) -> object:
+        """What the text of a variable stands for: several items can only be told there by commas."""
+        return [item for item in text.split(",") if item.strip()] if self._has_items else text
+
+    @property
+    def _has_items(self) -> bool:
+        return self.facts.repeatable and isinstance(self.default, tuple)
+
     def read(self, raw: object) -> Value:
         """The value of this setting that `raw` stands for.
 
@@ -127,6 +135,8 @@ class Row(NamedTuple):
     def _reader(self) -> Callable[[object], Value]:
         if self.facts.read is not None:
             return self.facts.read
+        if self._has_items:
+            return _read_items
         return _UNIT_READERS.get(self.facts.unit) or _READERS[self.kind]
 
     def _checked(self, value: Value) -> Value:
@@ -350,8 +360,17 @@ def _read_optional_text(raw: object) -> str | None:
     return None if raw is None else _read_text(raw) or None
 
 
+def _read_items(raw: object) -> tuple[str, ...]:
+    # gunicorn's rule: one text is one item, whatever is in it, and anything else that has texts a list.
+    if isinstance(raw, str):
+        return (_read_text(raw),) if raw.strip() else ()
+    if isinstance(raw, (bytes, Mapping)) or not isinstance(raw, Iterable):
+        raise ValueError("neither text nor a list of texts")
+    return tuple(map(_read_text, raw))
+
+
 def _read_texts(raw: object) -> tuple[str, ...]:
-    # gunicorn's rule: one text is a list with commas, and the items of a list are taken as they are.
+    # gunicorn's rule for the others: one text is a list with commas.
     if isinstance(raw, str):
         return tuple(item.strip() for item in _read_text(raw).split(",") if item.strip())
     if not isinstance(raw, (list, tuple)):

@@ -77,7 +77,9 @@ Sizes are bytes, or a number with a unit, as GNU's tools have it:
 `64K` and `64KiB` are 65536, `64KB` is 64000, and `1.5G` is 1610612736.
 A boolean has two options, `--name` and `--no-name`, so that the command line can undo what a file says;
 in variables it is `true`, `yes`, `on`, `1` or `false`, `no`, `off`, `0`.
-A list is one text with commas, or a list in a file; an option that may be repeated takes one item each time.
+A list is one text with commas, or a list in a file.
+Where the option may be repeated it takes one item each time, and one text in a file is one item, as with gunicorn:
+`raw_env = "DSN=pg://h/db?o=a,b"` is one variable; only in `PYSERVER_<NAME>` do commas separate these, too.
 An empty variable counts as not set where empty text cannot be a value.
 An empty `user` or `group` is refused wherever it is given, variables included, so that a name which was not filled in
 leaves nobody root.

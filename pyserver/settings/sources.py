@@ -124,7 +124,7 @@ def _from_variables(environ: Mapping[str, str]) -> tuple[list[Given], tuple[str,
             warnings.append(f"{variable}: {name} is a function, which only a config file can give")
         elif row is not None:
             if text or row.takes_empty_text:
-                given.append(Given(name, text, variable))
+                given.append(Given(name, row.raw_of(text), variable))
         elif name in UNAVAILABLE:
             given.append(Given(name, text, variable))
         else:

@@ -70,6 +70,13 @@ def test_a_broken_value_that_a_stronger_source_replaces_does_not_matter(tmp_path
     assert load(tmp_path, "-w", "7", WEB_CONCURRENCY="many").settings.workers == 7
 
 
+def test_commas_separate_the_items_of_a_variable_only(tmp_path):
+    (tmp_path / "pyserver.conf.py").write_text("reload_extra_files = 'a,b'")
+    loaded = load(tmp_path, "-e", "A=1,2", PYSERVER_BIND=":3, :4,")
+    assert loaded.settings.bind == (":3", ":4")
+    assert (loaded.settings.raw_env, loaded.settings.reload_extra_files) == (("A=1,2",), ("a,b",))
+
+
 def test_binds_of_the_command_line_replace_those_of_weaker_sources(tmp_path):
     loaded = load(tmp_path, "-b", ":1", "-b", ":2", PYSERVER_BIND=":3,:4")
     assert loaded.settings.bind == (":1", ":2")
