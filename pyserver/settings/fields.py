@@ -7,11 +7,12 @@ that a value is accepted or refused alike wherever it was written.
 from __future__ import annotations
 
 import contextlib
-import math
 import os
 from collections.abc import Callable, Iterable, Mapping
 from types import FunctionType, MappingProxyType
 from typing import Any, ClassVar, NamedTuple
+
+from pyserver.settings.quantities import read_duration, read_float, read_int, read_size
 
 Hook = Callable[..., object]
 Value = str | int | float | bool | None | type | tuple[str, ...] | Mapping[str, str] | Mapping[str, object] | Hook
@@ -19,14 +20,6 @@ Value = str | int | float | bool | None | type | tuple[str, ...] | Mapping[str, 
 _QUOTED_LENGTH = 120
 _TRUE = ("true", "yes", "y", "on", "1")
 _FALSE = ("false", "no", "n", "off", "0")
-# As GNU's tools have it: K and KiB are 1024, and KB is 1000. The longer ones first, since they end in the shorter.
-_SIZES = {
-    **{f"{letter}IB": 1024**power for power, letter in enumerate("KMGT", 1)},
-    **{f"{letter}B": 1000**power for power, letter in enumerate("KMGT", 1)},
-    **{letter: 1024**power for power, letter in enumerate("KMGT", 1)},
-    "B": 1,
-}
-_DURATIONS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
 class Facts(NamedTuple):
@@ -220,6 +213,11 @@ def read_class(raw: object) -> str:
     return _read_text(raw).removeprefix("egg:gunicorn#")
 
 
+def read_errorlog(raw: object) -> str:
+    """A file; for None, as of gunicorn where there shall be no error log, the one that keeps nothing."""
+    return os.devnull if raw is None else _read_text(raw)
+
+
 def read_level(raw: object) -> str:
     """A level of the log, also by a name that other loggers have for it; raises ValueError."""
     word = _read_text(raw).lower()
@@ -254,7 +252,7 @@ def read_bits(raw: object) -> int:
             text = raw.strip()
             return int(text, 8 if text.isdecimal() and text.startswith("0") else 0)
         raise ValueError("not a number such as 0o22, 022 or 18")
-    return _read_int(raw)
+    return read_int(raw)
 
 
 def quoted(raw: object) -> str:
@@ -282,66 +280,6 @@ def _read_bool(raw: object) -> bool:
     if word in _TRUE or word in _FALSE:
         return word in _TRUE
     raise ValueError("neither true nor false")
-
-
-def _read_int(raw: object) -> int:
-    if isinstance(raw, int) and not isinstance(raw, bool):
-        return raw
-    if isinstance(raw, str):
-        with contextlib.suppress(ValueError):
-            return int(raw)
-    raise ValueError("not a whole number")
-
-
-def _read_size(raw: object) -> int:
-    text = raw.strip().upper() if isinstance(raw, str) else ""
-    suffix = next((suffix for suffix in _SIZES if text.endswith(suffix)), "")
-    number = text.removesuffix(suffix).strip()
-    try:
-        if not suffix:
-            return _read_int(raw)
-        if _is_decimal(number):
-            return int(float(number) * _SIZES[suffix])
-    except (ValueError, OverflowError):
-        pass
-    raise ValueError("neither a whole number of bytes nor a number followed by a unit such as K, MB or MiB")
-
-
-def _read_duration(raw: object) -> float:
-    try:
-        return _duration(raw) if isinstance(raw, str) and raw.strip()[-1:].isalpha() else _read_float(raw)
-    except ValueError:
-        raise ValueError("neither a number of seconds nor a duration such as 30s, 1m30s or 500ms") from None
-
-
-def _duration(text: str) -> float:
-    """Seconds, of numbers that are each followed by a unit, the larger ones first."""
-    seconds, last = 0.0, math.inf
-    rest = "".join(text.lower().split())
-    while rest:
-        number = rest[: len(rest) - len(rest.lstrip("0123456789."))]
-        rest = rest[len(number) :]
-        unit = next((unit for unit in _DURATIONS if rest.startswith(unit)), "")
-        if not unit or not _is_decimal(number) or _DURATIONS[unit] >= last:
-            raise ValueError(text)
-        last = _DURATIONS[unit]
-        seconds += float(number) * last
-        rest = rest[len(unit) :]
-    return _read_float(seconds)
-
-
-def _is_decimal(text: str) -> bool:
-    return text.isascii() and text.replace(".", "", 1).isdecimal()
-
-
-def _read_float(raw: object) -> float:
-    number = math.nan
-    if isinstance(raw, (int, float, str)) and not isinstance(raw, bool):
-        with contextlib.suppress(ValueError, OverflowError):
-            number = float(raw)
-    if not math.isfinite(number):
-        raise ValueError("not a number")
-    return number
 
 
 def _read_text(raw: object) -> str:
@@ -411,12 +349,12 @@ def _option_name(raw: object) -> str:
 # By the annotation of the field, which is text because of the postponed evaluation in model.py.
 _READERS: dict[str, Callable[[object], Value]] = {
     "bool": _read_bool,
-    "int": _read_int,
-    "float": _read_float,
+    "int": read_int,
+    "float": read_float,
     "str": _read_text,
     "str | None": _read_optional_text,
     "tuple[str, ...]": _read_texts,
     "Mapping[str, str]": _read_mapping,
     "Mapping[str, object]": _read_options,
 }
-_UNIT_READERS: dict[str, Callable[[object], Value]] = {"bytes": _read_size, "s": _read_duration}
+_UNIT_READERS: dict[str, Callable[[object], Value]] = {"bytes": read_size, "s": read_duration}

@@ -16,6 +16,7 @@ from pyserver.settings.fields import (
     read_account,
     read_bits,
     read_class,
+    read_errorlog,
     read_level,
     read_logger_class,
     read_tree,
@@ -595,8 +596,8 @@ class Settings(Hooks):
     )
     errorlog: str = setting(
         "-", section=_LOGGING, flags=("--error-logfile", "--log-file"), metavar="FILE", reload="arbiter",
-        source="gunicorn", required=True,
-        help="The file of the error log; - means standard error.",
+        source="gunicorn", required=True, read=read_errorlog,
+        help="The file of the error log; - means standard error, and None in a config file that there is none.",
     )
     loglevel: str = setting(
         "info", section=_LOGGING, flags=("--log-level",), reload="arbiter", source="gunicorn", read=read_level,

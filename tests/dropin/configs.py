@@ -163,7 +163,7 @@ CONFIGS = [
     Config("factory", "wsgi_app = 'shop:create()'\ndefault_proc_name = 'shop'\n", application=""),
     Config("unix-socket", "bind = 'unix:shop.sock'\numask = 0o007\n", binds=True),
     Config("several-addresses", "bind = ['127.0.0.1:0', 'unix:shop.sock']\nbacklog = 64\n", binds=True),
-    Config("variable-with-a-comma", "raw_env = 'SHOP=pg://h/db?o=a,b'\nbind = {'127.0.0.1:0'}\n", binds=True),
+    Config("variable-with-a-comma", "raw_env = 'SHOP=shop://h/db?o=a,b'\nbind = {'127.0.0.1:0'}\n", binds=True),
     Config("reuse-port", "reuse_port = True\nbacklog = 2048\n"),
     Config(
         "recycling",
