@@ -42,6 +42,8 @@ class EngineWorker(Worker):
     @classmethod
     def check(cls, settings: Settings) -> None:
         """Raise ConfigError for settings that the engine cannot be built from."""
+        if not settings.accesslog and not _tells_syslog(settings):
+            return  # A format that nothing is written in may be for another server.
         if is_json(settings.access_log_format) or not logger_of(settings)[1]:
             # A logger class may have atoms of its own, and opens the file itself.
             check_access_log(settings.accesslog, settings.access_log_format)
@@ -101,12 +103,13 @@ class EngineWorker(Worker):
             # The last requests are logged before the process ends.
             atexit.register(queue.finish)
             return LoggerAccess(queue.put, log, **told)
-        syslog = None if settings.disable_redirect_access_to_syslog or not is_own else log.syslog
+        syslog = log.syslog if is_own and _tells_syslog(settings) else None
         if not settings.accesslog and syslog is None and log.statsd is None:
             return None
         # To open the pipe of somebody else, as a container's standard output is, who is not root has no right.
         path = "-" if settings.accesslog == "/dev/stdout" else settings.accesslog
-        return AccessLog(path, _format(settings), log, worker=self.number, syslog=syslog, **told)
+        text = _format(settings) if path or syslog is not None else ""
+        return AccessLog(path, text, log, worker=self.number, syslog=syslog, **told)
 
     def _new_engine(self) -> Engine:
         """The engine; a subclass in which several requests run at once says so."""
@@ -173,6 +176,10 @@ def build_engine(
         logs_health=settings.health_log,
         contexts=None if worker.contexts is None else list(worker.contexts),
     )
+
+
+def _tells_syslog(settings: Settings) -> bool:
+    return settings.syslog and not settings.disable_redirect_access_to_syslog
 
 
 def _format(settings: Settings) -> str:
