@@ -55,7 +55,9 @@ def read_arguments(arguments: Sequence[str], variable: str = "") -> CommandLine:
         else:
             flag, value = _split(token)
             flag = _in_full(flag, where)
-            if flag in ACTIONS and not variable:
+            if flag in ACTIONS:
+                if variable:
+                    raise ConfigError(f"{flag}{where}: only the command line can ask for that")
                 return _action(flag, value, rest)
             given.append(_option(flag, value, rest, where))
     return CommandLine(_with_items_joined(given))

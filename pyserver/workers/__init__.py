@@ -148,7 +148,8 @@ def _imported(name: str, target: str) -> type[Worker]:
     except ConfigError:
         raise
     except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] != "gunicorn":
+        # What is missing further down is only not there in the gunicorn that is.
+        if error.name not in ("gunicorn", "gunicorn.workers"):
             raise ConfigError(f"worker_class {name!r} cannot be loaded: ModuleNotFoundError: {error}") from error
         reason = "it was written for gunicorn, which is missing: pip install gunicorn"
         raise ConfigError(f"worker_class {name!r} cannot be loaded: {reason}") from error

@@ -184,3 +184,9 @@ def test_an_option_without_effect_is_taken_with_as_much_as_belongs_to_it(name):
         value = True if row.is_switch else "1"
         arguments = [flag] if row.is_switch else [flag, "1"]
         assert given(*arguments, "app:app") == {name: value, "wsgi_app": "app:app"}
+
+
+@pytest.mark.parametrize("flag", ["--version", "-h", "--completion=zsh"])
+def test_what_is_done_instead_of_serving_is_asked_for_on_the_command_line(flag):
+    with pytest.raises(ConfigError, match=r"^-\S+ in GUNICORN_CMD_ARGS: only the command line can ask for that$"):
+        read_arguments(["-w", "2", flag], "GUNICORN_CMD_ARGS")

@@ -87,9 +87,12 @@ def test_an_unknown_name_is_told_with_those_that_are_known(site):
         ("plugin_that_exits:Own", "cannot be loaded: SystemExit: no licence"),
         ("plugin_that_wants:Own", "^worker_class own wants a licence$"),
         (":Own", "cannot be loaded"),
+        ("gunicorn.workers.geventlet.Worker", "No module named 'gunicorn.workers.geventlet'"),
     ],
 )
 def test_a_path_that_leads_to_no_worker_is_refused(site, name, reason):
+    if name.startswith("gunicorn."):
+        pytest.importorskip("gunicorn")
     with pytest.raises(ConfigError, match=reason):
         load_worker_class(name)
 
