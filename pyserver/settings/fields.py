@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Iterable, Mapping
-from types import FunctionType, MappingProxyType
+from types import FunctionType, MappingProxyType, MethodType
 from typing import Any, ClassVar, NamedTuple
 
 from pyserver.settings.quantities import read_duration, read_float, read_int, read_size
@@ -207,6 +207,7 @@ def read_account(raw: object) -> int | str | None:
 
 def read_class(raw: object) -> str:
     """The name of a class, or the class itself, as a config file in Python can have it; raises ValueError."""
+    raw = _called(raw)
     if isinstance(raw, type):
         return f"{raw.__module__}:{raw.__qualname__}"
     # The way in which distributions named the classes of gunicorn.
@@ -226,6 +227,7 @@ def read_level(raw: object) -> str:
 
 def read_logger_class(raw: object) -> str | type | None:
     """A class, or text that names one; raises ValueError."""
+    raw = _called(raw)
     return raw if isinstance(raw, type) else _read_optional_text(raw)
 
 
@@ -271,6 +273,17 @@ def _check(item: str, rule: Callable[[str], object]) -> None:
         rule(item)
     except ValueError as error:
         raise ValueError(f"but {error}") from None
+
+
+def _called(raw: object) -> object:
+    """What a function gives that stands in the place of a class, as gunicorn has it."""
+    if not isinstance(raw, (FunctionType, MethodType)):
+        return raw
+    try:
+        return raw()
+    except Exception as error:  # Any class: the code is the operator's.
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise ValueError(f"which is called for a class and raises {reason}") from None
 
 
 def _read_bool(raw: object) -> bool:
