@@ -44,6 +44,25 @@ def test_the_printed_settings_are_a_config_file_that_gives_them(tmp_path):
     assert load_settings((), {}, str(tmp_path)).settings == loaded.settings
 
 
+def test_what_cannot_be_written_down_is_a_comment_of_the_printed_settings(tmp_path):
+    (tmp_path / "gunicorn.conf.py").write_text(
+        "class Worker: ...\nclass Logger: ...\nworker_class, logger_class = Worker, Logger\n"
+        "logconfig_dict = {'filters': {'own': {'()': Logger()}}}\ndef post_fork(server, worker): ...\n"
+        "import decimal\nworker_options = {'n': decimal.Decimal(1)}\n"
+    )
+    text = render_settings(load_settings((), {}, str(tmp_path)))
+    commented = {line.split()[1] for line in text.splitlines() if line.startswith("# ")}
+    assert commented == {"worker_class", "logger_class", "logconfig_dict", "post_fork", "worker_options"}
+    compile(text, "printed", "exec")
+
+
+def test_a_class_of_a_module_is_printed_by_its_name(tmp_path):
+    (tmp_path / "gunicorn.conf.py").write_text("from decimal import Decimal as worker_class\nlogger_class = dict\n")
+    lines = render_settings(load_settings((), {}, str(tmp_path))).splitlines()
+    assert any(line.startswith("worker_class = 'decimal:Decimal' ") for line in lines)
+    assert any(line.startswith("logger_class = 'builtins.dict' ") for line in lines)
+
+
 def test_the_printed_settings_say_where_each_was_set(tmp_path):
     (tmp_path / "gunicorn.conf.py").write_text("\nworkers = 3\n")
     lines = render_settings(load_settings(["-t", "5"], {"PORT": "80"}, str(tmp_path))).splitlines()

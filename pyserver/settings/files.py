@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 # Ours first: a project that has come from gunicorn may still have the file of that.
 DEFAULT_FILES = ("pyserver.conf.py", "pyserver.toml", PROJECT_FILE, "gunicorn.conf.py")
+CONFIG_MODULE = "__config__"  # by which the code of a config file goes
 
-_MODULE_NAME = "__config__"
 _LONGEST_REASON = 300
 _HOOKS = [row.name for row in ROWS.values() if row.is_hook]
 
@@ -69,7 +69,7 @@ def read_file(spec: str, directory: str, origin: str) -> FileContents:
     if path.endswith(".toml"):
         return FileContents(read_toml(source, path), ())
     tree, code = _compile(source, path)
-    module = ModuleType(_MODULE_NAME)
+    module = ModuleType(CONFIG_MODULE)
     module.__file__ = os.path.abspath(os.path.join(directory, path))
     _execute(code, module, path)
     return _contents_of_python(module, path, dict(_assignments(tree.body)))
@@ -91,7 +91,7 @@ def _compile(source: bytes, path: str) -> tuple[ast.Module, CodeType]:
 
 def _execute(code: CodeType, module: ModuleType, path: str) -> None:
     # Registered, because dataclasses and pickles in a config file look their module up.
-    sys.modules[_MODULE_NAME] = module
+    sys.modules[CONFIG_MODULE] = module
     try:
         exec(code, module.__dict__)
     except (Exception, SystemExit) as error:  # Any class: the code is the operator's, and a reload must survive it.

@@ -10,8 +10,8 @@ import sys
 import textwrap
 from collections.abc import Iterator, Mapping
 
-from pyserver.settings.fields import Row
-from pyserver.settings.files import DEFAULT_FILES
+from pyserver.settings.fields import Row, quoted
+from pyserver.settings.files import CONFIG_MODULE, DEFAULT_FILES
 from pyserver.settings.model import ROWS
 from pyserver.settings.sources import Loaded
 from pyserver.settings.unavailable import UNAVAILABLE
@@ -124,12 +124,12 @@ def render_help(width: int = 80) -> str:
 
 
 def render_settings(loaded: Loaded) -> str:
-    """The settings as a Python config file, each with its origin in a comment."""
+    """The settings as a Python config file, each with its origin in a comment, in which is what cannot be written."""
     lines = []
     for name in ROWS:
         value = getattr(loaded.settings, name)
-        # A function cannot be written down, and is named in a comment.
-        assignment = f"# {name} = {value!r}" if callable(value) else f"{name} = {_literal(value)}"
+        text = _written(value)
+        assignment = f"{name} = {text}" if text else f"# {name} = {quoted(value)}"
         lines.append(f"{assignment.ljust(_ORIGIN_COLUMN)}  # {loaded.origins[name]}\n")
     return "".join(lines)
 
@@ -209,6 +209,23 @@ def _literal(value: object) -> str:
     if isinstance(value, tuple):
         return repr(list(value))
     return repr(dict(value) if isinstance(value, Mapping) else value)
+
+
+def _written(value: object) -> str:
+    """What stands for a value in a config file; empty for what is made there: functions, their classes, objects."""
+    # As in cli._help: only who prints settings pays for it.
+    import ast
+
+    text = _literal(value)
+    if isinstance(value, type):
+        text = repr(f"{value.__module__}.{value.__qualname__}")
+    if text.startswith(f"'{CONFIG_MODULE}") or "<locals>" in text:
+        return ""
+    try:
+        ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return ""
+    return text
 
 
 def _number(bound: float | None) -> str:

@@ -173,7 +173,7 @@ def test_a_function_with_almost_the_name_of_a_hook_is_warned_of(load):
 def test_the_printed_settings_name_a_hook_and_where_it_was_set(load):
     loaded = load("\ndef post_fork(server, worker): ...")
     line = next(line for line in render_settings(loaded).splitlines() if "post_fork" in line)
-    assert line.startswith("# post_fork = <function post_fork at ")
+    assert line.startswith("# post_fork = the function post_fork ")
     assert line.endswith("  # gunicorn.conf.py:2")
     assert load(render_settings(loaded)).settings.post_fork is None
 
