@@ -236,7 +236,10 @@ cdef Outcome read_version_2(ProxyHeader *header, const unsigned char *text, Py_s
     family = text[13] >> 4
     transport = text[13] & 15
     size = (text[14] << 8) | text[15]
-    if text[12] >> 4 != 2 or command > 1 or family > 3 or transport > 2 or FIXED_LENGTH + size > VERSION_2_LIMIT:
+    if text[12] >> 4 != 2 or command > 1 or FIXED_LENGTH + size > VERSION_2_LIMIT:
+        return REFUSED
+    # LOCAL is valid whatever the family.
+    if command == 1 and (family > 3 or transport > 2):
         return REFUSED
     if length < FIXED_LENGTH + size:
         return NEED_MORE

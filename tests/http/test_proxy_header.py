@@ -44,6 +44,7 @@ READ = {
     "v2 of a Unix socket": (version_2(family=0x31, rest=bytes(216)), "UNIX", None, None),
     "v2 of the proxy itself": (version_2(0x20, 0, b""), "LOCAL", None, None),
     "v2 of the proxy itself with addresses": (version_2(0x20, 0x11, V4), "LOCAL", None, None),
+    "v2 of the proxy itself, of a family that there is not": (version_2(0x20, 0xFF, b""), "LOCAL", None, None),
     "v2 that does not tell": (version_2(family=0), "UNSPEC", None, None),
     "v2 that does not tell, of a stream": (version_2(family=1, rest=TLV), "UNSPEC", None, None),
 }
