@@ -368,16 +368,32 @@ cdef const unsigned char *begin_of_last(const unsigned char *begin, const unsign
 
 
 cdef bint is_prefix(Span text) noexcept nogil:
-    """Whether it is a path that can stand before others: what needs no decoding, and cannot be taken for a host."""
+    """Whether it is a path that can stand before others, and needs no decoding."""
     cdef Py_ssize_t at
     cdef unsigned char c
     for at in range(text.length):
         c = text.start[at]
         if not (c"a" <= (c | 0x20) <= c"z" or c"0" <= c <= c"9" or c in (c"/", c"-", c".", c"_", c"~", c"@", c"+", c"=")):
             return False
-        if c == c"/" and at and text.start[at - 1] == c"/":
-            return False
-    return text.length > 0 and text.start[0] == c"/"
+    return is_mount(text)
+
+
+cdef bint is_mount(Span text) noexcept nogil:
+    """Whether it begins with a slash, and a browser that is sent there goes there.
+
+    Two slashes would be a host for it, and so would one with a backslash; RFC 3986 §5.2.4 has it resolve "." and "..".
+    """
+    cdef Py_ssize_t at, length
+    cdef Py_ssize_t begin = 1
+    if text.length == 0 or text.start[0] != c"/" or memchr(text.start, c"\\", <size_t> text.length) != NULL:
+        return False
+    for at in range(1, text.length + 1):
+        if at == text.length or text.start[at] == c"/":
+            length = at - begin
+            if length == 0 or (length <= 2 and memcmp(text.start + begin, b"..", <size_t> length) == 0):
+                return False
+            begin = at + 1
+    return True
 
 
 cdef struct Element:
@@ -696,13 +712,20 @@ cdef bytes host_to_tell(const Forwarded *found, bytes host, bint is_https):
 cdef str script_name(const Head *head, const unsigned char *base, str otherwise):
     """What a proxy that is trusted says in SCRIPT_NAME, or else `otherwise`; PEP 3333 has it empty or with a slash first."""
     cdef const Field *field
-    cdef str said = otherwise
+    cdef Span said
+    cdef str found = otherwise
     cdef uint32_t at
     for at in range(head.count):
         field = &head.fields[at]
         if field.kind == FORWARDER_FIELD and is_named(field, base, b"script_name", 11):
-            said = base[field.value:field.value + field.value_length].decode("latin-1").rstrip("/")
-    return said if said[:1] in ("", "/") else otherwise
+            said = Span(base + field.value, field.value_length)
+            if said.length and said.start[said.length - 1] == c"/":
+                said.length -= 1
+            # The last one counts; malformed, it says nothing.
+            found = otherwise
+            if said.length == 0 or is_mount(said):
+                found = said.start[:said.length].decode("latin-1")
+    return found
 
 
 def read_header(bytes text not None, str versions) -> tuple:

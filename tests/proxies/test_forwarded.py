@@ -122,7 +122,11 @@ def test_fields_are_believed_of_a_trusted_one_that_a_proxy_header_names(behind):
 
 @pytest.mark.parametrize("arguments", [(), FORWARDED])
 @pytest.mark.parametrize(
-    ("value", "root"), [("/shop", "/shop"), ("/shop/", "/shop"), ("", ""), ("/", ""), ("shop", "")]
+    ("value", "root"),
+    [
+        *(("/shop", "/shop"), ("/shop/", "/shop"), ("", ""), ("/", ""), ("shop", "")),
+        *(("//shop", ""), ("/\\shop", ""), ("/../shop", ""), ("/shop//a", "")),
+    ],
 )
 def test_a_proxy_may_say_where_the_application_is_mounted(behind, arguments, value, root):
     told = behind(*arguments).ask(f"SCRIPT_NAME: {value}", target="/shop/a")
