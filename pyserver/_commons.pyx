@@ -11,7 +11,8 @@ from libc.string cimport memcpy, memset
 from posix.unistd cimport close
 
 from pyserver._connection cimport (
-    Connection, Content, Reader, free_connection, is_peer_in, keep_in_memory, new_connection, new_content, new_reader,
+    Connection, Content, Reader, free_connection, is_peer_in, is_way_trusted, keep_in_memory, new_connection,
+    new_content, new_reader,
 )
 from pyserver._http cimport COMPLETE, Bounds, Chunks, Span, parse_head, reset_head
 from pyserver._proxies cimport Origin, Proxies
@@ -150,7 +151,9 @@ cdef int take_connection(
         arrival.deadline_ns = message.deadline_ns
         arrival.reason = message.waits_for
         note_way(arrival.connection, &message, proxies)
-        fill(arrival.connection, &message, carried, files, trusted_bounds if arrival.connection.is_trusted else bounds)
+        if is_way_trusted(arrival.connection, proxies.trusted):
+            bounds = trusted_bounds
+        fill(arrival.connection, &message, carried, files, bounds)
     except Exception:
         if arrival.connection != NULL:
             close(arrival.connection.source.fd)

@@ -111,7 +111,7 @@ cdef struct Connection:
     bint has_copies             # a child of an application may hold it open, in this worker or one before
     bint resets                 # … or ends in a reset, for nothing else tells that the response is cut
     uint8_t interest            # what a level-triggered poller was asked for
-    bint is_trusted             # what the peer's fields say of the client is believed
+    bint is_trusted             # the peer is one of those whose fields are believed
     bint awaits_proxy           # its first bytes may be a PROXY header
     bint awaits_tls             # … and then a handshake begins
     Origin *origin              # NULL unless it has begun with one, which has named the client
@@ -154,6 +154,11 @@ cdef inline int64_t take_receive_ns(Connection *connection, int64_t complete_ns)
     connection.first_ns = 0
     return max(complete_ns - first_ns, <int64_t> 0)
 
+
+cdef inline bint is_way_trusted(const Connection *connection, Peers peers) noexcept nogil:
+    # Whether both are one of them, who is connected and whom a PROXY header names as the client: a proxy that speaks
+    # of connections passes fields on as it gets them.
+    return connection.is_trusted and (connection.origin == NULL or peers.has(connection.family, connection.address))
 
 
 cdef Connection *new_connection(int fd) except NULL

@@ -19,8 +19,8 @@ from pyserver._access cimport Facts
 from pyserver._connection cimport (
     AWAIT_CLOSE, AWAIT_CONTENT, AWAIT_FIRST_BYTE, AWAIT_HEAD, AWAIT_NEXT_REQUEST, AWAIT_ROOM, AWAIT_TURN, AWAIT_WRITE,
     FROM_FILE, SPOOLED, Connection, Content, Output, Reader, Segment, add_borrowed, add_copy, add_range, delist, detach,
-    drop_after_head, drop_first, free_content, free_output, free_reader, is_peer_in, keep_in_memory, make_room,
-    new_content, new_output, next_content, note_proxied, peer_of, take_memory, take_receive_ns,
+    drop_after_head, drop_first, free_content, free_output, free_reader, is_peer_in, is_way_trusted, keep_in_memory,
+    make_room, new_content, new_output, next_content, note_proxied, peer_of, take_memory, take_receive_ns,
 )
 from pyserver._exchange cimport OUT_LIMIT, Exchange, Transport, is_of_head, new_id, note_request, state_refusal
 from pyserver._http cimport (
@@ -311,7 +311,7 @@ cdef class Lane(Transport):
 
     cdef const Bounds *bounds_for(self, const Connection *connection) noexcept:
         """What a request of this connection may have."""
-        return &self.reactor.trusted_bounds if connection.is_trusted else &self.reactor.bounds
+        return &self.reactor.trusted_bounds if self.believes(connection) else &self.reactor.bounds
 
     cdef bint open_up(self, Connection *connection, Reader *reader) except -1:
         """Take what stands before the first request: a PROXY header, and TLS; whether what follows is a request."""
@@ -370,11 +370,7 @@ cdef class Lane(Transport):
 
     cdef bint believes(self, const Connection *connection) noexcept nogil:
         """Whether fields that tell where a request comes from are a trusted proxy's."""
-        # Where a PROXY header names somebody else than who is connected, the fields are from there.
-        return connection.is_trusted and (
-            connection.origin == NULL
-            or self.reactor.proxies.trusted.has(connection.family, connection.address)
-        )
+        return is_way_trusted(connection, self.reactor.proxies.trusted)
 
     cdef int _leave(self, Connection *connection, Reader *reader) except -1:
         """Send what was answered, and keep what was received for a request that is not complete."""

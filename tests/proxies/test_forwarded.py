@@ -149,3 +149,9 @@ def test_others_are_treated_as_header_map_says(behind):
 def test_a_stranger_may_not_set_them(behind):
     assert behind(*FORWARDED).refuses(request("REMOTE_USER: joe"), source="127.0.0.2") == 400
     assert behind().ask("SCRIPT_NAME: /shop", source="127.0.0.2")["root"] == ""
+
+
+def test_a_client_that_a_proxy_header_names_may_not_set_them(behind):
+    site = behind(*FORWARDED)
+    assert site.refuses(relay("203.0.113.9") + request("REMOTE_USER: joe")) == 400
+    assert site.ask("REMOTE_USER: joe", before=relay("10.0.0.9"))["forwarder"] == "joe"

@@ -108,6 +108,14 @@ def test_a_client_that_a_header_names_does_not_choose_the_id_of_its_request(behi
     assert "GET /of-proxy 200 known\n" in site.server.log()
 
 
+def test_a_client_that_a_header_names_does_not_say_where_the_application_is_mounted(behind):
+    site = behind(*AUTO)
+    with site.visit() as client:
+        roots = [site.asked(client, "SCRIPT_NAME: /a", before=before, target="/a")["root"] for before in (V1, b"", b"")]
+    assert roots == ["", "", ""]
+    assert site.ask("SCRIPT_NAME: /a", before=LOCAL, target="/a")["root"] == "/a"
+
+
 @pytest.mark.parametrize("header", [b"PROXY TCP4 192.0.2.1 198.51.100.2 40000\r\n", SIGNATURE + b"\x21\x12\x00\x00"])
 def test_a_malformed_header_is_refused(behind, header):
     site = behind(*AUTO)
