@@ -54,7 +54,7 @@ cdef enum:
     OUT_KEPT = 1 << 20          # what the buffer for them may have grown to and be kept
 
 cdef int64_t SECOND = 1000000000
-cdef int64_t GATHER_NS = 5000000            # how long a response waits for the next of the same pipeline to join it
+cdef int64_t GATHER_NS = 1000000            # how long after the first of a pipeline began others are to join its response
 cdef int64_t LINGER_AT_MOST_NS = 30 * SECOND
 cdef int64_t TURN_NS = 5000000              # how long a pipeline may take before others have their turn
 

@@ -3,6 +3,7 @@
 import os
 import select
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,21 @@ def write_and_wait(environ, start_response):
     eventually(Path("taken").exists)
     os.unlink("written")
     os.unlink("taken")
+    return []
+
+
+@application.route
+def wait_a_little(environ, start_response):
+    time.sleep(0.003)
+    start_response("200 OK", [("Content-Length", "0")])
+    return []
+
+
+@application.route
+def wait_for_client(environ, start_response):
+    eventually(Path("answered").exists)
+    os.unlink("answered")
+    start_response("200 OK", [("Content-Length", "0")])
     return []
 
 
@@ -86,6 +102,15 @@ def test_the_next_request_is_answered_when_the_socket_takes_all_at_the_end_of_on
             received = client.socket.recv(65_536)
             assert received, "closed without an answer to the second request"
             taken += received
+
+
+def test_an_answer_that_took_a_while_is_not_held_while_the_next_request_runs(serving):
+    server = serving()
+    with server.client() as client:
+        client.send(pipelined(["/wait_a_little", "/wait_for_client"]))
+        assert client.receive_response().status == 200
+        (server.directory / "answered").touch()
+        assert client.receive_response().status == 200
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks at /proc")
