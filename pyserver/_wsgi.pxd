@@ -36,6 +36,7 @@ cdef class StartResponse:
 cdef class WSGIGateway(Gateway):
     cdef object _application
     cdef list _templates        # environ of each listener, before a request fills it
+    cdef bytes _nameless        # of each listener, whether its requests say what it is called; None when none's do
     cdef str _root_path
     cdef bint _drops_underscored
     cdef bint _sends_files
@@ -60,6 +61,7 @@ cdef class WSGIGateway(Gateway):
     cdef int _put_peer(self, dict environ, Exchange exchange) except -1
     cdef int _put_fields(self, dict environ, Exchange exchange) except -1
     cdef int _put_forwarded(self, dict environ, const Forwarded *forwarded, bint is_https) except -1
+    cdef int _put_server(self, dict environ) except -1
     cdef int _put_content(self, dict environ, Exchange exchange) except -1
     cdef int _answer(self, Exchange exchange, object result) except -1
     cdef int _answer_list(self, Exchange exchange, object blocks) except -1

@@ -73,7 +73,8 @@ class WSGIGateway(Gateway):
 
     Args:
         application: the callable of PEP 3333.
-        servers: (SERVER_NAME, SERVER_PORT) of each listener of the engine, in its order.
+        servers: (SERVER_NAME, SERVER_PORT) of each listener of the engine, in its order; ("", "") for a Unix socket,
+            which has those of Host, or else localhost and 80.
         log: gets what the application raises, and what it writes to wsgi.errors.
         software: SERVER_SOFTWARE.
         root_path: where the application is mounted; becomes SCRIPT_NAME and is taken off PATH_INFO.

@@ -227,7 +227,8 @@ cdef class WSGIGateway(Gateway):
 
     Args:
         application: the callable of PEP 3333.
-        servers: (SERVER_NAME, SERVER_PORT) of each listener of the engine, in its order.
+        servers: (SERVER_NAME, SERVER_PORT) of each listener of the engine, in its order; ("", "") for a Unix socket,
+            which has those of Host, or else localhost and 80.
         log: has error() and exception(), and a fileno() for wsgi.errors.
         software: SERVER_SOFTWARE.
         root_path: where the application is mounted; becomes SCRIPT_NAME and is taken off PATH_INFO.
@@ -254,9 +255,14 @@ cdef class WSGIGateway(Gateway):
             "HTTP_" + name.upper().replace("-", "_"): value for name, value in (secure_scheme_headers or {}).items()
         }
         self._templates = [
-            template(name, port, self._root_path, software, ErrorStream(log), multithread, multiprocess, variables or {})
+            template(
+                name or "localhost", port or "80", self._root_path, software, ErrorStream(log), multithread, multiprocess,
+                variables or {},
+            )
             for name, port in servers
         ]
+        if not all(name for name, _ in servers):
+            self._nameless = bytes(not name for name, _ in servers)
 
     def __dealloc__(self):
         cdef int at
@@ -517,6 +523,8 @@ cdef class WSGIGateway(Gateway):
             environ["wsgi.url_scheme"] = "https" if schemes == HTTPS_SCHEME else "http"
         if exchange.transport.forwarded.says_target:
             self._put_forwarded(environ, &exchange.transport.forwarded, schemes == HTTPS_SCHEME)
+        if self._nameless is not None and self._nameless[exchange.connection.listener]:
+            self._put_server(environ)
         return 0
 
     cdef int _put_forwarded(self, dict environ, const Forwarded *forwarded, bint is_https) except -1:
@@ -530,6 +538,16 @@ cdef class WSGIGateway(Gateway):
             environ["SCRIPT_NAME"] = (
                 forwarded.prefix.start[:forwarded.prefix.length].decode("ascii") + environ["SCRIPT_NAME"]
             )
+        return 0
+
+    cdef int _put_server(self, dict environ) except -1:
+        """What the client takes the server for: a Unix socket has neither a name nor a port; as gunicorn has it."""
+        cdef str host = environ.get("HTTP_HOST", "")
+        cdef Py_ssize_t colon = host.find(":", host.rfind("]") + 1)
+        cdef str port = host[colon + 1:] if colon >= 0 else ""
+        if host:
+            environ["SERVER_NAME"] = host[:colon] if colon >= 0 else host
+            environ["SERVER_PORT"] = port or ("443" if environ["wsgi.url_scheme"] == "https" else "80")
         return 0
 
     cdef int _put_content(self, dict environ, Exchange exchange) except -1:

@@ -250,8 +250,8 @@ def wsgi_gateway(
 
 
 def _server(listener: socket.socket) -> tuple[str, str]:
-    """SERVER_NAME and SERVER_PORT, which PEP 3333 wants to be never empty."""
+    """SERVER_NAME and SERVER_PORT; a Unix socket has none."""
     if listener.family == socket.AF_UNIX:
-        return "localhost", "80"
+        return "", ""
     host, port, *_ = listener.getsockname()
     return host, str(port)

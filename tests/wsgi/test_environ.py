@@ -91,8 +91,30 @@ def test_an_ipv6_peer_is_named_by_its_address(serving):
 def test_a_peer_on_a_unix_socket_has_no_address(serving):
     environ = ask(serving("-b", "unix:socket"), ASKING)
     assert (environ["REMOTE_ADDR"], environ["REMOTE_PORT"]) == ("", "")
-    assert environ["SERVER_NAME"]
-    assert environ["SERVER_PORT"].isdigit()
+
+
+@pytest.mark.parametrize(
+    ("host", "name", "port", "port_with_https"),
+    [
+        ("shop.example", "shop.example", "80", "443"),
+        ("shop.example:8443", "shop.example", "8443", "8443"),
+        ("shop.example:", "shop.example", "80", "443"),
+        ("[::1]:8443", "[::1]", "8443", "8443"),
+        ("[::1]", "[::1]", "80", "443"),
+    ],
+)
+def test_on_a_unix_socket_the_server_is_what_the_client_takes_it_for(serving, host, name, port, port_with_https):
+    server = serving("-b", "unix:socket")
+    asking = f"GET / HTTP/1.1\r\nHost: {host}\r\n"
+    environ = ask(server, f"{asking}\r\n".encode())
+    assert (environ["SERVER_NAME"], environ["SERVER_PORT"]) == (name, port)
+    environ = ask(server, f"{asking}X-Forwarded-Proto: https\r\n\r\n".encode())
+    assert (environ["SERVER_NAME"], environ["SERVER_PORT"]) == (name, port_with_https)
+
+
+def test_on_a_unix_socket_the_server_is_called_something_when_nobody_says_how(serving):
+    environ = ask(serving("-b", "unix:socket"), b"GET / HTTP/1.0\r\n\r\n")
+    assert (environ["SERVER_NAME"], environ["SERVER_PORT"]) == ("localhost", "80")
 
 
 def test_two_peers_are_not_mixed_up(server):
