@@ -7,6 +7,7 @@ import errno
 import os
 import socket
 import stat
+import sys
 import time
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -16,6 +17,7 @@ from pyserver.errors import EXIT_CONFIG, BootError
 _DEFAULT_PORT = 8000  # gunicorn's, when only a host is given
 _ANY_HOST = "0.0.0.0"
 _SCHEMES = ("http://", "https://")
+_LONGEST_PATH = 107 if sys.platform == "linux" else 103  # sun_path without its end, bytes; unix(7)
 _LONGEST_LOCK = 1.0  # how long another server may be at the same place before we go on, seconds
 
 
@@ -193,6 +195,13 @@ def _internet(address: Address, shares_port: bool) -> socket.socket:
 
 
 def _unix(address: Address, backlog: int, access: FileAccess) -> socket.socket:
+    length = len(os.fsencode(address.path))
+    if length > _LONGEST_PATH:
+        raise _refusal(
+            address,
+            f"the path has {length} bytes, and that of a Unix socket has {_LONGEST_PATH} at most; choose one in a "
+            "directory whose name is shorter, such as /run",
+        )
     # Two servers that start at once would both find a file stale, and the second would remove that of the first; and
     # until a socket listens its file looks stale, too.
     with _alone_in(os.path.dirname(address.path) or "."):
@@ -294,5 +303,4 @@ def _reason(error: OSError) -> str:
         errno.EBADF: "that descriptor is not open",
         errno.ENOTSOCK: "that descriptor is not a socket",
         errno.ENOENT: "the directory does not exist",
-        errno.ENAMETOOLONG: "the path is too long for a Unix socket",
     }.get(error.errno or 0, error.strerror or str(error))
