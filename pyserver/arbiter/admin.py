@@ -32,7 +32,17 @@ if TYPE_CHECKING:
 
 _SECOND_NS = 1_000_000_000
 _YOUNG_NS = 60 * _SECOND_NS  # one that ends sooner may do so again and again
-_LONGEST_DELAY_NS = 30 * _SECOND_NS
+_LONGEST_DELAY_NS = 2 * _SECOND_NS
+
+
+def delay_after(lived_ns: int, delay_ns: int) -> int:
+    """How long to wait before another one is started, nanoseconds; meanwhile a probe has no answer.
+
+    Args:
+        lived_ns: how long the last one has lived; it is replaced at once when that was a minute.
+        delay_ns: how long it was waited for the last one.
+    """
+    return 0 if lived_ns > _YOUNG_NS else min(max(_SECOND_NS, 2 * delay_ns), _LONGEST_DELAY_NS)
 
 
 class _Process(NamedTuple):
@@ -126,14 +136,11 @@ class Admin:
         self._reloads.current.log.error("Admin (pid:%s) %s; another is started", pid, how_it_ended(status))
         self._dismiss()
         now_ns = time.monotonic_ns()
-        if now_ns - process.forked_at_ns > _YOUNG_NS:
-            self._delay_ns = 0
-        self._put_off(now_ns)
+        self._put_off(now_ns, now_ns - process.forked_at_ns)
         return True
 
-    def _put_off(self, now_ns: int) -> None:
-        """Another one after a while, and after twice as long when that does not live either."""
-        self._delay_ns = min(max(_SECOND_NS, 2 * self._delay_ns), _LONGEST_DELAY_NS)
+    def _put_off(self, now_ns: int, lived_ns: int = 0) -> None:
+        self._delay_ns = delay_after(lived_ns, self._delay_ns)
         self._not_before_ns = now_ns + self._delay_ns
 
     def _dismiss(self) -> None:

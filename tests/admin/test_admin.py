@@ -12,6 +12,8 @@ import pytest
 from sharing import descriptors
 from support import Client, Server, eventually
 
+from pyserver.arbiter.admin import delay_after
+
 # A worker boots once there is a file "may_boot", and a request for /stuck is answered once there is one named "free".
 CODE = """
 import os, time
@@ -368,6 +370,15 @@ def test_when_it_dies_another_takes_its_place(site):
     (after,) = site.admin_pids()
     assert after != before
     assert "another is started" in site.server.log()
+
+
+def test_a_probe_never_waits_long_for_another():
+    second = 10**9
+    delay_ns, delays = 0, []
+    for lived in (0, 1, 1, 59, 61, 1):
+        delay_ns = delay_after(lived * second, delay_ns)
+        delays.append(delay_ns / second)
+    assert delays == [1, 2, 2, 2, 0, 1]
 
 
 def test_what_stops_the_arbiter_does_not_end_it_first(site):
