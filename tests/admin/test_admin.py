@@ -411,6 +411,42 @@ def test_nobody_else_has_its_sockets_and_it_has_nobody_elses(site):
     assert not sockets_of(worker) & sockets_of(admin)
 
 
+def linux_is_at_least(*version):
+    return sys.platform == "linux" and tuple(map(int, re.findall(r"\d+", os.uname().release)[:2])) >= version
+
+
+def turn_of(pid):
+    """How long a process uses the processor at a time, nanoseconds; None where the kernel does not tell."""
+    try:
+        told = re.search(r"se\.slice +: +(\d+)", Path(f"/proc/{pid}/sched").read_text())
+    except OSError:
+        told = None
+    return told and int(told[1])
+
+
+@pytest.mark.skipif(not (linux_is_at_least(6, 12) and turn_of("self")), reason="the kernel does not tell, or has none")
+def test_its_turns_are_short(shared):
+    (pid,) = shared.admin_pids()
+    assert turn_of(pid) == 100_000
+    assert turn_of(shared.workers()[0]["pid"]) == turn_of(shared.server.pid) > 100_000
+
+
+def may_hurry():
+    """Whether processes of ours may raise their priority."""
+    if sys.platform != "linux":
+        return False
+    effective = re.search(r"CapEff:\s+([0-9a-f]+)", Path("/proc/self/status").read_text())
+    return bool(int(effective[1], 16) >> 23 & 1)
+
+
+@pytest.mark.skipif(not may_hurry(), reason="needs CAP_SYS_NICE")
+def test_it_precedes_the_workers_where_it_may(shared):
+    (pid,) = shared.admin_pids()
+    ours = os.getpriority(os.PRIO_PROCESS, shared.server.pid)
+    assert os.getpriority(os.PRIO_PROCESS, pid) == max(ours - 5, -20)
+    assert os.getpriority(os.PRIO_PROCESS, shared.workers()[0]["pid"]) == ours
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="titles are read from /proc")
 def test_it_is_named(site):
     site.start()
