@@ -5,7 +5,7 @@ from __future__ import annotations
 import atexit
 import os
 import socket
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pyserver._access import JSON_FIELDS, AccessLog, LoggerAccess, RequestIds, check_access_log, is_json
 from pyserver._connection import Buffers, Durations
@@ -16,6 +16,7 @@ from pyserver._scoreboard import Cell
 from pyserver._wsgi import WatchedGateway, WSGIGateway
 from pyserver.log import logger_of
 from pyserver.workers.base import Worker
+from pyserver.workers.patched import hub_worker, threads_are_greenlets
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,6 +38,8 @@ class EngineWorker(Worker):
     """Slow clients wait in the engine, not in the application; a subclass says who waits on the engine."""
 
     takes_connections = True
+    # Whether gevent's hub has its turn while the worker waits.
+    runs_hub: ClassVar[bool] = False
     _access: AccessLog | None = None
 
     @classmethod
@@ -47,6 +50,15 @@ class EngineWorker(Worker):
         if is_json(settings.access_log_format) or not logger_of(settings)[1]:
             # A logger class may have atoms of its own, and opens the file itself.
             check_access_log(settings.accesslog, settings.access_log_format)
+
+    @classmethod
+    def prepare_to_fork(cls) -> set[int]:
+        """What the class does that the workers become."""
+        if not threads_are_greenlets():
+            return set()
+        from pyserver.workers.gevent import GeventWorker
+
+        return GeventWorker.prepare_to_fork()
 
     def end(self) -> None:
         """Write what the access log has gathered."""
@@ -84,6 +96,17 @@ class EngineWorker(Worker):
             self.report_abandoned(cut)
             self.log.warning("Worker (pid: %s) quits: %s requests or responses are cut", os.getpid(), cut)
 
+    def become_cooperative(self) -> bool:
+        """Load the application; whether threads are greenlets, and the worker is now one of gevent's, and booted."""
+        self._preloaded = self.find_application()
+        kind = hub_worker(self.settings)
+        if kind is None:
+            return False
+        # They differ in their methods alone, and none of those has been called that would have left something.
+        self.__class__ = kind
+        self.boot()
+        return True
+
     def _open_access_log(self) -> AccessLog | None:
         """What is told of each response, if there is anything; ConfigError when a file cannot be opened."""
         settings, log = self.settings, self.log
@@ -99,6 +122,9 @@ class EngineWorker(Worker):
             from pyserver.loggers import AccessQueue, LoggerLog
 
             assert isinstance(log, LoggerLog)
+            if threads_are_greenlets() and not self.runs_hub:
+                # A thread for it would never have its turn.
+                return LoggerAccess(log.log_access, log, **told)
             queue = AccessQueue(log)
             # The last requests are logged before the process ends.
             atexit.register(queue.finish)

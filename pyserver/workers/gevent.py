@@ -42,6 +42,7 @@ class GeventWorker(EngineWorker):
     """
 
     ends_requests = True
+    runs_hub = True
 
     @classmethod
     def check(cls, settings: Settings) -> None:
@@ -155,5 +156,6 @@ class GeventWorker(EngineWorker):
     def _new_engine(self) -> Engine:
         from pyserver.workers.hub import stay_out
 
-        gateway = wsgi_gateway(self, multithread=True, before_leaving=stay_out)
-        return build_engine(self, self._access, gateway, capacity=self.settings.worker_connections)
+        capacity = self.rows(self.settings)
+        gateway = wsgi_gateway(self, multithread=capacity > 1, before_leaving=stay_out)
+        return build_engine(self, self._access, gateway, capacity=capacity)

@@ -15,6 +15,8 @@ class SyncWorker(EngineWorker):
 
     def boot(self) -> None:
         """Have the listeners closed in time even while the application has the only thread."""
+        if self.become_cooperative():
+            return
         super().boot()
         self.react("retire", self._engine.guard_listeners())
 

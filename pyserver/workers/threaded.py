@@ -32,6 +32,8 @@ class ThreadedWorker(EngineWorker):
 
     def boot(self) -> None:
         """Start the threads, too: what cannot start them is no successor to anybody."""
+        if self.become_cooperative():
+            return
         self._poll = select.poll()
         self._callbacks: dict[int, Callable[[], None]] = {}
         self._failure: BaseException | None = None

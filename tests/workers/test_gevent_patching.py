@@ -188,3 +188,62 @@ def test_a_missing_gevent_is_named_with_the_remedy(tmp_path):
 def test_a_poller_without_a_descriptor_is_refused(tmp_path):
     said = refusal("-m", "pyserver", "-k", "gevent", "--poller", "poll", directory=tmp_path)
     assert "needs poller epoll" in said
+
+
+PATCH = "from gevent import monkey; monkey.patch_all()\n"
+# It says how many turns a thread beside the requests has had.
+BESIDE = """
+    {patch}
+    import threading, time
+
+    turns = []
+
+    def turn():
+        while True:
+            turns.append(1)
+            time.sleep(0.01)
+
+    threading.Thread(target=turn, daemon=True).start()
+
+    def application(environ, start_response):
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        return [str(len(turns)).encode()]
+"""
+with_patch_of_application = pytest.mark.parametrize(
+    "arguments",
+    [
+        pytest.param(["-k", "sync"], id="sync"),
+        pytest.param(["--threads", "2"], id="auto"),
+        pytest.param(["-k", "gthread", "--threads", "2", "--preload"], id="preload"),
+    ],
+)
+
+
+@with_patch_of_application
+def test_an_application_that_patches_is_served_by_the_hub(serve, arguments):
+    server = serve(BESIDE.format(patch=PATCH.strip()), *arguments)
+    # Nothing but time passes between two requests.
+    eventually(lambda: int(server.get().content) > 20)
+    assert server.stop() == 0
+    assert "killed" not in server.log()
+
+
+def test_workers_with_threads_of_a_config_file_that_patches_end_in_order(serve, tmp_path):
+    (tmp_path / "patching.conf.py").write_text(PATCH + "def worker_exit(server, worker): open('left', 'w')\n")
+    server = serve(QUICK, "-k", "gthread", "--threads", "4", "-c", "patching.conf.py")
+    assert server.get().content == b"quick"
+    (old,) = server.workers()
+    server.send_signal(signal.SIGHUP)
+    eventually(lambda: server.workers() not in ([], [old]) and old not in server.workers())
+    assert (tmp_path / "left").exists()
+    assert server.stop() == 0
+    assert "killed" not in server.log()
+
+
+@pytest.mark.parametrize("poller", ["epoll", "poll"])
+def test_a_logger_in_a_patched_process_is_told_at_once(serve, tmp_path, poller):
+    (tmp_path / "logger.conf.py").write_text("from pyserver.glogging import Logger as logger_class\n")
+    arguments = ["-k", "sync", "--poller", poller, "-c", "logger.conf.py", "--access-logfile", "access.log"]
+    server = serve(PATCH + textwrap.dedent(QUICK), *arguments)
+    assert server.get("/logged").content == b"quick"
+    eventually(lambda: "GET /logged" in (tmp_path / "access.log").read_text())
