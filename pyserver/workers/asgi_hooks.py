@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from pyserver.workers.hooks import surviving
-from pyserver.workers.requests import HookedRequest
+from pyserver.workers.requests import HookedRequest, put_fields, unquoted
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, MutableMapping
@@ -38,6 +38,37 @@ class ASGIResponse:
             self.sent += len(event.get("body", b""))
 
 
+class ASGIRequest(HookedRequest):
+    """`req` in a hook of an ASGI application.
+
+    Args:
+        scope: of the request.
+        environ: what there would be of it with WSGI.
+    """
+
+    def __init__(self, scope: _Event, environ: dict[str, Any]) -> None:
+        super().__init__(environ, scope["scheme"])
+        self._received = scope["headers"]
+
+    def change_scope(self, scope: _Event) -> None:
+        """Have the application see what a hook has changed."""
+        changed = {
+            "method": self.method,
+            "scheme": self.scheme,
+            "query_string": _encoded(self.query),
+            "http_version": f"{self.version[0]}.{self.version[1]}",
+        }
+        scope.update({name: value for name, value in changed.items() if scope[name] != value})
+        if self.has_other_path:
+            scope["raw_path"] = _encoded(self.path)
+            scope["path"] = unquoted(self.path).decode("utf-8", "replace")
+        if self.has_other_fields:
+            scope["headers"] = [(_encoded(name.lower()), _encoded(value)) for name, value in self.headers]
+
+    def _read_fields(self) -> list[tuple[str, str]]:
+        return [(_text(name).upper(), _text(value)) for name, value in self._received]
+
+
 class WatchedASGIApplication:
     """An application of ASGI 3 that calls the hooks for each request; WebSockets have none, as with gunicorn.
 
@@ -67,7 +98,7 @@ class WatchedASGIApplication:
             return
         # Made before the application changes the scope, as routers do.
         environ = _environ(scope)
-        request, response = HookedRequest(environ), ASGIResponse()
+        request, response = ASGIRequest(scope, environ), ASGIResponse()
 
         async def sending(event: _Event) -> None:
             await send(event)
@@ -76,6 +107,7 @@ class WatchedASGIApplication:
         try:
             if self._before is not None:
                 self._before(self._worker, request)
+                request.change_scope(scope)
             await self._application(scope, receive, sending)
         finally:
             if self._after is not None:
@@ -98,12 +130,12 @@ def _environ(scope: _Event) -> dict[str, Any]:
     }
     if client[1]:
         environ["REMOTE_PORT"] = str(client[1])
-    for name, value in scope["headers"]:
-        key = name.decode("latin-1").upper().replace("-", "_")
-        key = key if key in ("CONTENT_TYPE", "CONTENT_LENGTH") else f"HTTP_{key}"
-        text = value.decode("latin-1")
-        environ[key] = f"{environ[key]},{text}" if key in environ else text
+    put_fields(environ, ((_text(name), _text(value)) for name, value in scope["headers"]))
     return environ
+
+
+def _encoded(text: str) -> bytes:
+    return text.encode("latin-1")
 
 
 def _text(value: bytes | str) -> str:

@@ -7,40 +7,56 @@ from typing import TYPE_CHECKING, Any
 from pyserver.workers.hooks import surviving
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from pyserver.workers.app import Application
     from pyserver.workers.hooks import HookedWorker
 
 
-class HookedRequest:
-    """`req` in a hook: the request, as gunicorn has it, out of environ."""
+# The header fields whose variables have no prefix.
+_PLAIN = ("CONTENT_TYPE", "CONTENT_LENGTH")
+# What a hook can change of a request → where an application finds it.
+_VARIABLES = {
+    "method": ("REQUEST_METHOD",),
+    "uri": ("RAW_URI", "REQUEST_URI"),
+    "query": ("QUERY_STRING",),
+    "scheme": ("wsgi.url_scheme",),
+}
 
-    def __init__(self, environ: Mapping[str, Any]) -> None:
+
+class HookedRequest:
+    """`req` in a hook: the request, as gunicorn has it, out of environ.
+
+    Args:
+        environ: of the request.
+        scheme: of its URL.
+    """
+
+    def __init__(self, environ: Mapping[str, Any], scheme: str) -> None:
         self._environ = environ
+        self._fields: list[tuple[str, str]] | None = None
+        self._sent_fields: list[tuple[str, str]] = []
         # The application may change these; a router does.
         self.method: str = environ["REQUEST_METHOD"]
         self.uri: str = environ["RAW_URI"]
         self.query: str = environ["QUERY_STRING"]
-
-    @property
-    def path(self) -> str:
-        """The path of the target, as it was sent."""
-        return self.uri.partition("#")[0].partition("?")[0]
-
-    @property
-    def version(self) -> tuple[int, int]:
-        """Of HTTP."""
-        major, _, minor = self._environ["SERVER_PROTOCOL"].removeprefix("HTTP/").partition(".")
-        return int(major), int(minor)
+        self.scheme = scheme
+        rest, _, self.fragment = self.uri.partition("#")
+        self.path: str = rest.partition("?")[0]
+        self._sent_path: str = self.path
+        self.version = self._sent_version = _version(environ["SERVER_PROTOCOL"])
 
     @property
     def headers(self) -> list[tuple[str, str]]:
-        """Names in upper case, and values; those that were sent several times are one."""
-        named = {name.removeprefix("HTTP_"): value for name, value in self._environ.items() if name[:5] == "HTTP_"}
-        plain = {name: self._environ.get(name) for name in ("CONTENT_TYPE", "CONTENT_LENGTH")}
-        fields = {**named, **{name: value for name, value in plain.items() if value}}
-        return [(name.replace("_", "-"), value) for name, value in fields.items()]
+        """Names in upper case, and values; of WSGI, those that were sent several times are one."""
+        if self._fields is None:
+            self._fields = self._read_fields()
+            self._sent_fields = list(self._fields)
+        return self._fields
+
+    @headers.setter
+    def headers(self, fields: Iterable[tuple[str, str]]) -> None:
+        self._fields = list(fields)
 
     @property
     def peer_addr(self) -> tuple[str, int] | str:
@@ -49,6 +65,59 @@ class HookedRequest:
         return (self._environ["REMOTE_ADDR"], int(port)) if port else ""
 
     remote_addr = peer_addr
+
+    @property
+    def has_other_fields(self) -> bool:
+        """Whether a hook has changed the headers."""
+        return self._fields is not None and self._fields != self._sent_fields
+
+    @property
+    def has_other_path(self) -> bool:
+        """Whether a hook has changed the path."""
+        return self.path != self._sent_path
+
+    def change(self, environ: dict[str, Any]) -> None:
+        """Have the application see what a hook has changed."""
+        for name, variables in _VARIABLES.items():
+            value = getattr(self, name)
+            for variable in variables:
+                if environ[variable] != value:
+                    environ[variable] = value
+        if self.version != self._sent_version:
+            environ["SERVER_PROTOCOL"] = f"HTTP/{self.version[0]}.{self.version[1]}"
+        if self.has_other_path:
+            environ["PATH_INFO"] = unquoted(self.path.removeprefix(environ["SCRIPT_NAME"])).decode("latin-1")
+        if self.has_other_fields:
+            for variable in [one for one in environ if one.startswith("HTTP_") or one in _PLAIN]:
+                del environ[variable]
+            put_fields(environ, self.headers)
+
+    def _read_fields(self) -> list[tuple[str, str]]:
+        named = {name.removeprefix("HTTP_"): value for name, value in self._environ.items() if name[:5] == "HTTP_"}
+        plain = {name: self._environ.get(name) for name in _PLAIN}
+        fields = {**named, **{name: value for name, value in plain.items() if value}}
+        return [(name.replace("_", "-"), value) for name, value in fields.items()]
+
+
+def put_fields(environ: dict[str, Any], fields: Iterable[tuple[str, str]]) -> None:
+    """Put header fields into environ; the values of a name that comes several times are joined by commas."""
+    for name, value in fields:
+        key = name.upper().replace("-", "_")
+        key = key if key in _PLAIN else f"HTTP_{key}"
+        environ[key] = f"{environ[key]},{value}" if key in environ else value
+
+
+def unquoted(path: str) -> bytes:
+    """The path without percent-encoding."""
+    # Few hooks change a path.
+    from urllib.parse import unquote_to_bytes
+
+    return unquote_to_bytes(path)
+
+
+def _version(protocol: str) -> tuple[int, int]:
+    major, _, minor = protocol.removeprefix("HTTP/").partition(".")
+    return int(major), int(minor)
 
 
 class HookedResponse:
@@ -85,10 +154,11 @@ class WatchedApplication:
         self._open: dict[int, tuple[HookedRequest, dict[str, Any], HookedResponse]] = {}
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
-        request, response = HookedRequest(environ), HookedResponse()
+        request, response = HookedRequest(environ, environ["wsgi.url_scheme"]), HookedResponse()
         self._open[id(environ)] = request, environ, response
         if self._before is not None:
             self._before(self._worker, request)
+            request.change(environ)
 
         def start(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
             write = start_response(status, headers, exc_info)

@@ -176,7 +176,7 @@ def test_hooks_of_a_request_see_that_of_an_asgi_application(site):
     assert [server.get(target).status for target in ("/raises", "/refused", "/")] == [500, 500, 200]
     eventually(lambda: len(site.record()) == 8)
     assert site.record() == [
-        "pre 0 GET /a%20b?c=d /a%20b c=d (1, 1) 1,2",
+        "pre 0 GET /a%20b?c=d /a%20b c=d (1, 1) 2",
         "post /a%20b /a b 200 5 1",
         "pre 1 GET /raises /raises  (1, 1) None",
         "post /raises /raises 500 0 0",
@@ -186,6 +186,29 @@ def test_hooks_of_a_request_see_that_of_an_asgi_application(site):
         "post / / 200 5 1",
     ]
     assert "AssertionError: no" in server.log()
+
+
+@with_asgi
+def test_an_asgi_application_sees_what_pre_request_has_changed(serve, tmp_path):
+    (tmp_path / "gunicorn.conf.py").write_text(
+        "def pre_request(worker, req):\n"
+        "    assert req.headers.count(('X-SENT', '1')) == 2\n"
+        "    req.headers.append(('X-ADDED', '2'))\n"
+        "    req.scheme, req.method, req.query = 'https', 'PUT', 'changed'\n"
+        "    req.path += '/%C3%A9'\n"
+    )
+    server = serve(
+        """
+        async def application(scope, receive, send):
+            fields = b" ".join(name + b"=" + value for name, value in scope["headers"] if name[:1] == b"x")
+            told = [scope[name] for name in ("scheme", "method", "query_string", "path", "raw_path")]
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            await send({"type": "http.response.body", "body": b" ".join([repr(told).encode(), fields])})
+        """
+    )
+    with server.client() as client:
+        content = client.request("GET", "/x?sent", [("X-Sent", "1"), ("X-Sent", "1")]).content
+    assert content.decode() == "['https', 'PUT', b'changed', '/x/é', b'/x/%C3%A9'] x-sent=1 x-sent=1 x-added=2"
 
 
 @with_asgi

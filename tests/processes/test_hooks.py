@@ -487,6 +487,39 @@ def test_hooks_of_a_request_see_it_and_its_response(site):
     ]
 
 
+def test_an_application_sees_what_pre_request_has_changed(site, serve):
+    site.configure(
+        """
+        def pre_request(worker, req):
+            assert (req.scheme, req.fragment) == ("http", "")
+            req.headers.append(("X-ADDED", "1"))
+            req.headers.append(("X-SENT", "2"))
+            req.headers.remove(("X-SECRET", "s"))
+            req.scheme, req.method, req.query, req.version = "https", "PUT", "changed", (1, 0)
+            req.path = req.path + "/to%20here"
+        def post_request(worker, req, environ, resp):
+            assert dict(req.headers)["X-ADDED"] == environ["HTTP_X_ADDED"]
+        """
+    )
+    server = serve(
+        """
+        NAMES = (
+            "HTTP_X_ADDED", "HTTP_X_SENT", "HTTP_X_SECRET", "CONTENT_TYPE", "wsgi.url_scheme", "REQUEST_METHOD",
+            "SCRIPT_NAME", "PATH_INFO", "QUERY_STRING", "SERVER_PROTOCOL",
+        )
+        def application(environ, start_response):
+            start_response("200 OK", [("Content-Type", "text/plain")])
+            return [" ".join(str(environ.get(name)) for name in NAMES).encode()]
+        """,
+        "--root-path", "/shop",
+    )  # fmt: skip
+    with server.client() as client:
+        fields = [("X-Sent", "1"), ("X-Secret", "s"), ("Content-Type", "a/b")]
+        content = client.request("GET", "/shop/x?sent", fields).content
+    assert content == b"1 1,2 None a/b https PUT /shop /x/to here changed HTTP/1.0"
+    assert "raised" not in server.log()
+
+
 @with_each_class
 def test_pre_request_that_raises_is_answered_with_500(site):
     site.configure(RECORDER, REQUEST_HOOKS)
