@@ -17,6 +17,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from pyserver.errors import EXIT_CONFIG, BootError
+from pyserver.lending import lend
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -84,6 +85,25 @@ class ErrorLog:
         """What hooks get."""
         return self
 
+    @property
+    def loglevel(self) -> int:
+        """The lowest level that is written, as the standard library numbers it."""
+        return self._threshold
+
+    @property
+    def error_log(self) -> Any:
+        """The standard library's logger whose records come here."""
+        import logging
+
+        return logging.getLogger("gunicorn.error")
+
+    @property
+    def access_log(self) -> Any:
+        """The standard library's logger that gunicorn logs requests by."""
+        import logging
+
+        return logging.getLogger("gunicorn.access")
+
     def debug(self, message: object, *args: object, **keywords: Any) -> None:
         """Write a record of level debug; `args` are put into `message` with the % operator."""
         self._record("debug", "debug", message, args, keywords)
@@ -128,6 +148,12 @@ class ErrorLog:
             if self.syslog is not None:
                 self.syslog.send_error(level, text)
 
+    def take(self, level: int, line: str) -> None:
+        """Write a line as it is, of a record of that level as the standard library numbers it."""
+        self._write(f"{line}\n".encode("utf-8", "backslashreplace"))
+        if self.syslog is not None:
+            self.syslog.send_error(_level_of(level), line)
+
     def _measure(self, counted: str, extra: object) -> None:
         assert self.statsd is not None
         if counted not in ("", "debug", "info"):
@@ -155,6 +181,7 @@ class ErrorLog:
 
     def resume(self) -> None:
         """Be the log again, after a reload that had another was given up."""
+        lend(self)
         if self._captures:
             self.capture()
 
@@ -174,7 +201,8 @@ class ErrorLog:
         os.dup2(fresh, self._descriptor, inheritable=False)
         os.close(fresh)
         self._send, self._longest = _way_to_write(self._descriptor)
-        self.resume()
+        if self._captures:
+            self.capture()
 
     def close(self) -> None:
         """Close the file, if it is one; what is logged afterwards is dropped."""

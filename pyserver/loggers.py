@@ -13,6 +13,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pyserver.errors import ConfigError
+from pyserver.lending import withdraw
 from pyserver.log import ErrorLog
 
 if TYPE_CHECKING:
@@ -78,6 +79,7 @@ class LoggerLog(ErrorLog):
         super().__init__(path, level)
         self._configuration = configuration
         self._said_failure = False
+        withdraw()
         try:
             if hasattr(logger_class, "install"):
                 logger_class.install()
@@ -106,6 +108,7 @@ class LoggerLog(ErrorLog):
 
     def resume(self) -> None:
         """Be the log again: another may have given the loggers other handlers since."""
+        withdraw()
         self._call(self._logger.setup, self._configuration)
 
     def log_access(self, answered: Answered) -> None:

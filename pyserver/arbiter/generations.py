@@ -10,9 +10,11 @@ import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from pyserver._scoreboard import Scoreboard
+from pyserver._version import __version__
 from pyserver.arbiter.logs import open_log
 from pyserver.errors import BootError, ConfigError
 from pyserver.identity import hand_over, identity_of
+from pyserver.lending import lend
 from pyserver.sockets import FileAccess, parse_address, scheme_of
 from pyserver.workers import load_worker_class, worker_name
 
@@ -184,6 +186,10 @@ def load_generation(number: int, settings: Settings, inherited: Inherited, score
     context = tls_context(settings)
     scoreboard = _with_rows(worker_class.rows(settings), scoreboard)
     log = open_log(settings)
+    if log.logger is log:
+        lend(log)
+    # As applications ask for what serves them; the name is what those look for that were written for gunicorn.
+    os.environ.setdefault("SERVER_SOFTWARE", f"pyserver/{__version__} (like gunicorn)")
     generation = Generation(number, settings, worker_class, log, Surroundings.now(), inherited, scoreboard, context)
     if context is not None and settings.certificate_check:
         from pyserver.arbiter.certificates import Files

@@ -14,6 +14,7 @@ from pyserver._http import Limits
 from pyserver._proxies import Proxies
 from pyserver._scoreboard import Cell
 from pyserver._wsgi import WatchedGateway, WSGIGateway
+from pyserver.lending import is_access_configured
 from pyserver.log import logger_of
 from pyserver.workers.base import Worker
 from pyserver.workers.patched import hub_worker, threads_are_greenlets
@@ -79,6 +80,15 @@ class EngineWorker(Worker):
             self._engine.start_steward()
         except OSError as error:
             self.log.warning("No steward can be started, so requests may wait for a busy worker: %s", error.strerror)
+
+    def note_ready(self) -> None:
+        """Tell the arbiter, and the operator what of the access log is without effect."""
+        super().note_ready()
+        if self._access is not None and self.log.logger is self.log and is_access_configured():
+            self.log.warning(
+                "The logger gunicorn.access was given filters or handlers, which the access log does not heed; "
+                "with logger_class = 'pyserver.glogging.Logger' it does"
+            )
 
     def reopen(self) -> None:
         """Open both logs anew."""

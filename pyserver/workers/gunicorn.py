@@ -18,6 +18,7 @@ from gunicorn.config import Config
 from pyserver._abort import install_abort_handler
 from pyserver._access import is_json
 from pyserver.errors import BootError
+from pyserver.lending import withdraw
 from pyserver.workers.app import check_interface, interface_of, load_application
 from pyserver.workers.base import Worker
 from pyserver.workers.counting import CountedApplication
@@ -87,7 +88,7 @@ class GunicornWorker(Worker):
             counts_itself = False
         # Who counts for us has a successor started first, and does not leave before that is ready.
         config = _configuration(settings, settings.max_requests if counts_itself else 0)
-        log = config.logger_class(config) if self.log.logger is self.log else self.log.logger
+        log = self._own_log(config) if self.log.logger is self.log else self.log.logger
         if hasattr(self.foreign, "setup"):
             self.foreign.setup()
         if hasattr(self.foreign, "check_config"):
@@ -152,6 +153,11 @@ class GunicornWorker(Worker):
             self.hooks.catch_abort()
         install_abort_handler(self.settings.timeout)
         faulthandler.enable(self.log.fileno(), all_threads=True)
+
+    def _own_log(self, config: Config) -> Any:
+        # It gives the logger handlers of its own.
+        withdraw()
+        return config.logger_class(config)
 
     def _leave(self, _number: int, _frame: object) -> None:
         if not self._told_ns:
