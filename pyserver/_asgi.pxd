@@ -37,7 +37,7 @@ cdef struct Name:
 
 
 cdef class ASGIGateway(Gateway):
-    cdef object _application
+    cdef public object application
     cdef object _loop
     cdef public dict state              # of the lifespan; None where there is none
     cdef list _templates                # scope of a request at each listener, before it is filled in

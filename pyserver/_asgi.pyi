@@ -23,6 +23,7 @@ class ASGIGateway(Gateway):
         max_queue: messages of a WebSocket that may wait for the application.
     """
 
+    application: Callable[..., Any]
     state: dict[str, Any] | None
     """Of the lifespan, copied for each request."""
     def __init__(

@@ -54,7 +54,7 @@ cdef class ASGIGateway(Gateway):
         bint sends_files=True, deflate=None, Py_ssize_t max_message=16777216, int max_queue=32,
     ):
         self.attend(log, None)
-        self._application = application
+        self.application = application
         self._loop = loop
         self._drops_underscored = not keeps_underscores
         self._scheme_fields = {
@@ -212,7 +212,7 @@ cdef class ASGIGateway(Gateway):
         call.lane = lane
         call.gateway = self
         call.loop = self._loop
-        call.application = self._application
+        call.application = self.application
         call.scope = scope
         return 0
 

@@ -34,7 +34,7 @@ cdef class StartResponse:
 
 
 cdef class WSGIGateway(Gateway):
-    cdef object _application
+    cdef public object application
     cdef list _templates        # environ of each listener, before a request fills it
     cdef bytes _nameless        # of each listener, whether its requests say what it is called; None when none's do
     cdef str _root_path

@@ -87,6 +87,7 @@ class WSGIGateway(Gateway):
             ends.
     """
 
+    application: Callable[..., Any]
     def __init__(
         self,
         application: Callable[..., Any],

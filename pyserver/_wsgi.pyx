@@ -247,7 +247,7 @@ cdef class WSGIGateway(Gateway):
         variables=None, before_leaving=None,
     ):
         self.attend(log, before_leaving)
-        self._application = application
+        self.application = application
         self._root_path = root_path.rstrip("/")
         self._drops_underscored = not keeps_underscores
         self._sends_files = sends_files
@@ -290,7 +290,7 @@ cdef class WSGIGateway(Gateway):
             arguments[0] = NULL
             arguments[1] = <PyObject *> request
             arguments[2] = <PyObject *> start.begin_callable
-            result = PyObject_Vectorcall(self._application, &arguments[1], 2 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL)
+            result = PyObject_Vectorcall(self.application, &arguments[1], 2 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL)
             self.leave_if_child(None)
             self._answer(exchange, result)
             self.leave_if_child(None)
@@ -662,7 +662,7 @@ cdef class WatchedGateway(WSGIGateway):
     cdef int run(self, Exchange exchange, object request) except -1:
         """Serve the request, and tell."""
         WSGIGateway.run(self, exchange, request)
-        self._application.note_end(request, exchange.response.status, exchange.response.sent)
+        self.application.note_end(request, exchange.response.status, exchange.response.sent)
         return self.leave_if_child(None)
 
 

@@ -133,6 +133,30 @@ class ErrorLog:
         name = level.lower() if isinstance(level, str) else _level_of(level)
         self._record(name if name in LEVELS else "info", "", message, args, keywords)
 
+    def gauge(self, name: str, value: object) -> None:
+        """Tell statsd, if there is one, what something is."""
+        self._tell(name, value, "gauge")
+
+    def increment(self, name: str, value: object = 1, sampling_rate: float = 1.0) -> None:
+        """Tell statsd how many more there are; always."""
+        self._tell(name, value, "counter")
+
+    def decrement(self, name: str, value: Any = 1, sampling_rate: float = 1.0) -> None:
+        """Tell statsd how many fewer there are; always."""
+        self._tell(name, -value, "counter")
+
+    def histogram(self, name: str, value: object) -> None:
+        """Tell statsd one of many values."""
+        self._tell(name, value, "histogram")
+
+    def timer(self, name: str, value: object) -> None:
+        """Tell statsd how long something took, milliseconds."""
+        self._tell(name, value, "timer")
+
+    def _tell(self, name: str, value: object, kind: str) -> None:
+        if self.statsd is not None:
+            self.statsd.tell(name, value, kind)
+
     def _record(
         self, level: str, counted: str, message: object, args: tuple[object, ...], keywords: Mapping[str, Any]
     ) -> None:

@@ -52,7 +52,8 @@ OUTSIDE = {"__init__", "demo"}
 ONLY = {
     # It knows nothing of HTTP; what a worker does when it is aborted has to be there before anything else.
     "arbiter": {
-        "pyserver.workers", "pyserver.workers.app", "pyserver.workers.base", "pyserver.workers.hooks",
+        "pyserver.workers", "pyserver.workers.app", "pyserver.workers.base", "pyserver.workers.configuration",
+        "pyserver.workers.hooks",
         "pyserver.workers.messages",
         "pyserver._abort",
         "pyserver.admin.process",  # In a child, which is none when it has imported it.

@@ -5,15 +5,13 @@ Imported only where the settings want one.
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Any
 
 from pyserver._access import is_json
 from pyserver.arbiter.logs import open_syslog
-from pyserver.identity import identity_of
 from pyserver.loggers import LoggerLog, load_logger_class
 from pyserver.syslog import parse_statsd_host
-from pyserver.workers.hooks import Configuration
+from pyserver.workers.configuration import Configuration
 
 if TYPE_CHECKING:
     from pyserver.settings.model import Settings
@@ -52,21 +50,9 @@ class _LoggerConfiguration(Configuration):
         value = super().__getattr__(name)
         if name == "logconfig_dict":
             return dict(value)
-        if name == "proc_name":
-            return value or self._settings.wsgi_app
         if name == "syslog_prefix":
             return value or str(self.proc_name).replace(":", ".")
         return value
-
-    @property
-    def user(self) -> int:
-        """The number of the user that workers are."""
-        return _identity(self._settings)[0]
-
-    @property
-    def group(self) -> int:
-        """The number of their group."""
-        return _identity(self._settings)[1]
 
     @property
     def statsd_host(self) -> Any:
@@ -87,8 +73,3 @@ class _LoggerConfiguration(Configuration):
     def open_syslog(self) -> Syslog:
         """The syslog of the settings."""
         return open_syslog(self._settings)
-
-
-def _identity(settings: Settings) -> tuple[int, int]:
-    found = identity_of(settings)
-    return (os.geteuid(), os.getegid()) if found is None else (found.uid, found.gid)

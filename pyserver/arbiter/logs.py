@@ -58,6 +58,11 @@ def _open_statsd(settings: Settings, log: ErrorLog) -> None:
     place = parse_statsd_host(settings.statsd_host)
     try:
         log.statsd = Statsd(Datagrams(place.host, place.port), settings.statsd_prefix, settings.dogstatsd_tags)
+        if log.logger is not log:
+            # Hooks tell of their own by it.
+            for name in ("gauge", "increment", "decrement", "histogram", "timer"):
+                if not hasattr(log.logger, name):
+                    setattr(log.logger, name, getattr(log, name))
     except OSError as error:
         # As in gunicorn: no metrics are no reason not to serve.
         log.warning("statsd_host is %r, and there will be no metrics: %s", settings.statsd_host, error.strerror)

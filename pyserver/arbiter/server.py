@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pyserver.workers.hooks import Configuration, HookedApp, HookedWorker, Life
+from pyserver.workers.configuration import Configuration
+from pyserver.workers.hooks import HookedApp, HookedWorker, Life
 from pyserver.workers.messages import WorkerState
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ class Server:
     @property
     def cfg(self) -> Configuration:
         """The settings that new workers get."""
-        return Configuration(self._reloads.current.settings)
+        return Configuration(self._reloads.current.settings, self._reloads.current.log)
 
     @property
     def app(self) -> HookedApp:

@@ -87,7 +87,7 @@ class ASGIWorker(EngineWorker):
         self.react("retire", self._engine.guard_listeners())
         self._lifespan = Lifespan(self.application, self.log, self.settings.asgi_lifespan)
         self._loop.run_until_complete(self._lifespan.start())
-        self._gateway.state = self._lifespan.state
+        self.gateway.state = self._lifespan.state
         self._turns = EngineTurns(self._engine, self._loop, self._end, self.log)
         self._catch_stacks_signal()
 
@@ -146,10 +146,14 @@ class ASGIWorker(EngineWorker):
                 call.end(RequestTimeout())
 
     def _new_engine(self) -> Engine:
-        self._gateway = self._new_gateway()
+        self.gateway = self._new_gateway()
         return build_engine(
-            self, self._access, self._gateway, capacity=self.settings.worker_connections, streams=True
+            self, self._access, self.gateway, capacity=self.settings.worker_connections, streams=True
         )
+
+    def watched(self) -> Application:
+        """The application, with the hooks of requests around it where there are any."""
+        return self.application if self.hooks is None else self.hooks.watch_calls(self.application)
 
     def _new_gateway(self) -> ASGIGateway:
         from pyserver._asgi import ASGIGateway
@@ -157,7 +161,7 @@ class ASGIWorker(EngineWorker):
 
         settings = self.settings
         return ASGIGateway(
-            self.application if self.hooks is None else self.hooks.watch_calls(self.application),
+            self.watched(),
             self._loop,
             [_server(listener) for listener in self.listeners],
             log=self.log,

@@ -216,6 +216,10 @@ class Worker:
         load = self._load_or_explain if self.settings.reload else self.load
         return load(str(self.settings.wsgi_app))
 
+    def replace_application(self, application: Application) -> None:
+        """A hook has put this one in the place of the other: serve it, if that is possible yet."""
+        self.application = application
+
     def retire(self) -> None:
         """Verb: accept no more connections and leave when nothing is left."""
         if not self.is_retiring:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from pyserver._exchange import Gateway
     from pyserver.settings.model import Settings
+    from pyserver.workers.app import Application
 
 _SOFTWARE = "pyserver"
 
@@ -42,6 +43,7 @@ class EngineWorker(Worker):
     # Whether gevent's hub has its turn while the worker waits.
     runs_hub: ClassVar[bool] = False
     _access: AccessLog | None = None
+    gateway: Any  # to the application
 
     @classmethod
     def check(cls, settings: Settings) -> None:
@@ -105,6 +107,17 @@ class EngineWorker(Worker):
         if cut:
             self.report_abandoned(cut)
             self.log.warning("Worker (pid: %s) quits: %s requests or responses are cut", os.getpid(), cut)
+
+    def replace_application(self, application: Application) -> None:
+        """Serve this one from now on."""
+        super().replace_application(application)
+        self.gateway.application = self.watched()
+
+    def watched(self) -> Application:
+        """The application, with the hooks of requests around it where there are any."""
+        if self.hooks is None:
+            return self.application
+        return self.hooks.watch_requests(self.application) or self.application
 
     def become_cooperative(self) -> bool:
         """Load the application; whether threads are greenlets, and the worker is now one of gevent's, and booted."""
@@ -257,7 +270,7 @@ def _proxies(settings: Settings) -> Proxies:
 
 
 def wsgi_gateway(
-    worker: Worker, *, multithread: bool = False, before_leaving: Callable[[], object] | None = None
+    worker: EngineWorker, *, multithread: bool = False, before_leaving: Callable[[], object] | None = None
 ) -> WSGIGateway:
     """The gateway to the WSGI application of a worker.
 
@@ -267,10 +280,10 @@ def wsgi_gateway(
         before_leaving: see `WSGIGateway`.
     """
     settings = worker.settings
-    watched = worker.hooks.watch_requests(worker.application) if worker.hooks is not None else None
-    make = WSGIGateway if watched is None else WatchedGateway
-    return make(
-        watched or worker.application,
+    watched = worker.watched()
+    make = WSGIGateway if watched is worker.application else WatchedGateway
+    gateway = worker.gateway = make(
+        watched,
         [_server(listener) for listener in worker.listeners],
         log=worker.log,
         software=_SOFTWARE,
@@ -283,6 +296,7 @@ def wsgi_gateway(
         variables={"pyserver.slot": worker.number},
         before_leaving=before_leaving,
     )
+    return gateway
 
 
 def _server(listener: socket.socket) -> tuple[str, str]:

@@ -96,6 +96,9 @@ class GunicornWorker(Worker):
         make, app = _subclass(self.foreign, self), HookedApp(config, application)
         self._worker = make(self.number + 1, os.getppid(), self.listeners, app, settings.timeout / 2, config, log)
         self._worker.tmp = _Heartbeat(self._worker.tmp, self)
+        if self.hooks is not None:
+            self._worker.pid = os.getpid()
+            self.hooks.show(self._worker)
 
     def run(self) -> int:
         """Let it live its life, which ends the process in gunicorn."""

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from pyserver._scoreboard import Cell
 from pyserver.errors import BootError
 from pyserver.workers.app import own_traceback
+from pyserver.workers.configuration import Configuration
 from pyserver.workers.messages import WorkerState
 
 if TYPE_CHECKING:
@@ -31,21 +32,6 @@ if TYPE_CHECKING:
 
 
 _LONGEST_NOTES = 32_768
-
-
-class Configuration:
-    """`cfg` in a hook: each setting by its name, lists as lists."""
-
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-
-    def __getattr__(self, name: str) -> Any:
-        settings = self._settings
-        if name.startswith("_") or (name not in settings.rows and name not in settings.absent):
-            raise AttributeError(f"there is no setting {name} in this version")
-        # A hook that looks at what is not there sees it unset.
-        value = getattr(settings, name) if name in settings.rows else settings.absent[name]
-        return list(value) if isinstance(value, tuple) else value
 
 
 class HookedApp:
@@ -76,7 +62,7 @@ class HookedWorker:
     def __init__(
         self, settings: Settings, log: ErrorLog, sockets: Sequence[socket], *, age: int, ppid: int, number: int
     ) -> None:
-        self.cfg = Configuration(settings)
+        self.cfg = Configuration(settings, log)
         self.log: Any = log.logger
         self.error_log = log
         self.sockets = list(sockets)
@@ -85,6 +71,9 @@ class HookedWorker:
         self.number = number
         self.max_requests = settings.max_requests or sys.maxsize
         self.tmp = _Heartbeat()
+        self.timeout = settings.timeout / 2  # gunicorn's: how often it has to be heard of
+        self.aborted = False
+        self.reloader = None
         self._life = Life()
         self._own = frozenset(vars(self))
 
@@ -128,9 +117,16 @@ class HookedWorker:
 
     @property
     def wsgi(self) -> Application | None:
-        """The application; to wrap it, do so where it is defined."""
+        """The application; what is set here in its place, by post_worker_init say, is served."""
         application: Application | None = self._life.application
         return application
+
+    @wsgi.setter
+    def wsgi(self, application: Application) -> None:
+        self._life.application = application
+
+    def notify(self) -> None:
+        """Nothing has to be said."""
 
     def __repr__(self) -> str:
         return f"<Worker {self.pid}>"
@@ -151,6 +147,12 @@ class WorkerHooks:
         self._server = server
         self._worker = worker
         self._notes = notes
+        self._shown: Any = worker  # what hooks get
+
+    def show(self, worker: Any) -> None:
+        """Give hooks this one from now on, of a class of gunicorn's kind, with what they have set on the other."""
+        vars(worker).update(self._worker.kept())
+        self._shown = worker
 
     def notes(self) -> bytes:
         """What hooks have set on `worker`, for a worker that is forked by somebody else."""
@@ -159,14 +161,16 @@ class WorkerHooks:
             return b""
         import pickle
 
-        try:
-            notes = pickle.dumps(kept)
-            if len(notes) > _LONGEST_NOTES:
-                raise ValueError(f"it takes {len(notes)} bytes, more than {_LONGEST_NOTES}")
-        except Exception as error:  # Any class: what a hook has set there may be anything.
-            self._worker.error_log.error("What hooks have set on a worker cannot be given to it: %s", error)
-            return b""
-        return notes
+        notes: dict[str, object] = {}
+        for name, value in kept.items():
+            try:
+                length = len(pickle.dumps({**notes, name: value}))
+                if length > _LONGEST_NOTES:
+                    raise ValueError(f"it takes {length} bytes with the others, more than {_LONGEST_NOTES}")
+                notes[name] = value
+            except Exception as error:  # Any class: what a hook has set there may be anything.
+                self._worker.error_log.error("worker.%s of a hook cannot be given to the worker: %s", name, error)
+        return pickle.dumps(notes)
 
     def note_fork(self, worker: Worker) -> None:
         """The process is there; raises BootError when post_fork does."""
@@ -183,7 +187,7 @@ class WorkerHooks:
         """The application is there; raises BootError when post_worker_init does."""
         if self._settings.post_worker_init is not None:
             with booting("post_worker_init"):
-                self._settings.post_worker_init(self._worker)
+                self._settings.post_worker_init(self._shown)
 
     def watch_calls(self, application: Application) -> Application:
         """An ASGI application with the hooks of requests around it; itself without any."""
@@ -207,13 +211,13 @@ class WorkerHooks:
         """It was told to leave at once."""
         if self._settings.worker_int is not None:
             with surviving("worker_int", self._worker.error_log):
-                self._settings.worker_int(self._worker)
+                self._settings.worker_int(self._shown)
 
     def note_exit(self) -> None:
         """It leaves."""
         if self._settings.worker_exit is not None:
             with surviving("worker_exit", self._worker.error_log):
-                self._settings.worker_exit(self._server, self._worker)
+                self._settings.worker_exit(self._server, self._shown)
 
     def catch_abort(self) -> None:
         """Have the hooks called when ABRT comes, if the interpreter can run then; who catches it in C goes first."""
@@ -224,7 +228,7 @@ class WorkerHooks:
     def _note_abort(self) -> None:
         if self._settings.worker_abort is not None:
             with surviving("worker_abort", self._worker.error_log):
-                self._settings.worker_abort(self._worker)
+                self._settings.worker_abort(self._shown)
 
     def _abort(self, number: int, _frame: FrameType | None) -> NoReturn:
         # A process that the application forks has the handler too, and is no worker.
@@ -298,6 +302,10 @@ class _Served(Life):
     @property
     def application(self) -> Application | None:
         return getattr(self._worker, "application", None)
+
+    @application.setter
+    def application(self, value: Application) -> None:
+        self._worker.replace_application(value)
 
 
 class _Heartbeat:

@@ -93,6 +93,21 @@ def test_workers_errors_and_the_backlog_are_told_with_prefix_and_tags(serve, tmp
         eventually(lambda: receiver.has(f"shop.gunicorn.request.status.200:1|c|@1.0{tags}"))
 
 
+@pytest.mark.parametrize("logger", [[], ["--logger-class", "pyserver.glogging.Logger"]], ids=["own", "logger"])
+def test_hooks_tell_by_the_log(serve, receiver, port, tmp_path, logger):
+    (tmp_path / "its.conf.py").write_text(
+        "def post_worker_init(worker):\n"
+        "    worker.log.increment('more', 2, 1.0)\n"
+        "    worker.log.decrement('fewer', 2)\n"
+        "    worker.log.gauge('is', 3)\n"
+        "    worker.log.histogram('one', 4)\n"
+        "    worker.log.timer('took', 5)\n"
+    )
+    serve(APPLICATION, "-c", "its.conf.py", "--statsd-host", f"127.0.0.1:{port}", *logger).get()
+    for line in ("more:2|c|@1.0", "fewer:-2|c|@1.0", "is:3|g", "one:4|h", "took:5|ms"):
+        eventually(lambda: receiver.has(line))  # noqa: B023 - it is called at once.
+
+
 def test_nobody_who_listens_harms_no_request(serve, tmp_path):
     # A format that nothing is written in does not matter.
     server = serve(APPLICATION, "--statsd-host", f"unix://{tmp_path}/nobody", "--access-logformat", "%(zz)s")

@@ -211,6 +211,21 @@ def test_an_asgi_application_sees_what_pre_request_has_changed(serve, tmp_path):
     assert content.decode() == "['https', 'PUT', b'changed', '/x/é', b'/x/%C3%A9'] x-sent=1 x-sent=1 x-added=2"
 
 
+@with_every_class
+@pytest.mark.parametrize("hook", ["", "def pre_request(worker, req): pass\n"], ids=["alone", "watched"])
+def test_an_application_that_a_hook_has_wrapped_is_served(site, hook):
+    server = site(
+        hook + "def post_worker_init(worker):\n"
+        "    whole = worker.wsgi\n"
+        "    def wrapped(*arguments):\n"
+        "        open('wrapped', 'a').write('.')\n"
+        "        return whole(*arguments)\n"
+        "    worker.wsgi = wrapped\n"
+    )
+    assert server.get().status == 200
+    assert (server.directory / "wrapped").read_text() == "."
+
+
 @with_asgi
 def test_post_request_that_raises_is_logged_after_the_response_of_an_asgi_application(site):
     server = site("def post_request(worker, req):\n    raise SystemExit(1)")

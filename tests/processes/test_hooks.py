@@ -642,11 +642,41 @@ def test_what_cannot_be_given_to_a_preloaded_worker_is_named(site):
         """
         import threading
         def pre_fork(server, worker):
-            worker.lock = threading.Lock()
+            worker.token, worker.lock, worker.other = 5, threading.Lock(), 6
+        def post_fork(server, worker):
+            worker.log.info("has %s %s %s", worker.token, hasattr(worker, "lock"), worker.other)
         """
     )
     assert site.serve("--preload").get().status == 200
-    site.says("What hooks have set on a worker cannot be given to it: cannot pickle")
+    site.says("worker.lock of a hook cannot be given to the worker: cannot pickle")
+    site.says("has 5 False 6")
+
+
+def test_the_settings_are_those_that_gunicorn_computes(site):
+    site.configure(
+        RECORDER,
+        """
+        raw_env = ["A=1"]
+        def when_ready(server):
+            cfg = server.cfg
+            record(cfg.worker_class_str, cfg.worker_class.__name__, cfg.logger_class.__name__, cfg.is_ssl)
+            record(cfg.uid == cfg.user == os.getuid(), cfg.gid == cfg.group == os.getgid(), cfg.chdir == os.getcwd())
+            record(cfg.proc_name == cfg.default_proc_name == cfg.wsgi_app, cfg.env, cfg.address)
+            record(cfg.settings["workers"].get(), cfg.settings["timeout"].default)
+            cfg.set("workers", 2)
+        def post_fork(server, worker):
+            record(worker.timeout, worker.cfg.worker_class_str)
+        """,
+    )
+    site.serve_until_ready("-k", "gthread", "--threads", "2")
+    assert site.record() == [
+        "gthread ThreadedWorker Logger False",
+        "True True True",
+        "True {'A': '1'} [('127.0.0.1', 0)]",
+        "1 30.0",
+        "15.0 gthread",
+    ]
+    site.says("[WARNING] A hook sets workers to 2, which has no effect; write it in the config file")
 
 
 def test_when_ready_can_start_a_thread(site):

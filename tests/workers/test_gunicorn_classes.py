@@ -187,6 +187,20 @@ def test_our_settings_and_hooks_are_its_own(serve, tmp_path):
     assert "hooked /cart of 1" in server.log()
 
 
+def test_hooks_get_its_own_worker(serve, tmp_path):
+    (tmp_path / "pyserver.conf.py").write_text(
+        "worker_class = 'gunicorn.workers.sync.SyncWorker'\n"
+        "def pre_fork(server, worker): worker.token = 5\n"
+        "def post_worker_init(worker): worker.log.info('begins as %s', worker.accept.__name__)\n"
+        "def worker_exit(server, worker): worker.log.info('ends as %s with %s', worker.wsgi.__name__, worker.token)\n"
+    )
+    server = serve(WSGI)
+    assert server.get().status == 200
+    assert server.stop() == 0
+    assert "begins as accept" in server.log()
+    assert "ends as application with 5" in server.log()
+
+
 def test_what_it_does_not_heed_is_one_warning(serve):
     server = serve(WSGI, "-k", "gunicorn.workers.sync.SyncWorker", "--health-path", "/healthz")
     assert server.log().count("[WARNING] health_path has no effect with the worker class SyncWorker") == 1
