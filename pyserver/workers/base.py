@@ -107,6 +107,9 @@ class Worker:
         """
         self.application = self.find_application()
 
+    def look_over(self) -> None:
+        """It has booted, and hooks have done what they do: the time to say what will not be as it was meant."""
+
     def end(self) -> None:
         """Whatever has ended it: write what waits to be written. A boot that failed may have had no time to begin."""
 
@@ -313,6 +316,7 @@ class Worker:
             self.boot()
             if self.hooks is not None:
                 self.hooks.note_boot()
+            self.look_over()
             self.watch(self._inbox.fileno(), self._obey)
             self.watch(self.lifeline, self._orphaned)
             self.watch(self._channel.fileno(), self._hear)

@@ -83,9 +83,8 @@ class EngineWorker(Worker):
         except OSError as error:
             self.log.warning("No steward can be started, so requests may wait for a busy worker: %s", error.strerror)
 
-    def note_ready(self) -> None:
-        """Tell the arbiter, and the operator what of the access log is without effect."""
-        super().note_ready()
+    def look_over(self) -> None:
+        """Tell the operator what is without effect on the access log."""
         if self._access is not None and self.log.logger is self.log and is_access_configured():
             self.log.warning(
                 "The logger gunicorn.access was given filters or handlers, which the access log does not heed; "
@@ -122,7 +121,8 @@ class EngineWorker(Worker):
     def become_cooperative(self) -> bool:
         """Load the application; whether threads are greenlets, and the worker is now one of gevent's, and booted."""
         self._preloaded = self.find_application()
-        kind = hub_worker(self.settings)
+        # A class of somebody else that extends one of ours has methods that would be lost.
+        kind = hub_worker(self.settings) if type(self).__module__.startswith("pyserver.") else None
         if kind is None:
             return False
         # They differ in their methods alone, and none of those has been called that would have left something.
