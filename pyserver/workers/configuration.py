@@ -69,7 +69,7 @@ class Configuration:
     @property
     def is_ssl(self) -> bool:
         """Whether TLS is spoken."""
-        return False
+        return bool(self._settings.certfile)
 
     @property
     def user(self) -> int:
