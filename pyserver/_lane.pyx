@@ -38,7 +38,7 @@ from pyserver._system cimport (
     EWOULDBLOCK, IPPROTO_TCP, MSG_MORE, POLLOUT, SHUT_WR, TCP_NODELAY, iovec, poll, pollfd, pyserver_dup,
     pyserver_now_ns, pyserver_unix_time_ns, pyserver_unread, pyserver_unsent, recv, setsockopt, shutdown,
 )
-from pyserver._tls cimport HANDSHAKE, Channel, give, give_parts, give_range, give_segment, receive, secure
+from pyserver._tls cimport CLIENT_HELLO, HANDSHAKE, Channel, give, give_parts, give_range, give_segment, receive, secure
 
 from pyserver.refusals import REASONS as _REASONS, REFUSALS as _REFUSALS
 
@@ -60,10 +60,9 @@ cdef int64_t TURN_NS = 5000000              # how long a pipeline may take befor
 
 
 cdef inline bint is_client_hello(const Reader *reader) noexcept:
-    """Whether what is there begins as TLS does; RFC 8446 §5.1."""
-    return (
-        reader.length > reader.begin + 1 and reader.data[reader.begin] == HANDSHAKE and reader.data[reader.begin + 1] == 3
-    )
+    """Whether what is there begins as TLS does: a record, and in it a ClientHello; RFC 8446 §5.1, §4."""
+    cdef const unsigned char *first = reader.data + reader.begin
+    return reader.length - reader.begin > 5 and first[0] == HANDSHAKE and first[1] == 3 and first[5] == CLIENT_HELLO
 
 
 cdef class Lane(Transport):

@@ -40,6 +40,7 @@ cdef class Channel:
 
 cdef enum:
     HANDSHAKE = 22              # the first byte of a connection that begins with one; RFC 8446 §5.1
+    CLIENT_HELLO = 1            # … and the first behind the head of that record; §4
 
 
 cdef int secure(Connection *connection, context, log) except -1

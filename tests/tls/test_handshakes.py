@@ -31,6 +31,12 @@ def test_a_client_hello_at_a_plain_port_is_closed_without_an_answer(serving, aut
     eventually(lambda: "begins a TLS handshake, which is not spoken here" in server.log())
 
 
+def test_what_begins_like_a_handshake_and_is_none_gets_an_answer(serving):
+    with plain(serving()) as client:
+        client.send(b"\x16\x03\x01\x02\x00 hello\r\n\r\n")
+        assert client.receive_response().status == 400
+
+
 @pytest.mark.parametrize("garbage", [b"\x16\x03\x01\x00\x05hello", b"\x16" + bytes(400), b"\x16\x03\x01\xff\xff"])
 def test_what_is_no_handshake_is_closed_and_told(serving, certificate, garbage):
     server = serving(*certificate)
