@@ -21,6 +21,7 @@ from pyserver.lending import lend
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
+    from types import TracebackType
 
     from pyserver._statsd import Statsd
     from pyserver.settings.model import Settings
@@ -404,10 +405,14 @@ def _traceback(which: object = True) -> str:
         error = sys.exc_info()[1]
         while error is not None and error.__context__ is not None:
             error = error.__context__
-        lines = []
-        at = error.__traceback__ if error is not None else None
-        while at is not None:
-            code = at.tb_frame.f_code
-            lines.append(f'  File "{code.co_filename}", line {at.tb_lineno}, in {code.co_name}')
-            at = at.tb_next
-        return "\n".join(["Traceback (most recent call last):", *lines, f"{type(error).__name__}: {error}"])
+        return "" if error is None else without_source(error, error.__traceback__)
+
+
+def without_source(error: BaseException, at: TracebackType | None) -> str:
+    """The traceback of an exception from one of its frames on, for which nothing has to be imported or read."""
+    lines = []
+    while at is not None:
+        code = at.tb_frame.f_code
+        lines.append(f'  File "{code.co_filename}", line {at.tb_lineno}, in {code.co_name}')
+        at = at.tb_next
+    return "\n".join(["Traceback (most recent call last):", *lines, f"{type(error).__name__}: {error}"])

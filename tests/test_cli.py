@@ -203,6 +203,14 @@ def test_a_check_shows_where_the_application_raised(command, tmp_path):
     assert 'broken.py", line 3' in finished.stderr
 
 
+def test_a_check_imports_nothing_that_the_application_would_find_by_it_alone(command, tmp_path):
+    (tmp_path / "bare.py").write_text(
+        f"import sys\nassert not {{'configparser', 'traceback'}} & sys.modules.keys()\n{WSGI}"
+    )
+    finished = command("--check-config", "bare:application")
+    assert (finished.returncode, finished.stderr) == (0, "")
+
+
 def test_the_settings_are_printed_and_then_checked(command):
     finished = command("--print-config", "-w", "3", "app:nothing")
     assert "workers = 3" in finished.stdout

@@ -44,6 +44,7 @@ LEAVES = {
     "_version", "errors", "refusals", "signals", "_scoreboard", "_signals", "sockets", "log", "_access", "_spool",
     "_system", "_process", "_stacks", "_alarm", "identity", "daemon", "systemd", "lifespan",
     "commons", "_balance", "_statsd", "syslog", "glogging", "loggers", "ledger", "metrics", "lending", "sni", "tls",
+    "trial",
 }  # fmt: skip
 # `__init__` offers names of any layer, so nothing but a user imports it; the demo is an application.
 OUTSIDE = {"__init__", "demo"}

@@ -14,6 +14,7 @@ from types import FunctionType, MethodType, ModuleType, TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pyserver.errors import EXIT_APP_LOAD, BootError
+from pyserver.log import without_source
 
 if TYPE_CHECKING:
     import ast
@@ -137,9 +138,12 @@ def check_interface(application: Application, spec: str, interfaces: tuple[str, 
 
 def own_traceback(error: BaseException) -> str:
     """The traceback of what the application raised, from its own first frame on; ends without a newline."""
-    # Needed only when something failed.
-    import traceback
-
+    try:
+        # Needed only when something failed.
+        import traceback
+    except ImportError:
+        # The user that workers are may not be able to read the standard library; that may be why it failed.
+        return without_source(error, own_frames(error))
     return "".join(traceback.format_exception(type(error), error, own_frames(error))).rstrip()
 
 

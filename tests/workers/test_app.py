@@ -275,3 +275,13 @@ def test_an_application_of_another_interface_is_refused_in_one_line(application,
 @pytest.mark.parametrize("application", [wsgi, anything])
 def test_an_application_that_can_be_served_passes(application):
     check_interface(application, "shop:app", ("wsgi",), "SyncWorker")
+
+
+def test_a_traceback_can_be_had_where_the_standard_library_cannot_be_read(monkeypatch):
+    monkeypatch.setitem(sys.modules, "traceback", None)
+    try:
+        1 / 0  # noqa: B018 - for what it raises.
+    except ZeroDivisionError as error:
+        first, frame, last = own_traceback(error).splitlines()
+    assert (first, last) == ("Traceback (most recent call last):", "ZeroDivisionError: division by zero")
+    assert "test_app.py" in frame
