@@ -25,8 +25,6 @@ def is_json(format: str) -> bool:  # noqa: A002 - as it is compiled
 def matches(path: bytes, pattern: bytes) -> bool:
     """Whether a path is meant: the pattern's own or one below it, or where it has * or ?, one that these stand for."""
 
-def check_access_log(path: str | None, format: str) -> None:  # noqa: A002 - as it is compiled
-    """Raise ConfigError where an AccessLog could not be made of the two; no file is made."""
 
 class RequestIds:
     """Gives each request an id: that of its field X-Request-ID, where the peer is a trusted proxy, or else a new one.
@@ -39,6 +37,39 @@ class RequestIds:
     @property
     def is_told(self) -> bool:
         """Whether the application gets it."""
+
+class AccessFile:
+    """The file of the access log, and what workers have gathered for it, in memory that is there when they are not.
+
+    Made before the first fork; pages of the memory that were never written to take none.
+
+    Args:
+        path: a file, which is created when missing; "-" is standard output, and None no file at all.
+        slots: how many workers there can be at the same time.
+
+    Raises:
+        ConfigError: the file cannot be opened.
+        MemoryError: the memory cannot be mapped.
+    """
+
+    def __init__(self, path: str | None, slots: int = 1) -> None: ...
+    @property
+    def path(self) -> str | None:
+        """As it was given."""
+    @property
+    def slots(self) -> int:
+        """How many workers there can be at the same time."""
+    def is_at(self, path: str, slots: int) -> bool:
+        """Whether it is the file that the path names now, for as many workers."""
+    def close(self) -> None:
+        """For a process that has no use for it."""
+    def reopen(self, log: ErrorLog) -> bool:
+        """Open the path again, for log rotation; whether that has led to another file.
+
+        When it cannot be opened, the log goes on with the file it has, and `log` is told.
+        """
+    def bury(self, slot: int) -> int:
+        """Write the lines that a dead worker has left, and make its slot free; how many could not be written."""
 
 class AccessLog:
     """One line for each response.
@@ -53,6 +84,7 @@ class AccessLog:
         worker: its number.
         statsd: is told of each response.
         syslog: gets each line, as well.
+        file: that of the path, which is open already; its slot is the next argument.
 
     Raises:
         ConfigError: the format is wrong, or the file cannot be opened.
@@ -70,6 +102,8 @@ class AccessLog:
         worker: int = 0,
         statsd: Statsd | None = None,
         syslog: Syslog | None = None,
+        file: AccessFile | None = None,
+        slot: int = 0,
     ) -> None: ...
     @property
     def path(self) -> str | None:
@@ -93,6 +127,8 @@ class AccessLog:
         """Open the path again, for log rotation; what was gathered goes to the old file."""
     def flush(self) -> None:
         """Write what was gathered."""
+    def leave_to_parent(self) -> None:
+        """In a child of the process that gathers: leave alone what that one has gathered."""
 
 class LoggerAccess(AccessLog):
     """Hands each response to a logger of Python's, which makes the line.

@@ -3,17 +3,18 @@ as a JSON object.
 
 A format is compiled once into steps; an atom that it does not name costs nothing. Lines are gathered and written with
 one system call: while one round of the engine follows the other at once every ten milliseconds, and else at the end of
-a round.
+a round. What is gathered lies in memory that the arbiter has as well, which writes what a worker leaves when it dies.
 """
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.errno cimport EAGAIN, EINTR, ENXIO, errno
 from libc.stdint cimport INT64_MAX, uint64_t
 from libc.stdio cimport snprintf
 from libc.stdlib cimport free, malloc
-from libc.string cimport memchr, memcmp, memcpy, strerror, strlen
+from libc.string cimport memchr, memcmp, memcpy, memmove, strerror, strlen
+from posix.mman cimport MAP_ANON, MAP_FAILED, MAP_NORESERVE, MAP_SHARED, PROT_READ, PROT_WRITE, mmap, munmap
 from posix.unistd cimport close as close_file, getpid, write as write_file
 
-from pyserver._http cimport Field, Head, Span, append, reserve, same_text, write_decimal
+from pyserver._http cimport Field, Head, Span, same_text, write_decimal
 from pyserver._system cimport (
     AF_INET6, POLLOUT, inet_ntop, iovec, poll, pollfd, pyserver_civil, pyserver_put_digits,
     pyserver_set_errno as set_errno, pyserver_to_civil, pyserver_unix_time_ns, pyserver_zone_offset,
@@ -23,11 +24,18 @@ import os
 import stat
 
 from pyserver.errors import ConfigError
-from pyserver.log import try_to_append
 
 cdef extern from "Python.h":
     bint PyGC_Disable()
     bint PyGC_Enable()
+
+
+cdef extern from *:
+    int IN_ORDER "__ATOMIC_RELEASE"
+    int ATOMICALLY "__ATOMIC_SEQ_CST"
+    void store "__atomic_store_n" (int64_t *word, int64_t value, int order) nogil
+    int64_t load "__atomic_load_n" (int64_t *word, int order) nogil
+    bint exchange_if "__sync_bool_compare_and_swap" (int64_t *word, int64_t expected, int64_t desired) nogil
 
 cdef enum:
     LINES_LIMIT = 65536         # bytes gathered before they are written
@@ -37,6 +45,11 @@ cdef enum:
     GROWTH = 6                  # how many bytes one of a client's becomes at most: \ufffd
     BLOCK = 16                  # bytes that a copy of a step's own text takes at once
     LONGEST_ID = 200
+    SHARED = 131072             # bytes of a slot: what is gathered before it is written, and a line of half of that
+    NOBODY = -1                 # has the rest of a torn line
+    HEAD = 64                   # … of which this is the head
+    ROOM = SHARED - HEAD
+    PATIENCE_MS = 20            # for another worker that writes
 
 cdef int64_t SECOND = 1000000000
 cdef int64_t HELD_NS = 10000000
@@ -183,15 +196,6 @@ cdef str quoted(str name):
     return room[:end - to].decode()
 
 
-def check_access_log(str path, str format) -> None:
-    """Raise ConfigError where an AccessLog could not be made of the two; no file is made."""
-    compile_format(format)
-    # A FIFO is left to the workers: its reader would take the end of this for the end of all.
-    if path is not None and path != "-" and not is_fifo(path):
-        try:
-            try_to_append(path)
-        except OSError as error:
-            raise not_opened(path, error) from None
 
 
 cdef tuple step_named(str name):
@@ -236,6 +240,111 @@ cdef class RequestIds:
         return made
 
 
+cdef class AccessFile:
+    """The file of the access log, and what workers have gathered for it, in memory that is there when they are not.
+
+    Made before the first fork; pages of the memory that were never written to take none.
+
+    Args:
+        path: a file, which is created when missing; "-" is standard output, and None no file at all.
+        slots: how many workers there can be at the same time.
+
+    Raises:
+        ConfigError: the file cannot be opened.
+        MemoryError: the memory cannot be mapped.
+    """
+
+    def __cinit__(self):
+        self._fd = -1
+
+    def __init__(self, str path, int slots=1):
+        cdef void *memory = mmap(
+            NULL, <size_t> slots * SHARED, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANON | MAP_NORESERVE, -1, 0
+        )
+        if memory == MAP_FAILED:
+            raise MemoryError(f"cannot map memory for the access log of {slots} workers")
+        self._memory = <unsigned char *> memory
+        self.slots = slots
+        self.path = path
+        if path is not None:
+            # A descriptor of its own: an application that closes standard output must not have a connection take its
+            # place.
+            self._fd = os.dup(1) if path == "-" else open_log(path)
+            self._place = self._directory = None
+            if path != "-":
+                self._directory = working_directory()
+                self._place = os.path.join(self._directory, path)
+
+    def __dealloc__(self):
+        if self._fd >= 0:
+            close_file(self._fd)
+        if self._memory != NULL:
+            munmap(self._memory, <size_t> self.slots * SHARED)
+
+    def is_at(self, str path, int slots) -> bool:
+        """Whether it is the file that the path names now, for as many workers."""
+        return self.path == path and self.slots == slots and (path == "-" or self._directory == working_directory())
+
+    def close(self) -> None:
+        """For a process that has no use for it."""
+        if self._fd >= 0:
+            close_file(self._fd)
+        self._fd = -1
+
+    def reopen(self, log) -> bool:
+        """Open the path again, for log rotation; whether that has led to another file.
+
+        When it cannot be opened, the log goes on with the file it has, and `log` is told.
+        """
+        cdef int fresh
+        if self._place is None or self._fd < 0:
+            return False
+        try:
+            fresh = open_log(self._place)
+        except ConfigError as error:
+            log.error("%s; the access log goes on in the file it has", error)
+            return False
+        is_other = not os.path.sameopenfile(fresh, self._fd)
+        os.dup2(fresh, self._fd, False)
+        os.close(fresh)
+        return is_other
+
+    def bury(self, int slot) -> int:
+        """Write the lines that a dead worker has left, and make its slot free; how many could not be written."""
+        cdef Gathered *left = self.gathered(slot)
+        cdef const unsigned char *data = <const unsigned char *> &left[1]
+        cdef Outlet outlet = self.outlet(slot)
+        cdef Py_ssize_t end = bounded(left.complete, ROOM), at = bounded(left.written, end)
+        # It may have died in the middle of a line that did not fit in the slot.
+        cdef bint is_torn = left.written > left.complete
+        lost = 0
+        if at < end and self._fd >= 0:
+            at = put_lines(&outlet, data, at, end, left, load(outlet.torn, ATOMICALLY) == parked(outlet.owner))
+            lost = count_lines(data + at, data + end)
+        exchange_if(outlet.torn, outlet.owner, NOBODY if is_torn else 0)
+        exchange_if(outlet.torn, parked(outlet.owner), NOBODY)
+        store(&left.complete, 0, IN_ORDER)
+        store(&left.written, 0, IN_ORDER)
+        return lost
+
+    cdef Gathered *gathered(self, int slot) except NULL:
+        if not 0 <= slot < self.slots:
+            raise IndexError(f"no slot {slot} of {self.slots} in the access log")
+        return <Gathered *> (self._memory + <size_t> slot * SHARED)
+
+    cdef Outlet outlet(self, int slot) except *:
+        """How the worker of a slot writes, as long as the file is not opened anew."""
+        cdef Outlet outlet
+        outlet.fd = self._fd
+        # A pipe or a terminal may be full, and takes only so much of a line at once.
+        outlet.is_file = self._fd < 0 or stat.S_ISREG(os.fstat(self._fd).st_mode)
+        outlet.memory = self._memory
+        outlet.slots = self.slots
+        outlet.torn = &(<Gathered *> self._memory).torn
+        outlet.owner = slot + 1
+        return outlet
+
+
 cdef class AccessLog:
     """One line for each response.
 
@@ -249,17 +358,15 @@ cdef class AccessLog:
         worker: its number.
         statsd: is told of each response.
         syslog: gets each line, as well.
+        file: that of the path, which is open already; its slot is the next argument.
 
     Raises:
         ConfigError: the format is wrong, or the file cannot be opened.
     """
 
-    def __cinit__(self):
-        self._fd = -1
-
     def __init__(
         self, str path, str format, log, *, exclude=(), double sample=1.0, double slow=1.0, int worker=0,
-        Statsd statsd=None, syslog=None,
+        Statsd statsd=None, syslog=None, AccessFile file=None, int slot=0,
     ):
         self.path = path
         self._log = log
@@ -280,16 +387,20 @@ cdef class AccessLog:
             self._syslog_head = syslog.head("info", "access")
             self._syslog_start = self._syslog_head
             self._syslog_length = <size_t> len(self._syslog_head)
-        if path is not None:
-            # A descriptor of its own: an application that closes standard output must not have a connection take its
-            # place.
-            self._fd = os.dup(1) if path == "-" else open_log(path)
-            self._may_block = not stat.S_ISREG(os.fstat(self._fd).st_mode)
+        self._gather_in(file or AccessFile(path), slot if file is not None else 0)
         self._has_lines = path is not None or syslog is not None
         # A signal handler cannot ask.
         self._has_datagrams = self._datagrams is not None
         self._has_statsd = statsd is not None
         self._note_time(0)
+
+    cdef int _gather_in(self, AccessFile file, int slot) except -1:
+        self._file = file
+        self._outlet = file.outlet(slot)
+        self._gathered = file.gathered(slot)
+        self._lines.data = <unsigned char *> &self._gathered[1]
+        self._lines.capacity = ROOM
+        return 0
 
     cdef list _with_constants(self, list steps):
         """The steps with what is the same in all lines made a part of the text around it."""
@@ -328,28 +439,38 @@ cdef class AccessLog:
         return 0
 
     def __dealloc__(self):
-        if self._fd >= 0:
-            close_file(self._fd)
         free(self._steps)
-        free(self._lines.data)
+        free(self._spilled)
 
     def reopen(self) -> None:
         """Open the path again, for log rotation; what was gathered goes to the old file."""
-        cdef int fresh
-        self.flush_lines()
-        if self.path == "-" or self._fd < 0:
-            return
-        try:
-            fresh = open_log(self.path)
-        except ConfigError as error:
-            self._log.error("%s; the access log goes on in the file it has", error)
-            return
-        os.dup2(fresh, self._fd, False)
-        os.close(fresh)
+        self.flush()
+        if self._file.reopen(self._log):
+            if self._rest:
+                # Of a line that has begun in the old file.
+                self.dropped += 1
+                self.forget()
+            exchange_if(self._outlet.torn, parked(self._outlet.owner), 0)
+            self._outlet.is_file = self._file.outlet(0).is_file
 
     def flush(self) -> None:
         """Write what was gathered."""
         self.flush_lines()
+        if self._rest:
+            self._flush_file()
+
+    def leave_to_parent(self) -> None:
+        """In a child of the process that gathers: leave alone what that one has gathered."""
+        cdef int fd = self._outlet.fd
+        cdef bint is_file = self._outlet.is_file
+        self._memory = AccessFile(None)
+        self._gathered = self._memory.gathered(0)
+        self._outlet = self._memory.outlet(0)
+        self._outlet.fd = fd
+        self._outlet.is_file = is_file
+        self._lines.data = <unsigned char *> &self._gathered[1]
+        self._lines.capacity = ROOM
+        self.forget()
 
     cdef int record(self, const Facts *facts, bytes response_head, dict environ, int64_t now_ns) except -1:
         """Add the line of one response."""
@@ -359,7 +480,9 @@ cdef class AccessLog:
             return 0
         if now_ns >= self._time_until_ns:
             self._note_time(now_ns)
-        if self._lines.used == 0:
+        # What is behind it is a line in whose making something was raised.
+        self._lines.used = self._complete
+        if self._complete == self._rest:
             self._oldest_ns = now_ns
         self._print_line(facts, response_head, environ)
         self._is_quick = facts.duration_ns < QUICK_NS
@@ -374,7 +497,7 @@ cdef class AccessLog:
             is_pressed: whether rounds follow each other at once.
             is_never_held_up: whether they do so whatever the application does.
         """
-        if self._lines.used and is_pressed and (self._is_quick or is_never_held_up):
+        if self._complete != self._rest and is_pressed and (self._is_quick or is_never_held_up):
             if now_ns - self._oldest_ns < HELD_NS:
                 if self._statsd is not None:
                     self._statsd.flush()
@@ -383,14 +506,34 @@ cdef class AccessLog:
 
     cdef int64_t due_ns(self) noexcept:
         """When what was gathered has to be written."""
-        return self._oldest_ns + HELD_NS if self._lines.used else INT64_MAX
+        return self._oldest_ns + HELD_NS if self._complete != self._rest else INT64_MAX
+
+    cdef int _make_room(self, Py_ssize_t more) except -1:
+        """Make room for `more` bytes of the line that is being made."""
+        if self._lines.capacity - self._lines.used >= more:
+            return 0
+        return self._spill(more)
+
+    cdef int _spill(self, Py_ssize_t more) except -1:
+        """Go on in memory of our own, as the line may be too long for a slot; it is written when it is complete."""
+        cdef Py_ssize_t capacity = max(self._lines.capacity * 2, self._lines.used + more)
+        cdef unsigned char *data = <unsigned char *> malloc(<size_t> capacity)
+        if data == NULL:
+            raise MemoryError()
+        memcpy(data, self._lines.data, <size_t> self._lines.used)
+        self._lines.data = data
+        self._lines.capacity = capacity
+        free(self._spilled)
+        self._spilled = data
+        self._oldest_ns = 0
+        return 0
 
     cdef int _print_line(self, const Facts *facts, bytes response_head, dict environ) except -1:
         cdef const Step *step
         cdef Span text
         cdef unsigned char *to
         cdef int at
-        reserve(&self._lines, self._room)
+        self._make_room(self._room)
         to = self._lines.data + self._lines.used
         for at in range(self._step_count):
             step = &self._steps[at]
@@ -407,14 +550,15 @@ cdef class AccessLog:
             if step.atom >= USER:
                 self._print_found(step, facts, response_head, environ)
             else:
-                reserve(&self._lines, text.length * GROWTH + self._room)
+                self._make_room(text.length * GROWTH + self._room)
                 to = self._lines.data + self._lines.used
                 self._lines.used += put_atom(to, step, text, facts, &self._own) - to
-            reserve(&self._lines, self._room)
+            self._make_room(self._room)
             to = self._lines.data + self._lines.used
         to[0] = c"\n"
-        self._lines.used = to + 1 - self._lines.data
-        self._line_count += 1
+        self._complete = self._lines.used = to + 1 - self._lines.data
+        if self._spilled == NULL:
+            store(&self._gathered.complete, self._complete, IN_ORDER)
         return 0
 
     cdef bint _leaves_out(self, const Facts *facts) except -1:
@@ -434,66 +578,93 @@ cdef class AccessLog:
 
         What takes Python to find out is printed as "-", or null.
         """
-        cdef Py_ssize_t written, length, whole = self._lines.used
-        # The handler may have interrupted the making of a line.
-        while whole > self._written and self._lines.data[whole - 1] != c"\n":
-            whole -= 1
-        self._send_lines(self._lines.data + self._written, self._lines.data + whole)
-        while self._fd >= 0 and self._written < whole:
-            written = self._write(self._lines.data + self._written, whole - self._written)
-            if written < 0 and errno != EINTR:
-                break
-            self._written += max(written, 0)
+        cdef Py_ssize_t length
+        self._send_lines(self._lines.data + max(self._written, self._rest), self._lines.data + self._complete)
+        if self._outlet.fd >= 0:
+            self._put_lines()
         if facts != NULL and self._has_lines:
             put_time(&self._own, pyserver_unix_time_ns() // SECOND, self._zone_offset)
             self._own.second_ns = facts.ended_ns
             length = put_line(self._steps, self._step_count, facts, &self._own)
             self._send_lines(last_line, last_line + length)
-            if self._fd >= 0:
-                self._write(last_line, length)
+            # Where the file has not taken all that came before, it ends within a line.
+            if self._outlet.fd >= 0 and self._written == self._complete:
+                put_lines(&self._outlet, last_line, 0, length, NULL, False)
         if self._has_statsd:
             if facts != NULL:
                 self._statsd.note(facts.status, facts.duration_ns)
             self._statsd.flush()
 
     cdef void forget(self) noexcept:
-        """Drop what was gathered: another process writes it."""
-        self._lines.used = self._written = self._line_count = 0
+        """Drop what was gathered."""
+        # In this order: between two of them there is nothing that has not been written.
+        store(&self._gathered.complete, 0, IN_ORDER)
+        store(&self._gathered.written, 0, IN_ORDER)
+        self._complete = self._lines.used = self._written = self._rest = 0
+        if self._spilled != NULL:
+            self._lines.data = <unsigned char *> &self._gathered[1]
+            self._lines.capacity = ROOM
+            free(self._spilled)
+            self._spilled = NULL
 
     cdef int flush_lines(self) except -1:
         """Write what was gathered; lines that the file does not take are counted and dropped."""
         if self._statsd is not None:
             self._statsd.flush()
-        if self._lines.used == 0:
+        if self._complete == self._rest:
             return 0
         if self._datagrams is not None:
-            self._send_lines(self._lines.data + self._written, self._lines.data + self._lines.used)
+            self._send_lines(self._lines.data + max(self._written, self._rest), self._lines.data + self._complete)
         elif self._syslog is not None:
-            self._syslog.send_lines(self._syslog_head, self._lines.data[self._written:self._lines.used])
-        if self._fd >= 0:
-            self._flush_file()
+            self._syslog.send_lines(
+                self._syslog_head, self._lines.data[max(self._written, self._rest):self._complete]
+            )
+        if self._outlet.fd >= 0:
+            return self._flush_file()
         self.forget()
         return 0
 
     cdef int _flush_file(self) except -1:
-        cdef Py_ssize_t written
-        while self._written < self._lines.used:
-            written = self._write(self._lines.data + self._written, self._lines.used - self._written)
-            if written < 0 and errno == EINTR:
-                continue
-            if written < 0:
-                self.dropped += self._line_count
-                if not self._is_failing:
-                    self._is_failing = True
-                    self._log.error(
-                        "cannot write the access log %s: %s; requests are served without", self.path,
-                        strerror(errno).decode(),
-                    )
-                return 0
-            self._written += written
+        self._put_lines()
+        if self._written < self._complete:
+            return self._give_up(errno)
+        self.forget()
         if self._is_failing:
             self._is_failing = False
             self._log.warning("the access log %s is written again; %d lines are missing", self.path, self.dropped)
+        return 0
+
+    cdef void _put_lines(self) noexcept nogil:
+        """Write what was gathered, as far as the file takes it."""
+        self._written = put_lines(
+            &self._outlet, self._lines.data, self._written, self._complete, self._gathered, self._rest > self._written
+        )
+
+    cdef int _give_up(self, int number) except -1:
+        """Drop the lines that were not written, but for the rest of one that the file has the beginning of."""
+        cdef const unsigned char *at = self._lines.data + self._written
+        cdef const unsigned char *end = self._lines.data + self._complete
+        cdef unsigned char *data
+        cdef Py_ssize_t rest = 0
+        if self._written < self._rest or (self._written and self._lines.data[self._written - 1] != c"\n"):
+            rest = <const unsigned char *> memchr(at, c"\n", <size_t> (end - at)) + 1 - at
+        self.dropped += count_lines(at + rest, end)
+        if rest and (rest > ROOM or load(self._outlet.torn, ATOMICALLY) != parked(self._outlet.owner)):
+            # There is no room for it, or others had to go on before it was told.
+            exchange_if(self._outlet.torn, parked(self._outlet.owner), NOBODY)
+            self.dropped += 1
+            rest = 0
+        data = <unsigned char *> &self._gathered[1]
+        store(&self._gathered.complete, 0, IN_ORDER)
+        memmove(data, at, <size_t> rest)
+        self.forget()
+        self._complete = self._lines.used = self._rest = rest
+        store(&self._gathered.complete, rest, IN_ORDER)
+        if not self._is_failing:
+            self._is_failing = True
+            self._log.error(
+                "cannot write the access log %s: %s; requests are served without", self.path, strerror(number).decode()
+            )
         return 0
 
     cdef void _send_lines(self, const unsigned char *line, const unsigned char *end) noexcept nogil:
@@ -510,23 +681,6 @@ cdef class AccessLog:
             parts[1] = iovec(<void *> line, <size_t> (next_line - line))
             self._datagrams.send(parts, 2)
             line = next_line + 1
-
-    cdef Py_ssize_t _write(self, const unsigned char *data, Py_ssize_t length) noexcept nogil:
-        """Write lines; -1 and errno where they are not taken."""
-        cdef pollfd room
-        if self._may_block:
-            # A pipe that nobody empties must not hold the worker. It can be written to when this much fits.
-            room = pollfd(self._fd, POLLOUT, 0)
-            if poll(&room, 1, 0) == 0:
-                set_errno(EAGAIN)
-                return -1
-            if length > PIPE_ROOM:
-                # Whole lines, for other workers write to it too.
-                length = PIPE_ROOM
-                while length and data[length - 1] != c"\n":
-                    length -= 1
-                length = length or PIPE_ROOM
-        return write_file(self._fd, data, <size_t> length)
 
     # ---- steps ----
 
@@ -552,15 +706,21 @@ cdef class AccessLog:
         cdef unsigned char *to
         if value is None:
             data = b"null" if self._own.in_json else b"-"
-            return append(&self._lines, <const char *> data, len(data))
+            return self._append(data)
         if self._own.in_json and type(value) in (int, bool):
             data = str(value).lower().encode()
-            return append(&self._lines, <const char *> data, len(data))
+            return self._append(data)
         data = value if isinstance(value, bytes) else str(value).encode("utf-8", "backslashreplace")
         text = Span(<const unsigned char *> <const char *> data, len(data))
-        reserve(&self._lines, len(data) * GROWTH + ATOM_ROOM)
+        self._make_room(len(data) * GROWTH + ATOM_ROOM)
         to = self._lines.data + self._lines.used
         self._lines.used += (put_json(to, text) if self._own.in_json else put_text(to, text)) - to
+        return 0
+
+    cdef int _append(self, bytes data) except -1:
+        self._make_room(len(data))
+        memcpy(self._lines.data + self._lines.used, PyBytes_AS_STRING(data), <size_t> len(data))
+        self._lines.used += len(data)
         return 0
 
     cdef int _print_user(self, const Facts *facts) except -1:
@@ -610,6 +770,134 @@ cdef class LoggerAccess(AccessLog):
             if collects:
                 PyGC_Enable()
         return 0
+
+
+# ---- how lines are written, also from a signal handler ----
+
+cdef Py_ssize_t put_lines(
+    const Outlet *outlet, const unsigned char *data, Py_ssize_t at, Py_ssize_t end, Gathered *noted, bint begins_torn
+) noexcept nogil:
+    """Write `data` from `at` to `end`, whole lines, as far as they are taken.
+
+    Args:
+        noted: where it is noted how far that is, as soon as it is written; or NULL.
+        begins_torn: the file ends within the first of them.
+
+    Returns:
+        How far that is; where it is not the end, errno tells why.
+    """
+    cdef int number
+    if not take_turn(outlet):
+        return at
+    if noted != NULL:
+        # Another may have written the rest of a line in our place.
+        at = max(at, min(<Py_ssize_t> load(&noted.written, ATOMICALLY), end))
+    at = write_all(outlet, data, at, end, noted)
+    number = errno
+    if at < end and (data[at - 1] != c"\n" if at else begins_torn):
+        # Whoever writes next writes the rest.
+        if not exchange_if(outlet.torn, outlet.owner, parked(outlet.owner)):
+            exchange_if(outlet.torn, 0, parked(outlet.owner))
+    else:
+        exchange_if(outlet.torn, outlet.owner, 0)
+    set_errno(number)
+    return at
+
+
+cdef Py_ssize_t write_all(
+    const Outlet *outlet, const unsigned char *data, Py_ssize_t at, Py_ssize_t end, Gathered *noted
+) noexcept nogil:
+    """The same without a look at others."""
+    cdef Py_ssize_t written
+    while at < end:
+        written = write_piece(outlet, data + at, end - at)
+        if written < 0 and errno != EINTR:
+            break
+        at += max(written, <Py_ssize_t> 0)
+        if noted != NULL:
+            store(&noted.written, at, IN_ORDER)
+    return at
+
+
+cdef inline int64_t parked(int64_t owner) noexcept nogil:
+    """That the file ends within a line of the owner, in whose slot the rest is."""
+    return NOBODY - owner
+
+
+cdef bint take_turn(const Outlet *outlet) noexcept nogil:
+    """Before writing: have a line that another worker could not write to its end ended; False where that fails.
+
+    A pipe takes only so much at once, so whoever writes to it does so alone.
+    """
+    cdef int64_t found
+    cdef int tries = 0
+    while True:
+        found = load(outlet.torn, ATOMICALLY)
+        if found == outlet.owner or (found == 0 and outlet.is_file):
+            return True
+        if found == 0 or found == parked(outlet.owner):
+            if exchange_if(outlet.torn, found, outlet.owner):
+                return True
+        elif found < 0:
+            if exchange_if(outlet.torn, found, outlet.owner):
+                break
+        elif tries < PATIENCE_MS:
+            poll(NULL, 0, 1)
+            tries += 1
+        elif exchange_if(outlet.torn, found, outlet.owner):
+            # Whoever it is was stopped, or has died.
+            found = NOBODY
+            break
+    if end_line(outlet, NOBODY - found):
+        return True
+    exchange_if(outlet.torn, outlet.owner, found)
+    return False
+
+
+cdef bint end_line(const Outlet *outlet, int64_t owner) noexcept nogil:
+    """Write the rest of a line of that owner, or the end of it where that is 0."""
+    cdef Gathered *others
+    cdef Py_ssize_t end, at
+    if not 0 < owner <= outlet.slots:
+        return write_piece(outlet, b"\n", 1) == 1
+    others = <Gathered *> (outlet.memory + <size_t> (owner - 1) * SHARED)
+    end = bounded(load(&others.complete, ATOMICALLY), ROOM)
+    at = bounded(load(&others.written, ATOMICALLY), end)
+    return write_all(outlet, <const unsigned char *> &others[1], at, end, others) == end
+
+
+cdef inline Py_ssize_t bounded(int64_t number, Py_ssize_t most) noexcept nogil:
+    """It is memory of the application's own process: whatever that has written there, we stay in the slot."""
+    return <Py_ssize_t> max(<int64_t> 0, min(number, <int64_t> most))
+
+
+cdef Py_ssize_t write_piece(const Outlet *outlet, const unsigned char *data, Py_ssize_t length) noexcept nogil:
+    """Write lines, or a part of them; -1 and errno where they are not taken."""
+    cdef pollfd room
+    if not outlet.is_file:
+        # A pipe that nobody empties must not hold the worker. It can be written to when this much fits.
+        room = pollfd(outlet.fd, POLLOUT, 0)
+        if poll(&room, 1, 0) == 0:
+            set_errno(EAGAIN)
+            return -1
+        if length > PIPE_ROOM:
+            # Whole lines, if they are no longer than that.
+            length = PIPE_ROOM
+            while length and data[length - 1] != c"\n":
+                length -= 1
+            length = length or PIPE_ROOM
+    return write_file(outlet.fd, data, <size_t> length)
+
+
+cdef Py_ssize_t count_lines(const unsigned char *at, const unsigned char *end) noexcept nogil:
+    cdef Py_ssize_t count = 0
+    while at < end:
+        at = <const unsigned char *> memchr(at, c"\n", <size_t> (end - at))
+        if at == NULL:
+            break
+        at += 1
+        count += 1
+    return count
 
 
 # ---- what can be printed from a signal handler ----
@@ -1017,11 +1305,12 @@ cdef inline uint64_t next_random(uint64_t *state) noexcept nogil:
     return word ^ (word >> 31)
 
 
-cdef bint is_fifo(str path) except -1:
+cdef str working_directory():
+    """That of this process; empty when it was removed."""
     try:
-        return stat.S_ISFIFO(os.stat(path).st_mode)
+        return os.getcwd()
     except OSError:
-        return False
+        return ""
 
 
 cdef int open_log(str path) except -1:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
@@ -44,8 +46,17 @@ def check(settings: Settings) -> None:
 def _places(settings: Settings) -> Iterator[tuple[str, str, Callable[[str], None]]]:
     if settings.errorlog != "-":
         yield f"cannot open the error log {settings.errorlog!r}", settings.errorlog, try_to_append
+    path = load_worker_class(worker_name(settings.worker_class, settings.threads)).access_path(settings)
+    if path and path != "-":
+        yield f"cannot open the access log {path}", path, _try_log
     if settings.pidfile:
         yield f"cannot write the pid file {settings.pidfile!r}", settings.pidfile, try_to_make
     for address in map(parse_address, [*settings.bind, *filter(None, [settings.admin])]):
         if address.path:
             yield f"cannot listen on {address}", address.path, try_to_make
+
+
+def _try_log(path: str) -> None:
+    # Of a FIFO the reader would take the end of this for the end of all.
+    if not (os.path.exists(path) and stat.S_ISFIFO(os.stat(path).st_mode)):
+        try_to_append(path)

@@ -180,7 +180,9 @@ class Admin:
     ) -> _Process:
         watched, rope = os.pipe()
         open_here = (*foreign, *self._crew.not_for_others(), *self._reloads.listeners.not_at(()))
-        not_its_own = [one for one in open_here if one not in listeners]
+        # The log of requests is not its either.
+        files = [] if current.access_file is None else [current.access_file]
+        not_its_own = [*(one for one in open_here if one not in listeners), *files]
         try:
             # The mask stays as it is then, with all blocked that the arbiter obeys: a terminal and a service manager
             # send their signals to every process, and this one has to tell of the end until it has come.

@@ -87,7 +87,7 @@ class Crew:
         generation.scoreboard.write(slot, Cell.DRAINS, self._drains)
         seat = self._seat(slot, number, generation, listeners, channel)
         try:
-            foreign = (*not_its_own, self._lifeline, *self._channels.values(), *self.molds, channel)
+            foreign = (*not_its_own, *self._not_for(generation), channel)
             pid = self._started(generation, seat, foreign, hooks)
         except OSError:
             channel.close()
@@ -99,6 +99,7 @@ class Crew:
             return True
         now_ns, board = time.monotonic_ns(), generation.scoreboard
         member = Member(slot, pid, generation.number, number=number, forked_at_ns=now_ns, scoreboard=board)
+        member.access_file = generation.access_file
         self._enrol(member, channel)
         return True
 
@@ -224,8 +225,8 @@ class Crew:
                 member.failure = Report(ReportKind.FAILED, EXIT_WORKER_BOOT, "its mold has not forked it")
         return lost
 
-    def bury(self, member: Member) -> None:
-        """Give free what a dead worker had."""
+    def bury(self, member: Member) -> int:
+        """Give free what a dead worker had; how many lines of the access log are lost with it."""
         if not member.pid:
             self.molds.give_up(member.slot)
         self.roster.remove(member)
@@ -236,11 +237,18 @@ class Crew:
         channel = self._channels.pop(member.slot)
         self._forget(channel)
         channel.close()
+        return member.access_file.bury(member.slot) if member.access_file is not None else 0
 
     def not_for_others(self) -> list[Closable]:
         """What is open here and of no use to a process that is no worker."""
         commons = [self.commons] if self.commons is not None else []
-        return [self._lifeline, *self._channels.values(), *self.molds, *commons]
+        files = [file for file in {member.access_file for member in self.roster} if file is not None]
+        return [self._lifeline, *self._channels.values(), *self.molds, *commons, *files]
+
+    def _not_for(self, generation: Generation) -> list[Closable]:
+        """The same, of no use to a worker of the generation."""
+        keeps = (self.commons, generation.access_file)
+        return [one for one in self.not_for_others() if one not in keeps]
 
     def connections_of(self, member: Member) -> int:
         """How many connections it has open."""
@@ -261,6 +269,7 @@ class Crew:
             channel=channel.theirs,
             contexts=generation.contexts,
             commons=self._commons_of(generation),
+            access_file=generation.access_file,
         )
 
     def _commons_of(self, generation: Generation) -> tuple[int, int] | None:

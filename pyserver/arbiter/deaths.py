@@ -93,7 +93,9 @@ class Deaths:
         return self._reloads.current.log
 
     def _bury(self, member: Member) -> None:
-        self._crew.bury(member)
+        lost = self._crew.bury(member)
+        if lost:
+            self._log.warning("%s lines of the access log are lost with worker (pid: %s)", lost, member.pid)
         self._hooks.note_end(member)
 
     def _note_death(self, member: Member, status: int, now_ns: int) -> str:

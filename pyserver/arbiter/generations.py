@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pyserver._scoreboard import Scoreboard
 from pyserver._version import __version__
-from pyserver.arbiter.logs import open_log
+from pyserver.arbiter.logs import open_access_file, open_log
 from pyserver.errors import BootError, ConfigError
 from pyserver.identity import hand_over, identity_of
 from pyserver.lending import lend
@@ -21,6 +21,7 @@ from pyserver.workers import load_worker_class, worker_name
 if TYPE_CHECKING:
     import ssl
 
+    from pyserver._access import AccessFile
     from pyserver.arbiter.certificates import Files
     from pyserver.log import ErrorLog
     from pyserver.settings.model import Settings
@@ -93,6 +94,7 @@ class Generation:
         self.scoreboard = scoreboard
         self._context = context
         self.certificates: Files | None = None  # whose changes are looked for
+        self.access_file: AccessFile | None = None  # None where the server writes no access log itself
         self.is_proven = False  # one of its workers has been ready
         self.failed_boots = 0
         self.last_failure = ""  # what the log has already been told in full
@@ -166,7 +168,13 @@ class Generation:
         return failure.partition("\n")[0] if is_known else failure
 
 
-def load_generation(number: int, settings: Settings, inherited: Inherited, scoreboard: Scoreboard) -> Generation:
+def load_generation(
+    number: int,
+    settings: Settings,
+    inherited: Inherited,
+    scoreboard: Scoreboard,
+    access_file: AccessFile | None = None,
+) -> Generation:
     """What the settings name, found and opened, except for the listeners.
 
     Args:
@@ -174,10 +182,12 @@ def load_generation(number: int, settings: Settings, inherited: Inherited, score
         settings: of all its workers.
         inherited: the sockets that this process was started with.
         scoreboard: of the generation before; it is taken over when its slots have as many rows as the workers want.
+        access_file: of the generation before; it is taken over when it is at the same path.
 
     Raises:
-        ConfigError: the worker class or a logger cannot be loaded, or cannot serve with the settings.
-        BootError: the error log cannot be opened, or there is no memory for the scoreboard.
+        ConfigError: the worker class or a logger cannot be loaded, or cannot serve with the settings, or the access
+            log cannot be opened.
+        BootError: the error log cannot be opened, or there is no memory for the scoreboard or the access log.
     """
     worker_class = load_worker_class(worker_name(settings.worker_class, settings.threads))
     worker_class.check(settings)
@@ -186,11 +196,18 @@ def load_generation(number: int, settings: Settings, inherited: Inherited, score
     context = tls_context(settings)
     scoreboard = _with_rows(worker_class.rows(settings), scoreboard)
     log = open_log(settings)
+    path = worker_class.access_path(settings)
+    try:
+        file = open_access_file(path, scoreboard.slots, access_file, log) if path else None
+    except (ConfigError, BootError):
+        log.close()
+        raise
     if log.logger is log:
         lend(log)
     # As applications ask for what serves them; the name is what those look for that were written for gunicorn.
     os.environ.setdefault("SERVER_SOFTWARE", f"pyserver/{__version__} (like gunicorn)")
     generation = Generation(number, settings, worker_class, log, Surroundings.now(), inherited, scoreboard, context)
+    generation.access_file = file
     if context is not None and settings.certificate_check:
         from pyserver.arbiter.certificates import Files
 
@@ -279,9 +296,11 @@ class Generations:
         """Those whose listeners must stay open."""
         return [self.current] if self.fallback is None else [self.fallback, self.current]
 
-    def other_logs(self) -> list[ErrorLog]:
+    def other_logs(self) -> list[ErrorLog | AccessFile]:
         """Those that a worker of the current generation has no use for."""
-        return [one.log for one in self._loaded if one is not self.current]
+        others = [one for one in self._loaded if one is not self.current]
+        files = [one.access_file for one in others if one.access_file is not self.current.access_file]
+        return [*(one.log for one in others), *(file for file in files if file is not None)]
 
     def release(self) -> None:
         """Close the logs of those that are not in use any more."""

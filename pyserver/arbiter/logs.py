@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pyserver.errors import ConfigError
+from pyserver.errors import BootError, ConfigError
 from pyserver.log import ErrorLog, logger_of
 
 if TYPE_CHECKING:
+    from pyserver._access import AccessFile
     from pyserver.settings.model import Settings
     from pyserver.syslog import Syslog
 
@@ -28,6 +29,31 @@ def open_log(settings: Settings) -> ErrorLog:
         log.close()
         raise
     return log
+
+
+def open_access_file(path: str, slots: int, before: AccessFile | None, log: ErrorLog) -> AccessFile:
+    """The access log's file at that path, as workers inherit it.
+
+    Args:
+        path: "-" is standard output.
+        slots: how many workers there can be.
+        before: of the generation before. At the same path it goes on, and is opened anew if that can be done.
+        log: is told when it cannot.
+
+    Raises:
+        ConfigError: the file cannot be opened.
+        BootError: there is no memory for what workers gather.
+    """
+    # Who has no such log shall not carry what writes it.
+    from pyserver._access import AccessFile
+
+    if before is not None and before.is_at(path, slots):
+        before.reopen(log)
+        return before
+    try:
+        return AccessFile(path, slots)
+    except MemoryError as error:
+        raise BootError(str(error)) from None
 
 
 def _with_logger(settings: Settings) -> ErrorLog | None:

@@ -343,6 +343,8 @@ class Arbiter:
     def _reopen(self) -> None:
         for generation in self._reloads.generations.in_use():
             generation.log.reopen()
+            if generation.access_file is not None:
+                generation.access_file.reopen(generation.log)
             # Before the workers are told: their user may be unable to make a file there.
             generation.hand_over_logs()
         for member in self._crew.roster:

@@ -148,6 +148,8 @@ class _Life:
             what, slot, number = ORDER.unpack_from(data)
             if what == REOPEN:
                 self._seat.log.reopen()
+                if self._seat.access_file is not None:
+                    self._seat.access_file.reopen(self._seat.log)
                 continue
             (descriptor,) = DESCRIPTOR.unpack(ancillary[0][2])
             with _Socket(fileno=descriptor) as channel:

@@ -198,8 +198,9 @@ class Reloads:
         if settings.workers > self._most_workers:
             most = self._most_workers
             raise ConfigError(f"workers is {settings.workers}; for more than {most} the server must be restarted")
+        before = self.current
         generation = load_generation(
-            self.generations.next_number(), settings, self.current.inherited, self.current.scoreboard
+            self.generations.next_number(), settings, before.inherited, before.scoreboard, before.access_file
         )
         try:
             self.open(generation)

@@ -10,6 +10,7 @@ from pyserver.workers.messages import NEXT_STATE, Report, ReportKind, WorkerStat
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from pyserver._access import AccessFile
     from pyserver._scoreboard import Instants, Scoreboard
     from pyserver.arbiter.actions import Action
 
@@ -45,6 +46,7 @@ class Member:
     abandoned: int | None = None  # how many requests it has cut off to quit, if it has said so
     ends_requests: bool = False  # it can end a request that is over its time, and go on
     scoreboard: Scoreboard
+    access_file: AccessFile | None = None
 
     def __init__(self, slot: int, pid: int, generation: int, **known: Any) -> None:
         self.slot = slot  # its place on the scoreboard

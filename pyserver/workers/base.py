@@ -74,6 +74,7 @@ class Worker:
         self.log = seat.log
         self.scoreboard = seat.scoreboard
         self.slot = seat.slot
+        self._access_file = seat.access_file
         self.number = seat.number
         self.generation = seat.generation
         self.is_retiring = False
@@ -188,6 +189,11 @@ class Worker:
     def rows(cls, settings: Settings) -> int:
         """How many requests a worker runs at the same time, at most; its slot on the scoreboard has so many rows."""
         return 1
+
+    @classmethod
+    def access_path(cls, settings: Settings) -> str | None:
+        """The file of the access log that the arbiter is to open for the workers; None for none."""
+        return None
 
     @classmethod
     def load(cls, spec: str) -> Application:

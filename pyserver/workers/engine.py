@@ -7,7 +7,7 @@ import os
 import socket
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from pyserver._access import JSON_FIELDS, AccessLog, LoggerAccess, RequestIds, check_access_log, is_json
+from pyserver._access import JSON_FIELDS, AccessLog, LoggerAccess, RequestIds, compile_format, is_json
 from pyserver._connection import Buffers, Durations
 from pyserver._engine import Engine
 from pyserver._http import Limits
@@ -50,9 +50,17 @@ class EngineWorker(Worker):
         """Raise ConfigError for settings that the engine cannot be built from."""
         if not settings.accesslog and not _tells_syslog(settings):
             return  # A format that nothing is written in may be for another server.
-        if is_json(settings.access_log_format) or not logger_of(settings)[1]:
-            # A logger class may have atoms of its own, and opens the file itself.
-            check_access_log(settings.accesslog, settings.access_log_format)
+        if _writes_lines(settings):
+            # A logger class may have atoms of its own.
+            compile_format(settings.access_log_format)
+
+    @classmethod
+    def access_path(cls, settings: Settings) -> str | None:
+        """The file of the access log, where the server writes it itself."""
+        if not settings.accesslog or not _writes_lines(settings):
+            return None
+        # To open the pipe of somebody else, as a container's standard output is, who is not root has no right.
+        return "-" if settings.accesslog == "/dev/stdout" else settings.accesslog
 
     @classmethod
     def prepare_to_fork(cls) -> set[int]:
@@ -155,10 +163,12 @@ class EngineWorker(Worker):
         syslog = log.syslog if is_own and _tells_syslog(settings) else None
         if not settings.accesslog and syslog is None and log.statsd is None:
             return None
-        # To open the pipe of somebody else, as a container's standard output is, who is not root has no right.
-        path = "-" if settings.accesslog == "/dev/stdout" else settings.accesslog
+        file, slot, path = self._access_file, self.slot, self.access_path(settings)
         text = _format(settings) if path or syslog is not None else ""
-        return AccessLog(path, text, log, worker=self.number, syslog=syslog, **told)
+        access = AccessLog(path, text, log, worker=self.number, syslog=syslog, file=file, slot=slot, **told)
+        # What is gathered lies in memory that a process of the application's would share.
+        os.register_at_fork(after_in_child=access.leave_to_parent)
+        return access
 
     def _new_engine(self) -> Engine:
         """The engine; a subclass in which several requests run at once says so."""
@@ -229,6 +239,11 @@ def build_engine(
 
 def _tells_syslog(settings: Settings) -> bool:
     return settings.syslog and not settings.disable_redirect_access_to_syslog
+
+
+def _writes_lines(settings: Settings) -> bool:
+    """Whether the access log is written by the server, and not by a logger."""
+    return is_json(settings.access_log_format) or not logger_of(settings)[1]
 
 
 def _format(settings: Settings) -> str:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable, Sequence
 
+    from pyserver._access import AccessFile
     from pyserver._scoreboard import Scoreboard
     from pyserver.log import ErrorLog
     from pyserver.settings.model import Settings
@@ -102,6 +103,7 @@ class Seat(NamedTuple):
     channel: socket.socket  # reports go out, questions come in
     contexts: Sequence[ssl.SSLContext | None] | None = None  # for TLS at each of the listeners; None for none at all
     commons: tuple[int, int] | None = None  # descriptors: where connections are taken from, and where they are put
+    access_file: AccessFile | None = None  # with room for what each slot has gathered
     hooks: WorkerHooks | None = None  # what calls the operator's functions; None without any
     application: Application | None = None  # when the process that forked this one has loaded it
     refork: Callable[[Worker, int], None] | None = None  # how to fork a mold that is given the descriptor
