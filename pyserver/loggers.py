@@ -113,7 +113,11 @@ class LoggerLog(ErrorLog):
 
     def log_access(self, answered: Answered) -> None:
         """Have a request logged."""
-        self._call(self._logger.access, *_told(answered))
+        try:
+            self._call(self._logger.access, *_told(answered))
+        except BaseException:
+            # SystemExit, say. The thread that calls this is the only one: without it nothing would be logged any more.
+            self._note_failure()
 
     def _record(
         self, level: str, counted: str, message: object, args: tuple[object, ...], keywords: Mapping[str, Any]
@@ -129,10 +133,13 @@ class LoggerLog(ErrorLog):
         try:
             method(*args, **keywords)
         except Exception:
-            # The server has to live on, whatever its logger does; and to say so once is enough.
-            if not self._said_failure:
-                self._said_failure = True
-                super()._record("error", "", "The logger_class has failed", (), {"exc_info": True})
+            self._note_failure()
+
+    def _note_failure(self) -> None:
+        """The server has to live on, whatever its logger does; and to say so once is enough."""
+        if not self._said_failure:
+            self._said_failure = True
+            super()._record("error", "", "The logger_class has failed", (), {"exc_info": True})
 
 
 class AccessQueue:

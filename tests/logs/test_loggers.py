@@ -285,6 +285,22 @@ def test_a_logger_that_raises_stops_nothing(serve, site):
     assert server.log().count("The logger_class has failed") == 1
 
 
+def test_a_logger_that_exits_stops_nothing(serve, site):
+    (site / "its.conf.py").write_text(
+        "from pyserver.glogging import Logger\n"
+        "class Exiting(Logger):\n"
+        "    def access(self, resp, req, environ, request_time):\n"
+        "        if req.path == '/exit':\n"
+        "            raise SystemExit(4)\n"
+        "        super().access(resp, req, environ, request_time)\n"
+        "logger_class = Exiting\n"
+    )
+    server = serve(APPLICATION, "-c", "its.conf.py", "--access-logfile", "access.log", "--access-logformat", "%(U)s")
+    assert [server.get(path).status for path in ("/exit", "/exit", "/after")] == [200] * 3
+    eventually(lambda: lines(site / "access.log") == ["/after"])
+    assert server.log().count("The logger_class has failed") == 1
+
+
 def test_without_any_of_them_logging_is_not_imported(serve):
     server = serve(
         """
