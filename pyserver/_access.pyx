@@ -172,6 +172,7 @@ cdef list json_steps(str format):
     """The steps of a JSON object."""
     cdef list steps = []
     cdef str before = "{"
+    cdef set keys = set()
     names = [name.strip() for name in format[5:].split(",")] if format != "json" else JSON_FIELDS
     for name in names:
         if name in JSON_NAMES:
@@ -181,6 +182,12 @@ cdef list json_steps(str format):
         else:
             known = ", ".join(JSON_NAMES)
             raise ConfigError(f"access_log_format: JSON has no member {name!r}; there are {known} and {{name}}i, o, e")
+        if key in keys:
+            # Of one object, which RFC 8259 §4 wants to have each name once.
+            key = name
+        if key in keys:
+            raise ConfigError(f"access_log_format: JSON has the member {name!r} twice")
+        keys.add(key)
         steps += [(TEXT, before + quoted(key) + ":"), step]
         before = ","
     steps.append((TEXT, "}"))

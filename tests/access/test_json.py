@@ -127,7 +127,14 @@ def test_a_request_that_was_not_read_has_a_line(logging):
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("line", ["json:nothing", "json:", "json:status,{x}y", "json:status,,path"])
+def test_no_member_is_there_twice(line_of):
+    line = line_of("/hello", of="json:status,{X-Thing}i,{x-made}i,{x-made}o,{status}i")
+    assert list(line) == ["status", "X-Thing", "x-made", "{x-made}o", "{status}i"]
+
+
+@pytest.mark.parametrize(
+    "line", ["json:status,status", "json:nothing", "json:", "json:status,{x}y", "json:status,,path"]
+)
 def test_a_member_that_there_is_not_is_refused(line):
     with pytest.raises(ConfigError, match="access_log_format: "):
         compile_format(line)
