@@ -93,10 +93,10 @@ FIELDS = {
     "l": (TEXT, "-", "", "Always a `-`."),
     "u": (USER, "", "user", "The user of Basic authentication."),
     "t": (TIME, "", "time", "The time when the line is made, local in text and UTC in JSON."),
-    "r": (REQUEST_LINE, "", "request", "The request line."),
+    "r": (REQUEST_LINE, "", "request", "The request line; of one that is refused 4096 bytes at most."),
     "s": (STATUS, "", "status", "The status code."),
     "m": (METHOD, "", "method", "The method."),
-    "U": (PATH, "", "path", "The path as it was sent, without the query."),
+    "U": (PATH, "", "path", "The path as it was sent, without the query; a `*` where the server as a whole is meant."),
     "q": (QUERY, "", "query", "The query, without the question mark."),
     "H": (PROTOCOL, "", "protocol", "The version, such as HTTP/1.1."),
     "B": (SENT, "", "bytes", "How many bytes of content the response has."),
@@ -948,12 +948,18 @@ cdef inline Span text_of(const Step *step, const Facts *facts) noexcept nogil:
     cdef const Head *head = facts.head
     if step.atom == REQUEST_FIELD:
         return request_field(facts, step.text, step.length)
+    if step.atom == REQUEST_LINE and facts.minor < 0 and head.method_length:
+        # It was refused, and is printed as it is.
+        return Span(facts.base + head.method, facts.line_length)
     if step.atom == REQUEST_LINE and head.target_length:
         return Span(facts.base + head.method, head.target + head.target_length - head.method)
     if step.atom == METHOD and head.method_length:
         return Span(facts.base + head.method, head.method_length)
     if step.atom == PATH and head.path_length:
         return Span(facts.base + head.path, head.path_length)
+    if step.atom == PATH and head.target_length == 1:
+        # Of OPTIONS *.
+        return Span(facts.base + head.target, 1)
     if step.atom == QUERY:
         return Span(facts.base + head.query, head.query_length)
     if step.atom == REQUEST_ID:

@@ -31,6 +31,9 @@ cdef extern from "Python.h":
     char *bytes_of "PyBytes_AS_STRING" (PyObject *bytes) nogil
     Py_ssize_t length_of "PyBytes_GET_SIZE" (PyObject *bytes) nogil
 
+cdef enum:
+    LONGEST_LINE = 4096         # of a refused request line that the access log has
+
 cdef int64_t BURST_NS = 200000
 
 
@@ -422,6 +425,9 @@ cdef void state_refusal(Facts *facts, Connection *connection, const Reader *read
     if head.line > head.target > 0 or head.fault > <int> Fault.REQUEST_LINE_END:
         facts.minor = <int> head.minor
     facts.duration_ns = 0
+    facts.line_length = length_of_line(
+        reader.data + reader.begin + head.method, min(reader.length - reader.begin - head.method, <Py_ssize_t> LONGEST_LINE)
+    )
 
 
 cdef inline void state_request(

@@ -263,7 +263,7 @@ def test_lines_of_a_pipeline_are_in_its_order(logging):
 REFUSED = [
     ("GET /bad%d?q HTTP/1.1\r\n\r\n", "GET /bad%d?q HTTP/1.1|400|GET|HTTP/1.1|/bad%d|q|-"),
     ("GET /bad%d HTTP/1.0\r\nA: b\r\nC : d\r\n\r\n", "GET /bad%d HTTP/1.0|400|GET|HTTP/1.0|/bad%d||b"),
-    ("GET /bad%d HTTP/2.0\r\n\r\n", "GET /bad%d|505|GET|-|/bad%d||-"),
+    ("GET /bad%d HTTP/2.0\r\n\r\n", "GET /bad%d HTTP/2.0|505|GET|-|/bad%d||-"),
     (
         "GET /bad%d HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nx",
         "GET /bad%d HTTP/1.1|400|GET|HTTP/1.1|/bad%d||-",
@@ -295,6 +295,7 @@ def test_the_default_format_is_the_combined_one_of_other_servers(serving):
         client.request("GET", "/hello?x", [("Referer", "r"), ("User-Agent", "u"), ("Authorization", "Basic dTpw")])
     pattern = (
         r"127\.0\.0\.1 - u \[\d\d/[A-Z][a-z]{2}/\d{4}:\d\d:\d\d:\d\d [+-]\d{4}\] "
+    ("GET /?bad%d#fragment HTTP/1.1\r\n\r\n", "GET /?bad%d#fragment HTTP/1.1|400|GET|-|-||-"),
         r'"GET /hello\?x HTTP/1\.1" 201 5 "r" "u"'
     )
     log = server.directory / "default.log"
