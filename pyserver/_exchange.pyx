@@ -326,7 +326,8 @@ cdef class Exchange:
         try:
             if not self.is_logged:
                 self.transport.access.record(&facts, self.response_head, self.environ, now_ns)
-        except Exception:
+        except BaseException:
+            # Whatever an object of the application's raises that the line has as text: the worker goes on.
             self.transport.log.exception("Error in the access log of %s", self.request_line())
         self.response_head = None
         # Finalizers of the application may hang on it, and other threads wait for what is held here.

@@ -278,7 +278,27 @@ def test_a_request_that_is_refused_has_a_line_of_what_was_read(logging, sent, pr
     with server.client() as client:
         client.send(sent.replace("%d", str(mark)).encode())
         length = len(client.receive_response().content)
-    assert log.line_with(f"/bad{mark}") == printed.replace("%d", str(mark)) + f"|{length}|-|-"
+    assert log.line_with(f"bad{mark}") == printed.replace("%d", str(mark)) + f"|{length}|-|-"
+
+
+@pytest.mark.parametrize("why", ["exit", "error"])
+def test_a_line_that_cannot_be_made_is_told_and_harms_no_other(logging, why):
+    server, log = logging(f"%(U)s%(q)s %({{made.by.application}}e)s {why}")
+    with server.client() as client:
+        for target in ("/hello?1", f"/untold?{why}", "/hello?2"):
+            assert client.request("GET", target).status in (200, 201)
+    log.line_with("/hello2")
+    found = [line for line in log.lines() if line.startswith(("/hello", "/untold"))]
+    assert found == [f"/hello1 made {why}", f"/hello2 made {why}"]
+    assert f"Error in the access log of GET /untold?{why}" in server.log()
+
+
+def test_the_server_as_a_whole_has_a_star_for_its_path(logging):
+    server, log = logging("%(m)s|%(U)s|star")
+    with server.client() as client:
+        client.send(b"OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n")
+        client.receive_response("OPTIONS")
+    assert log.line_with("OPTIONS") == "OPTIONS|*|star"
 
 
 def test_a_request_that_is_refused_before_its_target_has_a_line(logging):
