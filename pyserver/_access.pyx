@@ -117,8 +117,8 @@ FIELDS = {
 }
 # The same for "%({name}x)s".
 VARIABLES = {
-    "i": (REQUEST_FIELD, "A field of the request."),
-    "o": (RESPONSE_FIELD, "A field of the response."),
+    "i": (REQUEST_FIELD, "A field of the request; the last of several."),
+    "o": (RESPONSE_FIELD, "A field of the response; the last of several."),
     "e": (ENVIRON_VARIABLE, "A variable of environ."),
 }
 # The members of a line in JSON, where the format names none.
@@ -1341,10 +1341,11 @@ cdef object not_opened(str path, object error):
 
 
 cdef Span request_field(const Facts *facts, const unsigned char *name, Py_ssize_t length) noexcept nogil:
-    """The value of the first field of that name; NULL if there is none."""
+    """The value of the last field of that name, for the first may be the client's own; NULL if there is none."""
     cdef const Field *field
-    cdef uint32_t at
-    for at in range(facts.head.count):
+    cdef uint32_t at = facts.head.count
+    while at:
+        at -= 1
         field = &facts.head.fields[at]
         if field.name_length == length and same_text(Span(facts.base + field.name, length), Span(name, length)):
             return Span(facts.base + field.value, field.value_length)
@@ -1352,8 +1353,8 @@ cdef Span request_field(const Facts *facts, const unsigned char *name, Py_ssize_
 
 
 cdef object response_field(bytes head, bytes name):
-    """The value of the first response field of that name, or None."""
-    for line in (head or b"").split(b"\r\n")[1:]:
+    """The value of the last response field of that name, or None."""
+    for line in (head or b"").split(b"\r\n")[:0:-1]:
         key, _, value = line.partition(b":")
         if key.lower() == name:
             return value.strip()

@@ -425,10 +425,18 @@ cdef void state_refusal(Facts *facts, Connection *connection, const Reader *read
     # Another line than the first was begun, or something about all lines was wrong.
     if head.line > head.target > 0 or head.fault > <int> Fault.REQUEST_LINE_END:
         facts.minor = <int> head.minor
-    facts.duration_ns = 0
     facts.line_length = length_of_line(
         reader.data + reader.begin + head.method, min(reader.length - reader.begin - head.method, <Py_ssize_t> LONGEST_LINE)
     )
+    facts.duration_ns = 0
+
+
+cdef Py_ssize_t length_of_line(const unsigned char *text, Py_ssize_t length) noexcept nogil:
+    """How many bytes of it come before the end of a line."""
+    cdef Py_ssize_t at = 0
+    while at < length and text[at] != c"\r" and text[at] != c"\n":
+        at += 1
+    return at
 
 
 cdef inline void state_request(

@@ -40,6 +40,29 @@ def empty(_environ, start_response):
 
 
 @application.route
+def repeated(_environ, start_response):
+    start_response("200 OK", [("X-Made", "one"), ("X-Made", "two")])
+    return []
+
+
+@application.route
+def untold(environ, start_response):
+    environ["made.by.application"] = Untold(environ["QUERY_STRING"])
+    start_response("200 OK", [])
+    return []
+
+
+class Untold:
+    """What cannot be printed."""
+
+    def __init__(self, name):
+        self._name = name
+
+    def __str__(self):
+        raise {"exit": SystemExit, "error": ValueError}[self._name]
+
+
+@application.route
 def fails(_environ, _start_response):
     raise ValueError
 
@@ -137,8 +160,12 @@ def test_fields_are_found_whatever_their_case(atoms):
     assert line["{X-Thing}i"] == line["{x-thing}i"]
 
 
-def test_the_first_of_repeated_fields_is_printed(atoms):
-    assert atoms("/hello", "User-Agent: one", "User-Agent: two")["a"] == "one"
+def test_the_last_of_repeated_fields_is_printed(atoms):
+    assert atoms("/hello", "User-Agent: one", "User-Agent: two")["a"] == "two"
+
+
+def test_the_last_of_repeated_response_fields_is_printed(atoms):
+    assert atoms("/repeated")["{X-Made}o"] == "two"
 
 
 @pytest.mark.parametrize(
@@ -268,6 +295,7 @@ REFUSED = [
         "GET /bad%d HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nx",
         "GET /bad%d HTTP/1.1|400|GET|HTTP/1.1|/bad%d||-",
     ),
+    ("GET /?bad%d#fragment HTTP/1.1\r\n\r\n", "GET /?bad%d#fragment HTTP/1.1|400|GET|-|-||-"),
 ]
 
 
@@ -315,7 +343,6 @@ def test_the_default_format_is_the_combined_one_of_other_servers(serving):
         client.request("GET", "/hello?x", [("Referer", "r"), ("User-Agent", "u"), ("Authorization", "Basic dTpw")])
     pattern = (
         r"127\.0\.0\.1 - u \[\d\d/[A-Z][a-z]{2}/\d{4}:\d\d:\d\d:\d\d [+-]\d{4}\] "
-    ("GET /?bad%d#fragment HTTP/1.1\r\n\r\n", "GET /?bad%d#fragment HTTP/1.1|400|GET|-|-||-"),
         r'"GET /hello\?x HTTP/1\.1" 201 5 "r" "u"'
     )
     log = server.directory / "default.log"

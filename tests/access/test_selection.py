@@ -176,6 +176,8 @@ def test_a_request_has_the_id_of_a_trusted_proxy_or_a_new_one(logging):
     with server.client() as client:
         given = client.request("GET", f"/told?given-{mark}", [("X-Request-ID", "its-own.id/1")]).content.decode()
         made = [client.request("GET", f"/told?made{at}-{mark}").content.decode() for at in range(2)]
+        many = [("X-Request-ID", "forged"), ("X-Request-ID", "the-proxys")]
+        assert client.request("GET", f"/told?many-{mark}", many).content == b"the-proxys"
         odd = client.request("GET", f"/told?odd-{mark}", [("X-Request-ID", "with space")]).content.decode()
     assert given == "its-own.id/1"
     assert len({*made, odd}) == 3
