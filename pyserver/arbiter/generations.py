@@ -195,13 +195,7 @@ def load_generation(
         raise ConfigError(f"admin is {settings.admin!r}, which bind is, too: one of the two needs another address")
     context = tls_context(settings)
     scoreboard = _with_rows(worker_class.rows(settings), scoreboard)
-    log = open_log(settings)
-    path = worker_class.access_path(settings)
-    try:
-        file = open_access_file(path, scoreboard.slots, access_file, log) if path else None
-    except (ConfigError, BootError):
-        log.close()
-        raise
+    log, file = _open_logs(worker_class.access_path(settings), settings, scoreboard.slots, access_file)
     if log.logger is log:
         lend(log)
     # As applications ask for what serves them; the name is what those look for that were written for gunicorn.
@@ -215,10 +209,26 @@ def load_generation(
     generation.hand_over_logs()
     if settings.capture_output:
         log.capture()
+    _warn_of_unheeded(worker_class, settings, log)
+    return generation
+
+
+def _open_logs(
+    path: str | None, settings: Settings, slots: int, before: AccessFile | None
+) -> tuple[ErrorLog, AccessFile | None]:
+    """The error log, and the file of the access log at that path."""
+    log = open_log(settings)
+    try:
+        return log, open_access_file(path, slots, before, log) if path else None
+    except (ConfigError, BootError):
+        log.close()
+        raise
+
+
+def _warn_of_unheeded(worker_class: type[Worker], settings: Settings, log: ErrorLog) -> None:
     for name in worker_class.unheeded:
         if getattr(settings, name) != settings.rows[name].default:
             log.warning("%s has no effect with the worker class %s", name, worker_class.__name__)
-    return generation
 
 
 def tls_context(settings: Settings) -> ssl.SSLContext | None:
