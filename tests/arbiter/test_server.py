@@ -94,7 +94,7 @@ def test_what_a_hook_sets_on_a_worker_is_kept_apart_from_what_was_there(server):
     assert worker.kept() == {"name": "a"}
 
 
-@pytest.mark.parametrize("name", ["pid", "booted", "nr", "app", "wsgi"])
+@pytest.mark.parametrize("name", ["pid", "booted", "nr", "app"])
 def test_what_only_the_server_knows_cannot_be_set(server, name):
     with pytest.raises(AttributeError):
         setattr(server.new_worker(0, 0), name, 1)
