@@ -206,10 +206,15 @@ def test_each_block_of_a_generator_is_one_send(serving, calls):
 
 
 @only("sync", "threaded", each_poller=True)  # each greenlet writes its own answer
-def test_the_lines_of_a_pipeline_are_one_write(serving, calls):
+def test_the_lines_of_a_pipeline_are_one_write(serving, calls, worker_class):
     server = serving("--access-logfile", "access.log")
     log = server.directory / "access.log"
     marks = iter(range(1000))
+
+    def is_one_write(made):
+        # Another one tells a thread that waits until when the lines may be held.
+        return made["recvfrom"] == made["sendto"] == 1 and made["write"] in (1, 1 + (worker_class.threads > 1))
+
     with server.client() as client:
 
         def send():
@@ -218,7 +223,7 @@ def test_the_lines_of_a_pipeline_are_one_write(serving, calls):
             eventually(lambda: b"GET /?" + mark in log.read_bytes())
 
         send()
-        eventually(lambda: calls(server, send) == {"recvfrom": 1, "sendto": 1, "write": 1}, PATIENT)
+        eventually(lambda: is_one_write(calls(server, send)), PATIENT)
 
 
 def test_a_request_of_its_own_connection_needs_no_wait_for_it(serving, calls):
