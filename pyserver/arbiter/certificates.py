@@ -168,8 +168,9 @@ def _bare(settings: Settings) -> ServerContext:
             context.load_verify_locations(settings.ca_certs)
         except ssl.SSLError:
             raise ConfigError(f"ca_certs: {settings.ca_certs} has no certificate in PEM") from None
-    elif settings.cert_reqs:
-        context.load_default_certs(ssl.Purpose.CLIENT_AUTH)
+    elif settings.cert_reqs and settings.ssl_context is None:
+        # Not those that the system trusts with the names of servers: they issue certificates to everybody.
+        raise ConfigError("cert_reqs asks clients for certificates, and ca_certs names nobody whose are accepted")
     return context
 
 

@@ -193,6 +193,10 @@ def test_a_key_without_a_certificate_is_told(start, certificate):
     assert "certfile no certificate for it" in refusal(start, "--keyfile", certificate[3])
 
 
+def test_asking_clients_without_an_authority_is_told(start, certificate):
+    assert "ca_certs names nobody" in refusal(start, *certificate, "--cert-reqs", "required")
+
+
 def test_an_https_bind_without_a_certificate_is_told(start):
     assert "certfile names no certificate for it" in refusal(start, "-b", "https://127.0.0.1:0")
 
