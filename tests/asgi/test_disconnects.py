@@ -50,7 +50,8 @@ async def polls(scope, receive, send):
     asked = 0
     while not await is_gone(receive):
         asked += 1
-        await send(body(f"{asked} ".encode(), more=True))
+        with contextlib.suppress(OSError):  # It may be the first to find out.
+            await send(body(f"{asked} ".encode(), more=True))
         if asked == 20:
             note(scope, "there")
     note(scope, "gone")
