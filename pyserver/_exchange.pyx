@@ -8,7 +8,7 @@ from libc.stdint cimport int64_t
 from libc.stdlib cimport free
 
 from pyserver._connection cimport peer_of
-from pyserver._http cimport Fault, append, free_head
+from pyserver._http cimport Fault, append
 from pyserver._response cimport (
     BY_CHUNKS,
     BY_CLOSE,
@@ -359,7 +359,7 @@ cdef class Stream(Exchange):
         self.place = -1
 
     def __dealloc__(self):
-        free_head(&self.brief)
+        # The fields of `brief` are in it.
         free(self.text)
 
     cdef int launch(self) except -1:

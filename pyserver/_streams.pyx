@@ -6,7 +6,7 @@ from cpython.mem cimport PyMem_RawFree, PyMem_RawMalloc
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.errno cimport EAGAIN, EINTR, errno
-from libc.stdint cimport int64_t, uint64_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcpy
 
@@ -17,7 +17,7 @@ from pyserver._connection cimport (
 )
 from pyserver._exchange cimport Exchange, Stream, is_of_head, new_id, note_request
 from pyserver._http cimport (
-    COMPLETE, EXPECTS_CONTINUE, HAS_CHUNKED, NEED_MORE, REFUSED, Fault, Head, Span, append, copy_head, head_persists, parse_head,
+    COMPLETE, EXPECTS_CONTINUE, HAS_CHUNKED, NEED_MORE, REFUSED, Fault, Field, Head, Span, append, head_persists, parse_head,
     reset_head,
 )
 from pyserver._lane cimport SCRATCH, TURNS, Lane
@@ -33,6 +33,7 @@ cdef extern from "Python.h":
 
 cdef enum:
     LARGE_BLOCK = 1048576
+    ALIGNMENT = 16              # of memory for anything
 
 
 cdef class StreamLane(Lane):
@@ -224,18 +225,22 @@ cdef class StreamLane(Lane):
     cdef int _keep_head(self, Stream stream, const Head *head, const unsigned char *base) except -1:
         """Keep what the log will tell of the request: all of its head, or the request line."""
         cdef Py_ssize_t length = head.target + head.target_length
+        cdef Py_ssize_t at
+        cdef uint32_t kept = 0
         if self.access is not None:
             length = head.position
-            if copy_head(&stream.brief, head) < 0:
-                raise MemoryError()
-        else:
-            stream.brief = head[0]
-            stream.brief.fields = NULL
-            stream.brief.count = stream.brief.capacity = 0
-        stream.text = <unsigned char *> malloc(<size_t> length)
+            kept = head.count
+        # The fields lie behind the text they point into.
+        at = (length + ALIGNMENT - 1) // ALIGNMENT * ALIGNMENT
+        stream.text = <unsigned char *> malloc(<size_t> at + kept * sizeof(Field))
         if stream.text == NULL:
             raise MemoryError()
         memcpy(stream.text, base, <size_t> length)
+        if kept:
+            memcpy(stream.text + at, head.fields, kept * sizeof(Field))
+        stream.brief = head[0]
+        stream.brief.fields = <Field *> (stream.text + at)
+        stream.brief.count = stream.brief.capacity = kept
         stream.head = &stream.brief
         stream.base = stream.text
         return 0
