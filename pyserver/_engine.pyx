@@ -669,7 +669,11 @@ cdef class Engine(Stewarded):
         for at in range(self._listener_count):
             if self.identities[at] == arrival.listener:
                 connection.listener = <uint8_t> at
-        connection.awaits_tls = self._listeners[connection.listener].is_secure
+        # Who has sent something in the clear goes on so: certificates may have come with a reload.
+        connection.awaits_tls = (
+            self._listeners[connection.listener].is_secure and connection.requests == 0
+            and (connection.reader == NULL or connection.awaits_proxy)
+        )
         connection.since_ns = arrival.since_ns
         self.connections += 1
         self.slot.cells[<int> Cell.TAKEN] += 1

@@ -19,6 +19,7 @@ from pyserver._access cimport Facts
 from pyserver._connection cimport (
     AWAIT_CLOSE, AWAIT_CONTENT, AWAIT_FIRST_BYTE, AWAIT_HEAD, AWAIT_NEXT_REQUEST, AWAIT_ROOM, AWAIT_TURN, AWAIT_WRITE,
     FROM_FILE, SPOOLED, Connection, Content, Output, Reader, Segment, add_borrowed, add_copy, add_range, delist, detach,
+    enlist_until,
     drop_after_head, drop_first, free_content, free_output, free_reader, is_peer_in, is_way_trusted, keep_in_memory,
     make_room, new_content, new_output, next_content, note_proxied, peer_of, take_memory, take_receive_ns,
 )
@@ -56,6 +57,7 @@ cdef enum:
 cdef int64_t SECOND = 1000000000
 cdef int64_t GATHER_NS = 1000000            # how long after the first of a pipeline began others are to join its response
 cdef int64_t LINGER_AT_MOST_NS = 30 * SECOND
+cdef int64_t LEAVING_NS = 400000000         # how long an idle connection is kept by a worker that leaves
 cdef int64_t TURN_NS = 5000000              # how long a pipeline may take before others have their turn
 
 
@@ -1136,6 +1138,9 @@ cdef class Lane(Transport):
         # The time for a head runs from its first byte, however many follow.
         if connection.waits_for != reason or not (connection.keeps_deadline or reason in (AWAIT_FIRST_BYTE, AWAIT_HEAD)):
             self.reactor.wait_for(connection, reason, self.now_ns)
+            if reason == AWAIT_NEXT_REQUEST and connection.channel != NULL and self.leaves(connection):
+                # It has begun its last response before it knew that it is the last one, and cannot move.
+                enlist_until(self.reactor.lists, connection, reason, self.now_ns + LEAVING_NS)
         return self.reactor.watch_connection(connection, WRITABLE if reason == AWAIT_WRITE else READABLE)
 
     cdef int _finish(self, Connection *connection) except -1:

@@ -26,6 +26,8 @@ cdef class Channel:
     cdef bint _has_said_end
 
     cdef Py_ssize_t receive(self, Connection *connection, unsigned char *into, Py_ssize_t room) except? -2
+    cdef Py_ssize_t _receive(self, Connection *connection, unsigned char *into, Py_ssize_t room) except? -2
+    cdef Py_ssize_t _give(self, Connection *connection, const unsigned char *data, Py_ssize_t length) except? -2
     cdef int feed(self, const unsigned char *data, Py_ssize_t length) except -1
     cdef Py_ssize_t give(self, Connection *connection, const unsigned char *data, Py_ssize_t length) except? -2
     cdef dict variables(self)

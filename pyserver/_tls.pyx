@@ -23,9 +23,12 @@ cdef extern from "Python.h":
     enum:
         PyBUF_READ
         PyBUF_WRITE
+    bint PyGC_Disable()
+    bint PyGC_Enable()
 
 cdef enum:
     BLOCK = 65536               # bytes that are received, or encrypted, at once
+    BARREN = 4                  # blocks in a row that have nothing for anybody in them
 
 # Bytes on their way; used with the engine's lock, by one connection at a time.
 cdef unsigned char block[BLOCK]
@@ -137,8 +140,18 @@ cdef class Channel:
 
     cdef Py_ssize_t receive(self, Connection *connection, unsigned char *into, Py_ssize_t room) except? -2:
         """As recv(2), and where there was less than `room`, the socket had no more."""
+        # Finalizers of the application must not run here: other threads wait for what is held.
+        cdef bint collects = PyGC_Disable()
+        try:
+            return self._receive(connection, into, room)
+        finally:
+            if collects:
+                PyGC_Enable()
+
+    cdef Py_ssize_t _receive(self, Connection *connection, unsigned char *into, Py_ssize_t room) except? -2:
         cdef Py_ssize_t got, total = 0
         cdef bint is_drained = False
+        cdef int blocks = 0
         while not self._has_ended:
             if self._has_input:
                 got = self._take(connection, into + total, room - total)
@@ -154,6 +167,12 @@ cdef class Channel:
             if got <= 0:
                 return total if total else got
             is_drained = got < BLOCK
+            blocks += 1
+            if blocks > BARREN and total == 0:
+                self._has_failed = True
+                self._log.info("%s sends records that have nothing in them: closed", peer_of(connection))
+                set_errno(ECONNRESET)
+                return -1
             self.feed(block, got)
         return total
 
@@ -218,6 +237,14 @@ cdef class Channel:
 
     cdef Py_ssize_t give(self, Connection *connection, const unsigned char *data, Py_ssize_t length) except? -2:
         """As send(2)."""
+        cdef bint collects = PyGC_Disable()
+        try:
+            return self._give(connection, data, length)
+        finally:
+            if collects:
+                PyGC_Enable()
+
+    cdef Py_ssize_t _give(self, Connection *connection, const unsigned char *data, Py_ssize_t length) except? -2:
         cdef Py_ssize_t taken = min(length, <Py_ssize_t> BLOCK)
         cdef Py_ssize_t encrypted = 0
         if self._has_failed or not self.is_established:
@@ -244,13 +271,18 @@ cdef class Channel:
 
     cdef int end(self, Connection *connection) except -1:
         """Say that nothing more is sent: what came before is complete; RFC 8446 §6.1."""
+        cdef bint collects
         if not self.is_established or self._has_failed or self._left is not None or self._has_said_end:
             return 0
+        collects = PyGC_Disable()
         self._has_said_end = True
         try:
             self.session.unwrap()
         except SSLError:
             pass                # the peer has not said it yet, and need not
+        finally:
+            if collects:
+                PyGC_Enable()
         self._push(connection)
         return 0
 
@@ -285,6 +317,9 @@ cdef class Channel:
             )
             if sent >= 0:
                 self._sent += sent
+                if connection.output != NULL:
+                    # The client takes something, though not all of a record yet.
+                    connection.output.given += sent
                 if self._sent == PyBytes_GET_SIZE(self._left):
                     self._left = None
             elif errno != EINTR:

@@ -18,13 +18,6 @@ if TYPE_CHECKING:
 
 _VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
 _PROTOCOLS = ["http/1.1"]
-# How a certificate names the kind of its key: RFC 3279 §2.3, RFC 8410 §3.
-_KEY_KINDS = {
-    bytes.fromhex("06092a864886f70d010101"): "RSA",
-    bytes.fromhex("06072a8648ce3d0201"): "EC",
-    bytes.fromhex("06032b6570"): "Ed25519",
-    bytes.fromhex("06032b6571"): "Ed448",
-}
 
 
 class Pair(NamedTuple):
@@ -45,8 +38,8 @@ class ServerContext(ssl.SSLContext):
     certificate: str | None = None
 
 
-# Kept for as long as the arbiter lives: a client goes on with the session that it has from one before a reload, for the
-# keys of its tickets are the context's. Workers have copies.
+# Of the load before: a client goes on with its session after a reload that changes none of this, for the keys of
+# tickets are the context's. Workers have copies.
 _contexts: dict[tuple[object, ...], ServerContext] = {}
 
 
@@ -115,12 +108,31 @@ def _made(settings: Settings) -> ssl.SSLContext:
     pairs = list(_pairs(settings))
     if not pairs:
         raise ConfigError("keyfile names a key, and certfile no certificate for it")
-    contexts = [_loaded(pair, settings) for pair in pairs]
-    named = dict(zip(names, contexts[-len(names) :], strict=True)) if names else {}
+    if len({*names}) < len(names):
+        raise ConfigError("sni has two certificates for one name")
+    # What a hook makes of one is its own affair, and is made anew.
+    known = _contexts if settings.ssl_context is None else {}
+    contexts = {key: known.get(key) or _loaded(pair, settings) for key, pair in _keyed(pairs, settings)}
+    known.clear()
+    known.update(contexts)
+    listed = list(contexts.values())
+    named = dict(zip(names, listed[-len(names) :], strict=True)) if names else {}
     # Without a default, the first of the named ones stands in for clients that ask for none.
-    first = contexts[0]
-    first.sni_callback = functools.partial(_choose, named) if named else None
-    return first
+    listed[0].sni_callback = functools.partial(_choose, named) if named else None
+    return listed[0]
+
+
+def _keyed(pairs: list[Pair], settings: Settings) -> Iterator[tuple[tuple[object, ...], Pair]]:
+    """Each of them behind all that its context is made of."""
+    for pair in pairs:
+        files = (
+            (pair.certfile, pair.setting),
+            (pair.keyfile, "keyfile" if pair.setting == "certfile" else pair.setting),
+            (settings.ca_certs, "ca_certs"),
+        )
+        contents = [hashlib.sha256(_read(file, named)).digest() if file else b"" for file, named in files]
+        told = (settings.sni, settings.tls_minimum, settings.ciphers, settings.cert_reqs)
+        yield (pair.setting, *told, *contents), pair
 
 
 def _choose(named: Mapping[str, ssl.SSLContext], session: ssl.SSLObject, name: str | None, _: ssl.SSLContext) -> None:
@@ -132,20 +144,9 @@ def _choose(named: Mapping[str, ssl.SSLContext], session: ssl.SSLObject, name: s
 
 
 def _loaded(pair: Pair, settings: Settings) -> ServerContext:
-    text = _read(pair.certfile, pair.setting)
-    if pair.keyfile:
-        _read(pair.keyfile, "keyfile" if pair.setting == "certfile" else pair.setting)
-    # What cannot be loaded shall leave the one that is in use as it is.
-    _load(_bare(settings), pair, settings)
-    key = (
-        pair.setting, _kind_of_key(text), settings.tls_minimum, settings.ciphers, settings.cert_reqs,
-        hashlib.sha256(_read(settings.ca_certs, "ca_certs")).digest() if settings.ca_certs else None,
-    )  # fmt: skip
-    context = _contexts.get(key)
-    if context is None:
-        context = _contexts[key] = _bare(settings)
+    context = _bare(settings)
     _load(context, pair, settings)
-    context.certificate = _first_certificate(text)
+    context.certificate = _first_certificate(_read(pair.certfile, pair.setting))
     return context
 
 
@@ -223,13 +224,3 @@ def _first_certificate(text: bytes) -> str | None:
     start = text.find(b"-----BEGIN CERTIFICATE-----")
     end = text.find(b"-----END CERTIFICATE-----", start)
     return text[start : end + 25].decode("ascii", "replace") + "\n" if 0 <= start < end else None
-
-
-def _kind_of_key(text: bytes) -> str:
-    """A context has one certificate for each kind of key: another would stand beside the one that it shall replace."""
-    certificate = _first_certificate(text)
-    try:
-        data = ssl.PEM_cert_to_DER_cert(certificate) if certificate else b""
-    except ValueError:
-        data = b""
-    return next((kind for mark, kind in _KEY_KINDS.items() if mark in data), "")

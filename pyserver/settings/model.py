@@ -26,7 +26,7 @@ from pyserver.settings.hooks import Hooks
 from pyserver.settings.proxies import PROXY_PROTOCOLS, check_peers, read_forwarded_fields, read_proxy_protocol
 from pyserver.settings.tls import check_password_source, check_sni, read_cert_reqs
 from pyserver.settings.unavailable import UNAVAILABLE
-from pyserver.sockets import parse_address
+from pyserver.sockets import parse_address, scheme_of
 
 # Wider than anyone needs, and small enough that a C integer holds it and that nanoseconds of it fit in 63 bits.
 _MOST = 2**31 - 1
@@ -118,6 +118,8 @@ def _check_health_path(text: str) -> None:
 
 
 def _check_admin(text: str) -> None:
+    if scheme_of(text):
+        raise ValueError("plain HTTP is spoken there: write HOST:PORT or unix:PATH")
     address = parse_address(text)
     # Not bind's default port, where the application listens.
     if address.is_inherited or not (address.path or text.endswith(f":{address.port}")):

@@ -17,8 +17,9 @@ from gunicorn.config import Config
 
 from pyserver._abort import install_abort_handler
 from pyserver._access import is_json
-from pyserver.errors import BootError
+from pyserver.errors import BootError, ConfigError
 from pyserver.lending import withdraw
+from pyserver.sockets import scheme_of
 from pyserver.workers.app import check_interface, interface_of, load_application
 from pyserver.workers.base import Worker
 from pyserver.workers.counting import CountedApplication
@@ -64,8 +65,17 @@ class GunicornWorker(Worker):
     gets_ready_in_run = True
     unheeded = (
         "health_path", "forwarded_fields", "proxy_protocol_required", "request_id", "access_log_exclude",
-        "access_log_sample", "sni", "keyfile_password", "tls_minimum",
+        "access_log_sample", "tls_minimum",
     )  # fmt: skip
+
+    @classmethod
+    def check(cls, settings: Settings) -> None:
+        """Raise ConfigError for what would be served otherwise than it was asked for."""
+        for name in ("sni", "keyfile_password"):
+            if getattr(settings, name):
+                raise ConfigError(f"{name} is not known to {cls.__name__}, which would do without")
+        if settings.certfile and any(scheme_of(text) == "http" for text in settings.bind):
+            raise ConfigError(f"{cls.__name__} speaks TLS at every bind or at none: http:// cannot be beside others")
 
     @classmethod
     def load(cls, spec: str) -> Application:

@@ -126,6 +126,23 @@ def test_a_session_goes_on_with_another_worker_after_a_reload(serve, certificate
         assert second.socket.session_reused
 
 
+# ---- the hook ----
+
+
+def test_what_a_hook_did_before_a_reload_is_not_there_after_it(serve, authority, certificate, tmp_path):
+    named = f"certfile = {certificate[1]!r}\nkeyfile = {certificate[3]!r}\n"
+    hook = "import ssl\ndef ssl_context(config, factory):\n    context = factory()\n"
+    hook += f"    context.load_verify_locations({authority.file!r})\n    context.verify_mode = ssl.CERT_REQUIRED\n"
+    (tmp_path / "server.conf.py").write_text(named + hook + "    return context\n")
+    server = serve(HELLO, "-c", "server.conf.py")
+    with pytest.raises(NOT_SERVED), Client(server.address, tls=authority.client()) as one:
+        one.request("GET", "/")
+    (tmp_path / "server.conf.py").write_text(named)
+    reload(server)
+    with Client(server.address, tls=authority.client()) as one:
+        assert one.request("GET", "/").content == b"hello"
+
+
 # ---- files that change ----
 
 

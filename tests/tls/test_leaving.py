@@ -31,6 +31,42 @@ def test_a_request_that_runs_is_answered_and_its_connection_closed(serve, certif
         assert client.is_closed_by_server()
 
 
+def test_a_connection_that_is_idle_after_a_reload_does_not_hold_it_up(serve, certificate, authority):
+    server = serve(
+        """
+        import os, time
+        def application(environ, start_response):
+            start_response("200 OK", [("Content-Length", "2")])
+            yield b"a"
+            while not os.path.exists("go on"):
+                time.sleep(0.01)
+            yield b"b"
+        """,
+        *(*certificate, "--keep-alive", "60", "--graceful-timeout", "60"),
+    )
+    with Client(server.address, tls=authority.client()) as client:
+        client.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        client.receive_head()
+        before = server.workers()[0]
+        server.send_signal(signal.SIGHUP)
+        eventually(lambda: "the workers before it retire" in server.log())
+        (server.directory / "go on").touch()
+        assert client.receive(2) == b"ab"
+        eventually(lambda: before not in server.workers())
+
+
+def test_a_plain_connection_stays_so_when_a_reload_brings_certificates(serve, certificate, tmp_path):
+    (tmp_path / "server.conf.py").write_text("keepalive = 60\n")
+    server = serve(PIDS, "-c", "server.conf.py")
+    with Client(server.address) as client:
+        before = client.request("GET", "/").content
+        names = f"certfile = {certificate[1]!r}\nkeyfile = {certificate[3]!r}\nkeepalive = 60\n"
+        (server.directory / "server.conf.py").write_text(names)
+        server.send_signal(signal.SIGHUP)
+        eventually(lambda: int(before) not in server.workers())
+        assert client.request("GET", "/").status == 200
+
+
 def test_an_idle_connection_does_not_hold_up_a_reload(serve, certificate, authority):
     server = serve(PIDS, *certificate, "--keep-alive", "60")
     with Client(server.address, tls=authority.client()) as client:
