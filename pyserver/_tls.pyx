@@ -44,7 +44,14 @@ cdef int secure(Connection *connection, context, log) except -1:
         context: an ssl.SSLContext.
         log: where a handshake that fails is told.
     """
-    cdef Channel channel = Channel(context, log)
+    cdef Channel channel
+    # As in receive().
+    cdef bint collects = PyGC_Disable()
+    try:
+        channel = Channel(context, log)
+    finally:
+        if collects:
+            PyGC_Enable()
     Py_INCREF(channel)
     connection.channel = <PyObject *> channel
     connection.awaits_tls = False
