@@ -49,7 +49,6 @@ cdef class Engine(Stewarded):
     cdef bint _is_pressed               # rounds follow each other at once
     cdef bint _sees_commons             # it is waited for
     cdef Moving _moving
-    cdef int64_t _idle_grace_ns         # how long a retiring worker lets connections be idle
     cdef int64_t _shuns_until_ns        # until then others have what is in the commons; 0: no longer
     cdef int64_t _move_again_ns         # when there may be room for more; 0: nobody waits for that
     cdef Source _bell                   # the read end of a pipe that wakes the thread which waits

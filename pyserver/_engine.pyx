@@ -871,7 +871,7 @@ cdef class Engine(Stewarded):
             self._listeners[at].source.fd = -1
         for listener in self.listeners:
             listener.close()
-        self._idle_grace_ns = <int64_t> (idle_grace * 1e9)
+        self.idle_grace_ns = <int64_t> (idle_grace * 1e9)
         if self.contexts is not None and self.moves:
             self._hurry_secured()
         return self._move_idle() if self.moves else self._hurry()
@@ -881,7 +881,7 @@ cdef class Engine(Stewarded):
         cdef int reason
         cdef Connection *connection
         cdef Connection *later
-        cdef int64_t latest = pyserver_now_ns() + self._idle_grace_ns
+        cdef int64_t latest = pyserver_now_ns() + self.idle_grace_ns
         for reason in (AWAIT_FIRST_BYTE, AWAIT_NEXT_REQUEST):
             connection = self.lists[reason].first
             while connection != NULL:
@@ -895,9 +895,9 @@ cdef class Engine(Stewarded):
         """Let connections without a request be idle for a moment only."""
         cdef int reason
         cdef Connection *connection
-        cdef int64_t latest = pyserver_now_ns() + self._idle_grace_ns
+        cdef int64_t latest = pyserver_now_ns() + self.idle_grace_ns
         for reason in (AWAIT_FIRST_BYTE, AWAIT_NEXT_REQUEST):
-            self.lists[reason].duration_ns = min(self.lists[reason].duration_ns, self._idle_grace_ns)
+            self.lists[reason].duration_ns = min(self.lists[reason].duration_ns, self.idle_grace_ns)
             connection = self.lists[reason].first
             while connection != NULL:
                 connection.deadline_ns = min(connection.deadline_ns, latest)

@@ -57,7 +57,6 @@ cdef enum:
 cdef int64_t SECOND = 1000000000
 cdef int64_t GATHER_NS = 1000000            # how long after the first of a pipeline began others are to join its response
 cdef int64_t LINGER_AT_MOST_NS = 30 * SECOND
-cdef int64_t LEAVING_NS = 400000000         # how long an idle connection is kept by a worker that leaves
 cdef int64_t TURN_NS = 5000000              # how long a pipeline may take before others have their turn
 
 
@@ -1140,7 +1139,7 @@ cdef class Lane(Transport):
             self.reactor.wait_for(connection, reason, self.now_ns)
             if reason == AWAIT_NEXT_REQUEST and connection.channel != NULL and self.leaves(connection):
                 # It has begun its last response before it knew that it is the last one, and cannot move.
-                enlist_until(self.reactor.lists, connection, reason, self.now_ns + LEAVING_NS)
+                enlist_until(self.reactor.lists, connection, reason, self.now_ns + self.reactor.idle_grace_ns)
         return self.reactor.watch_connection(connection, WRITABLE if reason == AWAIT_WRITE else READABLE)
 
     cdef int _finish(self, Connection *connection) except -1:

@@ -76,7 +76,7 @@ cdef Py_ssize_t give_parts(Connection *connection, iovec *parts, size_t count) e
     """As sendmsg(2)."""
     cdef msghdr message
     cdef size_t at
-    cdef Py_ssize_t taken, total = 0
+    cdef Py_ssize_t taken, given, total = 0
     if connection.channel == NULL:
         message.msg_name = NULL
         message.msg_namelen = 0
