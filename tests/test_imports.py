@@ -44,7 +44,7 @@ LEAVES = {
     "_version", "errors", "refusals", "signals", "_scoreboard", "_signals", "sockets", "log", "_access", "_spool",
     "_system", "_process", "_stacks", "_alarm", "identity", "daemon", "systemd", "lifespan",
     "commons", "_balance", "_statsd", "syslog", "glogging", "loggers", "ledger", "metrics", "lending", "sni", "tls",
-    "trial",
+    "trial", "_hpack",
 }  # fmt: skip
 # `__init__` offers names of any layer, so nothing but a user imports it; the demo is an application.
 OUTSIDE = {"__init__", "demo"}
@@ -65,6 +65,7 @@ ALSO = {
     "refusals": {"pyserver._http"},  # Its rows are keyed by the faults that the parser reports.
     "_access": {"pyserver._http"},  # It writes down what the parser found.
     "_statsd": {"pyserver._http"},  # Numbers are written as everywhere.
+    "_hpack": {"pyserver._http"},  # It writes to the same kind of memory.
 }
 SELF_CONTAINED = {"_http", "_websocket"}  # They import nothing of ours, not even a leaf.
 CIMPORT = re.compile(r"^[ \t]*(?:from[ \t]+([\w.]+)[ \t]+c?import|c?import[ \t]+([\w., \t]+))", re.MULTILINE)
