@@ -5,7 +5,7 @@
 # make dist       the source distribution and a wheel of it in dist/, tried in an environment of its own
 # make sanitize   the tests of the compiled core, built with the address and undefined-behaviour sanitizers
 # make fuzz       mutated requests against h11, for FUZZ_SECONDS; WebSockets against wsproto, for a third of that; and
-#                 what proxies say, for a tenth
+#                 what proxies say, and field sections of HTTP/2 against hpack, for a tenth each
 # make load       a demo shop under locust, for LOAD_SECONDS
 # make loadtest   pyserver, gunicorn and uvicorn under the same load, each demo shop on each for COMPARE_SECONDS, and then
 #                 make cost; writes docs/load.md with its plots anew
@@ -30,7 +30,7 @@ SOAK_SECONDS ?= 600
 BIN := .venv/bin
 SOURCES := setup.py pyproject.toml $(wildcard pyserver/*.pyx pyserver/*.pxd pyserver/*.h)
 # The tests of the compiled core that start no server.
-CORE_TESTS := $(wildcard tests/http tests/websocket tests/connection) tests/test_signals.py
+CORE_TESTS := $(wildcard tests/http tests/websocket tests/http2 tests/connection) tests/test_signals.py
 SOAK := SOAK_SECONDS=$(SOAK_SECONDS) $(BIN)/pytest -s -m soak tests/soak
 # The directories of tests, those first that take longest; the checks of `make test`, the longest ones first as well.
 PARTS := processes engine moving asgi settings arbiter dropin access others
@@ -75,6 +75,7 @@ fuzz: build/asan/environment
 	env $$(cat $<) $(BIN)/python tests/fuzz_http.py --seconds $(FUZZ_SECONDS)
 	env $$(cat $<) $(BIN)/python tests/fuzz_websocket.py --seconds $$(($(FUZZ_SECONDS) / 3))
 	env $$(cat $<) $(BIN)/python tests/fuzz_proxies.py --seconds $$(($(FUZZ_SECONDS) / 10))
+	env $$(cat $<) $(BIN)/python tests/fuzz_hpack.py --seconds $$(($(FUZZ_SECONDS) / 10))
 
 load: .venv/ready-to-load
 	PATH=$(CURDIR)/$(BIN):$$PATH loadtests/run --run-time $(LOAD_SECONDS)s
