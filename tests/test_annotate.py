@@ -74,6 +74,7 @@ FREE_OF_PYTHON = {
         "put_frame_head",
         "is_close_code",
     ],
+    "_frames": ["read_preface", "read_frame", "receive_frame", "find_stream", "drop_stream", "sendable"],
 }
 _FUNCTION = re.compile(r"c?p?def [^(]*?(\w+)\(")
 _SCORED_LINE = re.compile(r'<pre class="cython line score-(\d+)"[^>]*>.*?<span class="">(\d+)</span>: ')

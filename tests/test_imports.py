@@ -44,7 +44,7 @@ LEAVES = {
     "_version", "errors", "refusals", "signals", "_scoreboard", "_signals", "sockets", "log", "_access", "_spool",
     "_system", "_process", "_stacks", "_alarm", "identity", "daemon", "systemd", "lifespan",
     "commons", "_balance", "_statsd", "syslog", "glogging", "loggers", "ledger", "metrics", "lending", "sni", "tls",
-    "trial", "_hpack",
+    "trial", "_hpack", "_frames",
 }  # fmt: skip
 # `__init__` offers names of any layer, so nothing but a user imports it; the demo is an application.
 OUTSIDE = {"__init__", "demo"}
@@ -66,6 +66,7 @@ ALSO = {
     "_access": {"pyserver._http"},  # It writes down what the parser found.
     "_statsd": {"pyserver._http"},  # Numbers are written as everywhere.
     "_hpack": {"pyserver._http"},  # It writes to the same kind of memory.
+    "_frames": {"pyserver._http"},  # Bytes and outcomes are told as everywhere.
 }
 SELF_CONTAINED = {"_http", "_websocket"}  # They import nothing of ours, not even a leaf.
 CIMPORT = re.compile(r"^[ \t]*(?:from[ \t]+([\w.]+)[ \t]+c?import|c?import[ \t]+([\w., \t]+))", re.MULTILINE)
