@@ -12,7 +12,7 @@ cdef struct Facts:
     const unsigned char *address
     uint8_t family              # 4, 6, or 0 for a Unix socket
     uint16_t port
-    int minor                   # HTTP/1.minor; -1 where the request line was not read to its end
+    int minor                   # as in Head; -1 where the request line was not read to its end
     Py_ssize_t line_length      # of the request line as far as it was received, where `minor` is -1
     int status
     int64_t sent                # content bytes

@@ -992,9 +992,17 @@ cdef unsigned char *put_atom(
             to = put_text(to, text)
             to[0] = c" "
             to += 1
-        memcpy(to, b"HTTP/1.1" if facts.minor else b"HTTP/1.0", 8)
-        return to + 8
+        return put_protocol(to, facts.minor)
     return put_text(to, text)
+
+
+cdef inline unsigned char *put_protocol(unsigned char *to, int minor) noexcept nogil:
+    if minor > 1:
+        memcpy(to, b"HTTP/", 5)
+        to[5] = <unsigned char> (c"0" + minor)
+        return to + 6
+    memcpy(to, b"HTTP/1.1" if minor else b"HTTP/1.0", 8)
+    return to + 8
 
 
 cdef unsigned char *put_member(
@@ -1016,8 +1024,9 @@ cdef unsigned char *put_member(
             to = escape_json(to, text)
             to[0] = c" "
             to += 1
-        memcpy(to, b'HTTP/1.1"' if facts.minor else b'HTTP/1.0"', 9)
-        return to + 9
+        to = put_protocol(to, facts.minor)
+        to[0] = c'"'
+        return to + 1
     if text.start == NULL:
         return put_nothing(to, own)
     return put_json(to, text)

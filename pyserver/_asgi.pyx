@@ -11,13 +11,13 @@ from cpython.unicode cimport PyUnicode_DecodeLatin1, PyUnicode_DecodeUTF8
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcmp, memcpy
 
+from pyserver._channel cimport Channel
 from pyserver._exchange cimport Transport
 from pyserver._http cimport (
     HAS_CHUNKED, HAS_SCRIPT_NAME, TARGET_PERCENT, UNDERSCORED, Fault, Field, percent_decode, text_hash,
 )
 from pyserver._proxies cimport HTTP_SCHEME, HTTPS_SCHEME, NO_SCHEME, host_to_tell, script_name, text_of_address
 from pyserver._streams cimport StreamLane
-from pyserver._tls cimport Channel
 from pyserver._websocket cimport read_handshake
 
 from pyserver.refusals import REFUSALS as _REFUSALS
@@ -120,7 +120,7 @@ cdef class ASGIGateway(Gateway):
             scope["extensions"].setdefault("pyserver", {})["request_id"] = transport.request_id.decode("ascii")
         if meanings & TELLS_SCHEME and connection.is_trusted:
             schemes |= self._schemes_in(fields)
-        if connection.channel != NULL:
+        if connection.channel != NULL and (<Channel> connection.channel).is_secure:
             scope["extensions"]["tls"] = (<Channel> connection.channel).extension()
             # What a proxy says of its client goes before.
             schemes = schemes or HTTPS_SCHEME
@@ -168,6 +168,8 @@ cdef class ASGIGateway(Gateway):
         scope["asgi"] = PyDict_Copy(VERSION)
         if head.minor == 0:
             scope["http_version"] = "1.0"
+        elif head.minor != 1:
+            scope["http_version"] = "2"
         scope["headers"] = fields
         self._put_target(scope, head, base)
         scope["state"] = {} if self.state is None else PyDict_Copy(self.state)

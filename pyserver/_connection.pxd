@@ -114,6 +114,9 @@ cdef struct Connection:
     bint is_trusted             # the peer is one of those whose fields are believed
     bint awaits_proxy           # its first bytes may be a PROXY header
     bint awaits_tls             # … and then a handshake begins
+    bint awaits_preface         # … and then HTTP/2 may
+    bint is_carried             # another connection carries it: it has no socket of its own
+    bint stays                  # what was agreed on with its peer is in this process, so it cannot move
     Origin *origin              # NULL unless it has begun with one, which has named the client
     uint8_t family              # of the peer's address, or the client's: 4, 6, or 0 for a Unix socket
     uint16_t port
@@ -131,7 +134,8 @@ cdef struct Connection:
     Reader *reader              # NULL while no byte is waiting
     Content *content            # NULL while no content is arriving
     Output *output              # NULL while the socket takes everything
-    PyObject *channel           # a Channel, through which all goes; NULL where nothing is encrypted
+    PyObject *channel           # a Channel, through which all goes; NULL where that is its socket alone
+    PyObject *session           # a Session, which serves it and those it carries; NULL where it is served itself
     PyObject *waiting           # the lane whose greenlet waits in AWAIT_ROOM; borrowed
     PyObject *stream            # the Stream that runs, where requests run beside others; its lane owns it
 

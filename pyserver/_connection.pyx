@@ -65,7 +65,8 @@ cdef void free_held(Connection *connection) noexcept:
         free_output(connection.output)
     free(connection.origin)
     Py_XDECREF(connection.channel)
-    connection.channel = NULL
+    Py_XDECREF(connection.session)
+    connection.channel = connection.session = NULL
     connection.reader = NULL
     connection.content = NULL
     connection.output = NULL

@@ -77,6 +77,7 @@ cdef class Engine(Stewarded):
     cdef int _accept(self, Lane lane, Listener *listener) except -1
     cdef bint _accept_one(self, Listener *listener, Lane lane) except -1
     cdef int _adopt(self, int fd, const sockaddr_storage *address, int listener, Lane lane) except -1
+    cdef bint _may_begin_http2(self, const Connection *connection) noexcept
     cdef int _watch_commons(self, bint wanted) except -1
     cdef int _take_moved(self, Lane lane) except -1
     cdef bint _take_one(self, Lane lane) except -1

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from pyserver._access import AccessLog, RequestIds
+from pyserver._channel import Version
 from pyserver._connection import Buffers, Durations
 from pyserver._exchange import Gateway
 from pyserver._http import Limits
@@ -34,6 +35,7 @@ class Engine(Stewarded):
         health: the path that is answered with how the server is, and not by the gateway; empty for none.
         logs_health: whether the access log has these answers.
         contexts: for each listener the ssl.SSLContext with which TLS is spoken there, or None; None for no TLS at all.
+        http2: what a client may have of HTTP/2, where it asks for that in TLS; None for HTTP/1.1 alone.
 
     Raises:
         ValueError: there is no such poller on this system.
@@ -69,6 +71,7 @@ class Engine(Stewarded):
         health: bytes = b"",
         logs_health: bool = False,
         contexts: list[ssl.SSLContext | None] | None = None,
+        http2: Version | None = None,
     ) -> None: ...
     @property
     def listeners(self) -> list[socket.socket]:

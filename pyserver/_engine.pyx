@@ -13,6 +13,7 @@ from posix.unistd cimport close, read, write
 
 from pyserver._access cimport AccessLog, RequestIds
 from pyserver._balance cimport Balance
+from pyserver._channel cimport Session, Version
 from pyserver._commons cimport Arrival, take_connection
 from pyserver._connection cimport (
     AWAIT_CONTENT, AWAIT_FIRST_BYTE, AWAIT_HEAD, AWAIT_NEXT_REQUEST, AWAIT_ROOM, AWAIT_TURN, AWAIT_WRITE, BELL_SOURCE,
@@ -93,6 +94,7 @@ cdef class Engine(Stewarded):
         health: the path that is answered with 200, or 503 once the server drains, and without the gateway; empty for none.
         logs_health: whether the access log has these answers.
         contexts: for each listener the ssl.SSLContext with which TLS is spoken there, or None; None for no TLS at all.
+        http2: what a client may have of HTTP/2, where it asks for that in TLS; None for HTTP/1.1 alone.
 
     With a capacity, the one who waits has to set these, of which streams need the last only:
         on_request: called with a lane by run_ready(), when a request is complete; has `lane.serve()` run in a greenlet.
@@ -106,7 +108,7 @@ cdef class Engine(Stewarded):
         Buffers buffers not None, *, log, AccessLog access=None, RequestIds ids=None, size_t row=0, str poller="auto",
         bytes server=b"pyserver", bint date=True, int threads=0, int capacity=0, bint streams=False, tuple commons=None,
         bint moves_always=False, tuple siblings=None, int lifeline=-1, double handoff_after=0, Proxies proxies=None,
-        bytes health=b"", bint logs_health=False, list contexts=None,
+        bytes health=b"", bint logs_health=False, list contexts=None, Version http2=None,
     ):
         cdef int at
         self._bell.fd = self._bell_rope = -1
@@ -116,6 +118,8 @@ cdef class Engine(Stewarded):
         self.logs_health = logs_health
         self.listeners = listeners
         self.contexts = contexts
+        self.http2 = http2
+        self.batches = streams
         self._own_slot = <Slot *> calloc(1, sizeof(Slot) + <size_t> max(threads, capacity, 1) * sizeof(Row))
         self._listeners = <Listener *> malloc(max(len(listeners), 1) * sizeof(Listener))
         self.identities = <uint64_t *> malloc(max(len(listeners), 1) * sizeof(uint64_t))
@@ -178,7 +182,7 @@ cdef class Engine(Stewarded):
     @property
     def is_done(self) -> bool:
         """Whether there is nothing left to serve: it was stopped, or retired and the last connection is closed."""
-        return self._is_stopped or (self.is_retiring and self.connections == 0 and self.listed == 0)
+        return self._is_stopped or (self.is_retiring and self.is_empty() and self.listed == 0)
 
     @property
     def calls(self) -> list:
@@ -187,7 +191,7 @@ cdef class Engine(Stewarded):
 
     def run(self) -> None:
         """Serve until it is done."""
-        while not self._is_stopped and not (self.is_retiring and self.connections == 0):
+        while not self._is_stopped and not (self.is_retiring and self.is_empty()):
             self.lock()
             try:
                 self._go_on(self.next_wait_ms())
@@ -264,7 +268,7 @@ cdef class Engine(Stewarded):
                 if self._in_round:
                     # The one before lost the lead at its very end.
                     self._end_round(lane)
-                if self._is_stopped or (self.is_retiring and self.connections == 0):
+                if self._is_stopped or (self.is_retiring and self.is_empty()):
                     self.leadership.end()
                     return 0
                 self._wait(self.next_wait_ms(), lane)
@@ -357,6 +361,8 @@ cdef class Engine(Stewarded):
             self._move_idle()
         if self._takes_rest:
             self._take_rest()
+        if self.unflushed:
+            self.flush_sessions()
         self.free_dead()
         self._unwatched.clear()
         if self.pauses and (lane.now_ns >= self._accept_again_ns or self.connections < self._paused_at):
@@ -392,7 +398,7 @@ cdef class Engine(Stewarded):
         connection = self.lists[AWAIT_TURN].first
         while connection != NULL and self.balance.somebody_waits(now_ns, 0):
             later = connection.later
-            if connection.channel == NULL and not self.pass_on(
+            if not connection.stays and not self.pass_on(
                 connection, <int> Cell.GIVEN_BUSY, connection.since_ns or self.reported_ns
             ):
                 break
@@ -593,6 +599,7 @@ cdef class Engine(Stewarded):
         connection.is_trusted = is_peer_in(connection, self.proxies.trusted)
         connection.awaits_proxy = self.proxies.versions != 0
         connection.awaits_tls = self._listeners[listener].is_secure
+        connection.awaits_preface = self._may_begin_http2(connection)
         self.connections += 1
         self.slot.cells[<int> Cell.ACCEPTED] += 1
         self.slot.cells[<int> Cell.CONNECTIONS] = self.connections
@@ -604,6 +611,13 @@ cdef class Engine(Stewarded):
             return self.watch_connection(connection, READABLE)
         self.wait_for(connection, AWAIT_FIRST_BYTE, lane.now_ns)
         return lane.tend(connection, READABLE)
+
+    cdef bint _may_begin_http2(self, const Connection *connection) noexcept:
+        """Whether its first bytes may be those of HTTP/2: where TLS is spoken, that decides."""
+        return self.http2 is not None and (
+            self._listeners[connection.listener].is_secure
+            or (connection.is_trusted and self.http2.in_clear)
+        )
 
     # ---- connections that move ----
 
@@ -674,6 +688,7 @@ cdef class Engine(Stewarded):
             self._listeners[connection.listener].is_secure and connection.requests == 0
             and (connection.reader == NULL or connection.awaits_proxy)
         )
+        connection.awaits_preface = connection.requests == 0 and self._may_begin_http2(connection)
         connection.since_ns = arrival.since_ns
         self.connections += 1
         self.slot.cells[<int> Cell.TAKEN] += 1
@@ -701,7 +716,7 @@ cdef class Engine(Stewarded):
             connection = self.lists[reason].first
             while connection != NULL and not self.is_left_alone():
                 later = connection.later
-                if connection.reader == NULL and connection.channel == NULL and not connection.has_ended and (
+                if connection.reader == NULL and not connection.stays and not connection.has_ended and (
                     self.moves or connection.requests > connection.arrived
                 ):
                     if not self.pass_on(connection, cell, 0):
@@ -731,7 +746,7 @@ cdef class Engine(Stewarded):
         self._shuns_until_ns = pyserver_now_ns() + SHUNNED_NS
         while connection != NULL and wanted > 0:
             earlier = connection.earlier
-            if connection.reader == NULL and connection.channel == NULL and not connection.has_ended:
+            if connection.reader == NULL and not connection.stays and not connection.has_ended:
                 if not self.pass_on(connection, <int> Cell.GIVEN_UNEVEN, 0):
                     break
                 if self.epoll < 0:
@@ -874,6 +889,8 @@ cdef class Engine(Stewarded):
         self.idle_grace_ns = <int64_t> (idle_grace * 1e9)
         if self.contexts is not None and self.moves:
             self._hurry_secured()
+        for session in list(self.sessions):
+            (<Session> session).warn(pyserver_now_ns())
         return self._move_idle() if self.moves else self._hurry()
 
     cdef int _hurry_secured(self) except -1:
@@ -886,7 +903,7 @@ cdef class Engine(Stewarded):
             connection = self.lists[reason].first
             while connection != NULL:
                 later = connection.later
-                if connection.channel != NULL and connection.deadline_ns > latest:
+                if connection.stays and connection.session == NULL and connection.deadline_ns > latest:
                     enlist_until(self.lists, connection, reason, latest)
                 connection = later
         return 0
@@ -969,7 +986,8 @@ cdef class Engine(Stewarded):
         self.stop()
 
     cdef int _drop_copy(self, Connection *connection) except -1:
-        close(connection.source.fd)
+        if not connection.is_carried:
+            close(connection.source.fd)
         connection.source.fd = -1
         connection.is_gone = connection.closes = True
         # An event of it may be under way, or a request.

@@ -124,6 +124,7 @@ cdef class Stream(Exchange):
     cdef int refusal                    # … its status
     cdef str refusal_words
     cdef list refusal_fields
+    cdef object channel                 # of its connection, where another carries that: a session counts what runs
     cdef bytes aside                    # the begun head of the response, while others are sent
 
     cdef int launch(self) except -1

@@ -116,7 +116,7 @@ cdef struct Head:
     uint32_t query
     uint32_t query_length
     uint32_t flags              # HeadFlag
-    uint32_t minor              # HTTP/1.minor
+    uint32_t minor              # HTTP/1.minor; 2 for HTTP/2, which the parser does not know
     uint32_t empty_lines
     uint32_t count
     uint32_t capacity

@@ -3,7 +3,7 @@ from libc.stdint cimport int64_t
 
 from pyserver._connection cimport Connection, Content, Reader
 from pyserver._exchange cimport Exchange, Transport
-from pyserver._http cimport Bounds, Head, Span
+from pyserver._http cimport NEED_MORE, Bounds, Head, Outcome, Span
 from pyserver._reactor cimport Reactor
 from pyserver._scoreboard cimport Row
 
@@ -27,6 +27,7 @@ cdef class Lane(Transport):
 
     cdef int tick(self, int64_t now_ns) except -1
     cdef int tend(self, Connection *connection, int events) except -1
+    cdef int _tend_session(self, Connection *connection, int events) except -1
     cdef int _tend_running(self, Connection *connection, int events) except -1
     cdef int _give_up(self, Connection *connection) except -1
     cdef int _go_on_reading(self, Connection *connection, bint is_broken) except -1
@@ -37,9 +38,11 @@ cdef class Lane(Transport):
     cdef int _received_in_place(self, Connection *connection, Content *content, Py_ssize_t got) except -1
     cdef int _received(self, Connection *connection, Py_ssize_t got) except -1
     cdef int _advance(self, Connection *connection, Reader *reader) except -1
+    cdef Outcome parse(self, Connection *connection, Reader *reader) except? NEED_MORE
     cdef const Bounds *bounds_for(self, const Connection *connection) noexcept
     cdef bint open_up(self, Connection *connection, Reader *reader) except -1
     cdef bint _take_proxy_header(self, Connection *connection, Reader *reader) except -1
+    cdef bint _look_for_preface(self, Connection *connection, Reader *reader) except -1
     cdef int _secure(self, Connection *connection, Reader *reader) except -1
     cdef int look_back(self, Connection *connection, const Head *head, const unsigned char *base) noexcept
     cdef bint believes(self, const Connection *connection) noexcept nogil
@@ -76,6 +79,7 @@ cdef class Lane(Transport):
     cdef int _queue(self, Connection *connection, const unsigned char *data, Py_ssize_t length) except -1
     cdef int _queue_behind(self, Connection *connection, const unsigned char *data, Py_ssize_t length) except -1
     cdef int _wait_for_room(self, Connection *connection) except -1
+    cdef int _await_room(self, Connection *connection, int64_t until_ns) except -1
     cdef int _yield_for_room(self, Connection *connection) except -1
     cdef int _make_room(self, Connection *connection) except -1
     cdef int _tell_room(self, Connection *connection) except -1
@@ -84,6 +88,7 @@ cdef class Lane(Transport):
     cdef int _drain(self, Connection *connection) except -1
     cdef int _send_range(self, Connection *connection, int file, int64_t offset, int64_t length) except -1
     cdef int _lose(self, Connection *connection) except -1
+    cdef int _settle_itself(self, Connection *connection) except -1
     cdef int _settle(self, Connection *connection) except -1
     cdef int _finish(self, Connection *connection) except -1
     cdef int _discard(self, Connection *connection) except -1

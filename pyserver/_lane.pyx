@@ -16,6 +16,9 @@ from libc.string cimport memcmp, memcpy, memmove, memset, strerror
 
 from pyserver._abort cimport answer_for, forget
 from pyserver._access cimport Facts
+from pyserver._channel cimport (
+    Carried, Channel, Session, give, give_parts, give_range, give_segment, receive,
+)
 from pyserver._connection cimport (
     AWAIT_CLOSE, AWAIT_CONTENT, AWAIT_FIRST_BYTE, AWAIT_HEAD, AWAIT_NEXT_REQUEST, AWAIT_ROOM, AWAIT_TURN, AWAIT_WRITE,
     FROM_FILE, SPOOLED, Connection, Content, Output, Reader, Segment, add_borrowed, add_copy, add_range, delist, detach,
@@ -25,7 +28,7 @@ from pyserver._connection cimport (
 )
 from pyserver._exchange cimport OUT_LIMIT, Exchange, Transport, is_of_head, new_id, note_request, state_refusal
 from pyserver._http cimport (
-    COMPLETE, EXPECTS_CONTINUE, HAS_CHUNKED, NEED_MORE, REFUSED, Bounds, Fault, Head, Out, Span, append, free_head,
+    COMPLETE, EXPECTS_CONTINUE, HAS_CHUNKED, NEED_MORE, REFUSED, Bounds, Fault, Head, Out, Outcome, Span, append, free_head,
     head_persists, is_begun, parse_head, reset_head,
 )
 from pyserver._leadership cimport Leadership
@@ -39,7 +42,7 @@ from pyserver._system cimport (
     EWOULDBLOCK, IPPROTO_TCP, MSG_MORE, POLLOUT, SHUT_WR, TCP_NODELAY, iovec, poll, pollfd, pyserver_dup,
     pyserver_now_ns, pyserver_unix_time_ns, pyserver_unread, pyserver_unsent, recv, setsockopt, shutdown,
 )
-from pyserver._tls cimport CLIENT_HELLO, HANDSHAKE, Channel, give, give_parts, give_range, give_segment, receive, secure
+from pyserver._tls cimport CLIENT_HELLO, HANDSHAKE, TLSChannel, secure
 
 from pyserver.refusals import REASONS as _REASONS, REFUSALS as _REFUSALS
 
@@ -122,7 +125,9 @@ cdef class Lane(Transport):
                 connection.is_readable = True
             if events & BROKEN:
                 connection.is_broken = True
-            if connection.is_running:
+            if connection.session != NULL:
+                self._tend_session(connection, events)
+            elif connection.is_running:
                 self._tend_running(connection, events)
             elif connection.output != NULL:
                 if events & (WRITABLE | BROKEN):
@@ -137,6 +142,12 @@ cdef class Lane(Transport):
             else:
                 self._give_up(connection)
         return 0
+
+    cdef int _tend_session(self, Connection *connection, int events) except -1:
+        """A turn of a connection that carries others."""
+        # It may end in this turn.
+        cdef Session session = <Session> connection.session
+        return session.tend(events, self.now_ns)
 
     cdef int _tend_running(self, Connection *connection, int events) except -1:
         """A turn of a connection whose request runs: what it sends has to wait."""
@@ -196,7 +207,7 @@ cdef class Lane(Transport):
         cdef int turn = 0
         while (
             connection.source.fd >= 0 and connection.output == NULL and not connection.closes and not connection.is_held
-            and not connection.is_running and connection.waits_for != AWAIT_TURN
+            and not connection.is_running and connection.waits_for != AWAIT_TURN and connection.session == NULL
         ):
             if turn == TURNS:
                 return self.reactor.go_on_later(connection)
@@ -269,7 +280,9 @@ cdef class Lane(Transport):
         cdef int outcome
         cdef int64_t began_ns = self.now_ns
         connection.is_held = False
-        if (connection.awaits_proxy or connection.awaits_tls) and not self.open_up(connection, reader):
+        if (
+            connection.awaits_proxy or connection.awaits_tls or connection.awaits_preface
+        ) and not self.open_up(connection, reader):
             return self._leave(connection, reader)
         while True:
             if self.reactor.is_full():
@@ -277,9 +290,7 @@ cdef class Lane(Transport):
                 self._hold(connection)
                 break
             if connection.content == NULL:
-                outcome = parse_head(
-                    &reader.head, reader.data + reader.begin, reader.length - reader.begin, self.bounds_for(connection)
-                )
+                outcome = self.parse(connection, reader)
                 if outcome == COMPLETE:
                     outcome = self._begin_content(connection, reader)
                 elif outcome == REFUSED:
@@ -309,18 +320,45 @@ cdef class Lane(Transport):
                 break
         return self._leave(connection, reader)
 
+    cdef Outcome parse(self, Connection *connection, Reader *reader) except? NEED_MORE:
+        """Parse the head that begins in `reader`; when it is complete, what a session knows of it is known as well."""
+        cdef Outcome outcome = parse_head(
+            &reader.head, reader.data + reader.begin, reader.length - reader.begin, self.bounds_for(connection)
+        )
+        if connection.is_carried:
+            return (<Carried> connection.channel).note_head(&reader.head, outcome)
+        return outcome
+
     cdef const Bounds *bounds_for(self, const Connection *connection) noexcept:
         """What a request of this connection may have."""
         return &self.reactor.trusted_bounds if self.believes(connection) else &self.reactor.bounds
 
     cdef bint open_up(self, Connection *connection, Reader *reader) except -1:
-        """Take what stands before the first request: a PROXY header, and TLS; whether what follows is a request."""
+        """Take what stands before the first request: a PROXY header, TLS, and HTTP/2; whether a request follows."""
         if connection.awaits_proxy and not self._take_proxy_header(connection, reader):
             return False
-        if not connection.awaits_tls:
+        if connection.awaits_tls:
+            if reader.begin < reader.length:
+                self._secure(connection, reader)
+            return False
+        return not connection.awaits_preface or self._look_for_preface(connection, reader)
+
+    cdef bint _look_for_preface(self, Connection *connection, Reader *reader) except -1:
+        """Begin HTTP/2 where it is agreed on, or said without asking; whether what is there is a request of HTTP/1."""
+        cdef Py_ssize_t length = reader.length - reader.begin
+        cdef Outcome outcome
+        if length == 0:
+            return False
+        if connection.channel != NULL:
+            outcome = COMPLETE if (<TLSChannel> connection.channel).speaks_http2() else REFUSED
+        else:
+            outcome = self.reactor.http2.look(reader.data + reader.begin, length)
+        if outcome == REFUSED:
+            connection.awaits_preface = False
             return True
-        if reader.begin < reader.length:
-            self._secure(connection, reader)
+        if outcome == COMPLETE:
+            self.reactor.http2.begin(connection, self.reactor, reader.data + reader.begin, length, self.now_ns)
+            reader.begin = reader.length
         return False
 
     cdef bint _take_proxy_header(self, Connection *connection, Reader *reader) except -1:
@@ -354,7 +392,7 @@ cdef class Lane(Transport):
             connection.awaits_tls = False
             return self._refuse(connection, reader, Fault.NOT_TLS)
         secure(connection, self.reactor.contexts[connection.listener], self.log)
-        (<Channel> connection.channel).feed(reader.data + reader.begin, reader.length - reader.begin)
+        (<TLSChannel> connection.channel).feed(reader.data + reader.begin, reader.length - reader.begin)
         reader.begin = reader.length
         # The answer to it is given by who receives what follows.
         connection.is_readable = True
@@ -780,7 +818,7 @@ cdef class Lane(Transport):
 
     cdef int join_blocks(self, Connection *connection, bint wanted) except -1:
         cdef int at_once = not wanted
-        if connection.family:
+        if connection.family and not connection.is_carried:
             setsockopt(connection.source.fd, IPPROTO_TCP, TCP_NODELAY, &at_once, sizeof(int))
         return 0
 
@@ -792,6 +830,8 @@ cdef class Lane(Transport):
         self.reactor.lock()
         try:
             self._flush(connection)
+            if connection.is_carried and not self.reactor.batches:
+                (<Carried> connection.channel).flush()
             return connection.is_gone
         finally:
             self.reactor.unlock()
@@ -821,7 +861,7 @@ cdef class Lane(Transport):
 
     cdef bint leaves(self, const Connection *connection) noexcept:
         return self.reactor.is_retiring and (
-            not self.reactor.moves or (connection != NULL and connection.channel != NULL)
+            not self.reactor.moves or (connection != NULL and connection.stays)
         )
 
     cdef bint seize(self) noexcept nogil:
@@ -954,31 +994,39 @@ cdef class Lane(Transport):
 
     cdef int _wait_for_room(self, Connection *connection) except -1:
         """Hold the application until the client has taken all that is queued for it."""
-        cdef pollfd waited
-        cdef int found
-        cdef int64_t before
-        cdef int wait_ms = <int> min(self.reactor.lists[AWAIT_WRITE].duration_ns // 1000000, <int64_t> 0x7FFFFFFF)
+        cdef int64_t before, until_ns = 0
         if not self._is_in_application:
             return 0                # what is gathered elsewhere is little, and nobody's to wait for
         if self.reactor.capacity:
             return self._yield_for_room(connection)
         self._excuse()
+        before = -1
         while connection.output != NULL:
-            before = connection.output.given
-            waited = pollfd(connection.source.fd, POLLOUT, 0)
-            self.reactor.unlock()
-            with nogil:
-                found = poll(&waited, 1, wait_ms)
-            self.reactor.lock()
-            PyErr_CheckSignals()
-            if connection.output == NULL:
-                break
-            if found == 0 and connection.output.given == before:
-                self._lose(connection)
-            else:
-                self._drain(connection)
+            if connection.output.given != before:
+                before = connection.output.given
+                until_ns = pyserver_now_ns() + self.reactor.lists[AWAIT_WRITE].duration_ns
                 self._excuse()
+            elif pyserver_now_ns() >= until_ns:
+                self._lose(connection)
+                break
+            self._await_room(connection, until_ns)
+            PyErr_CheckSignals()
+            self._drain(connection)
         return self._note_alive()
+
+    cdef int _await_room(self, Connection *connection, int64_t until_ns) except -1:
+        """Wait in place for something that may make room."""
+        cdef int wait_ms = <int> min(
+            max((until_ns - pyserver_now_ns()) // 1000000 + 1, <int64_t> 0), <int64_t> 0x7FFFFFFF
+        )
+        cdef pollfd waited
+        if connection.is_carried:
+            return (<Carried> connection.channel).wait_for_room(connection, wait_ms)
+        waited = pollfd(connection.source.fd, POLLOUT, 0)
+        self.reactor.unlock()
+        with nogil:
+            poll(&waited, 1, wait_ms)
+        return self.reactor.lock()
 
     cdef int _yield_for_room(self, Connection *connection) except -1:
         """The same in a greenlet: others have their turns meanwhile, and whoever reads drains what is queued."""
@@ -1116,9 +1164,20 @@ cdef class Lane(Transport):
 
     cdef int _settle(self, Connection *connection) except -1:
         """After a turn: decide what the connection waits for, and watch for it."""
+        cdef Session session
+        if connection.is_carried and not self.reactor.batches:
+            # The next turn may take long.
+            session = (<Carried> connection.channel).session
+            self._settle_itself(connection)
+            return session.flush()
+        return self._settle_itself(connection)
+
+    cdef int _settle_itself(self, Connection *connection) except -1:
         cdef int reason
         if connection.source.fd < 0 or connection.is_running or connection.waits_for == AWAIT_TURN:
             return 0
+        if connection.session != NULL:
+            return 0                # its session decides
         if connection.output != NULL:
             reason = AWAIT_WRITE
             connection.unsent = pyserver_unsent(connection.source.fd)
@@ -1137,7 +1196,7 @@ cdef class Lane(Transport):
         # The time for a head runs from its first byte, however many follow.
         if connection.waits_for != reason or not (connection.keeps_deadline or reason in (AWAIT_FIRST_BYTE, AWAIT_HEAD)):
             self.reactor.wait_for(connection, reason, self.now_ns)
-            if reason == AWAIT_NEXT_REQUEST and connection.channel != NULL and self.leaves(connection):
+            if reason == AWAIT_NEXT_REQUEST and connection.stays and self.leaves(connection):
                 # It has begun its last response before it knew that it is the last one, and cannot move.
                 enlist_until(self.reactor.lists, connection, reason, self.now_ns + self.reactor.idle_grace_ns)
         return self.reactor.watch_connection(connection, WRITABLE if reason == AWAIT_WRITE else READABLE)
@@ -1145,7 +1204,7 @@ cdef class Lane(Transport):
     cdef int _finish(self, Connection *connection) except -1:
         """All is written: close, or first let the peer read its answer while what it still sends is dropped."""
         # A FIN would say that a response without framing is complete: one that is not has no polite end.
-        if connection.is_gone or connection.has_ended or connection.resets:
+        if connection.is_gone or connection.has_ended or connection.resets or connection.is_carried:
             return self.reactor.close(connection)
         # Closing with bytes unread would reset the connection, and take what the client has not read with it.
         if not connection.lingers and pyserver_unread(connection.source.fd) == 0:
@@ -1187,6 +1246,10 @@ cdef class Lane(Transport):
 
     cdef int expire(self, Connection *connection, int reason) except -1:
         cdef int unsent
+        cdef Session session
+        if connection.session != NULL:
+            session = <Session> connection.session
+            return session.expire(reason, self.now_ns)
         if reason == AWAIT_HEAD or reason == AWAIT_CONTENT:
             if reason == AWAIT_HEAD:
                 self._refuse(connection, connection.reader, Fault.HEAD_TIMEOUT)

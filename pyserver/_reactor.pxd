@@ -2,6 +2,7 @@
 from libc.stdint cimport int64_t, uint64_t
 
 from pyserver._access cimport AccessLog, RequestIds
+from pyserver._channel cimport Version
 from pyserver._connection cimport DEADLINES, Buffers, Connection, DeadlineList, Durations
 from pyserver._exchange cimport Gateway
 from pyserver._http cimport Bounds, Limits
@@ -19,6 +20,11 @@ cdef class Reactor:
     cdef Bounds bounds
     cdef Bounds trusted_bounds          # of a request whose peer is
     cdef Proxies proxies
+    cdef Version http2                  # None where it is not spoken
+    cdef set sessions                   # of connections that speak it
+    cdef list unflushed                 # … which have something to send, perhaps
+    cdef bint batches                   # … at the end of a round only, for requests run beside each other
+    cdef int carried                    # connections that others carry
     cdef list contexts                  # of each listener the ssl.SSLContext, or None; None where no listener has one
     cdef bint looks_back                # fields may name the client
     cdef Buffers buffers
@@ -86,6 +92,10 @@ cdef class Reactor:
     cdef bint enqueue_again(self, Connection *connection) noexcept nogil
     cdef Connection *next_again(self) noexcept
     cdef int close(self, Connection *connection) except -1
+    cdef int _close_carried(self, Connection *connection) except -1
+    cdef int end_session(self, Connection *connection) except -1
+    cdef int flush_sessions(self) except -1
+    cdef bint is_empty(self) noexcept nogil
     cdef int part(self, Connection *connection) except -1
     cdef bint has_copies(self, const Connection *connection) noexcept nogil
     cdef bint pass_on(self, Connection *connection, int cell, int64_t since_ns) noexcept nogil

@@ -2,12 +2,14 @@
 
 Nothing here is received, sent or parsed: that is what a lane does with one connection at a time.
 """
+from cpython.object cimport PyObject
 from cpython.ref cimport Py_DECREF
 from libc.stdint cimport INT64_MAX, int64_t, uint8_t
 from libc.stdlib cimport free, realloc
 from posix.unistd cimport close as close_descriptor, write
 
 from pyserver._access cimport AccessLog
+from pyserver._channel cimport Channel, Session
 from pyserver._commons cimport put_connection
 from pyserver._connection cimport (
     AWAIT_CLOSE, AWAIT_CLOSE_FRAME, AWAIT_CONTENT, AWAIT_FIRST_BYTE, AWAIT_HEAD, AWAIT_NEXT_REQUEST, AWAIT_PING,
@@ -19,7 +21,6 @@ from pyserver._http cimport Limits
 from pyserver._poller cimport READABLE, WRITABLE, new_poller, unwatch_natively
 from pyserver._proxies cimport Proxies
 from pyserver._scoreboard cimport Cell
-from pyserver._tls cimport Channel
 from pyserver._system cimport (
     SHUT_RDWR, SOL_SOCKET, SO_LINGER, linger, pyserver_now_ns, pyserver_silence_ns, setsockopt, shutdown,
 )
@@ -65,6 +66,8 @@ cdef class Reactor:
         self.server = server
         self.with_date = date
         self.spare = []
+        self.sessions = set()
+        self.unflushed = []
         self.lists[AWAIT_FIRST_BYTE].duration_ns = durations.head_ns
         self.lists[AWAIT_HEAD].duration_ns = durations.head_ns
         self.lists[AWAIT_CONTENT].duration_ns = durations.content_ns
@@ -88,7 +91,8 @@ cdef class Reactor:
             while there.first != NULL:
                 connection = there.first
                 delist(self.lists, connection)
-                close_descriptor(connection.source.fd)
+                if not connection.is_carried:
+                    close_descriptor(connection.source.fd)
                 free_connection(connection)
         self.free_dead()
         free(self._again)
@@ -179,6 +183,8 @@ cdef class Reactor:
 
     cdef int watch_connection(self, Connection *connection, int interest) except -1:
         """Have it reported when it can be read or written; 0 for neither."""
+        if connection.is_carried:
+            return 0                # its session gives it its turns
         if not connection.is_watched:
             connection.is_watched = True
             connection.interest = <uint8_t> interest
@@ -235,8 +241,13 @@ cdef class Reactor:
     cdef int close(self, Connection *connection) except -1:
         """Hang up; what the connection holds is freed at the end of the round."""
         cdef linger none_left
+        if connection.is_carried:
+            return self._close_carried(connection)
         if connection.is_watched:
             self.poller.remove(&connection.source)
+        if connection.session != NULL:
+            (<Session> connection.session).note_closed()
+            self.end_session(connection)
         if connection.channel != NULL and not connection.is_gone and not connection.resets:
             (<Channel> connection.channel).end(connection)
         if connection.resets:
@@ -259,6 +270,36 @@ cdef class Reactor:
             self.nudge()
         return 0
 
+    cdef int _close_carried(self, Connection *connection) except -1:
+        (<Channel> connection.channel).end(connection)
+        connection.source.fd = -1
+        self.bury(connection)
+        self.part(connection)
+        if self.is_waiting and (connection.content != NULL or connection.output != NULL or self.is_retiring):
+            self.nudge()
+        return 0
+
+    cdef int end_session(self, Connection *connection) except -1:
+        """Have it carry nothing any more."""
+        cdef PyObject *session = connection.session
+        connection.session = NULL
+        self.sessions.discard(<object> session)
+        Py_DECREF(<object> session)
+        return 0
+
+    cdef int flush_sessions(self) except -1:
+        """Send what was given to connections that others carry."""
+        cdef Session session
+        while self.unflushed:
+            session = self.unflushed.pop()
+            if session.is_waiting_to_flush:
+                session.flush()
+        return 0
+
+    cdef bint is_empty(self) noexcept nogil:
+        """Whether nobody is connected."""
+        return self.connections == 0 and self.carried == 0
+
     cdef bint has_copies(self, const Connection *connection) noexcept nogil:
         """Whether a child of an application may hold the socket open, so that the peer would wait for its end."""
         return connection.has_copies or forks() != self._forks
@@ -270,8 +311,7 @@ cdef class Reactor:
             cell: which counts it.
             since_ns: since when its request has been there; 0 for none.
         """
-        if connection.channel != NULL:
-            # What was agreed on is in this process.
+        if connection.stays:
             return False
         connection.has_copies = self.has_copies(connection)
         if not put_connection(self.commons, connection, self.identities[connection.listener], since_ns):

@@ -309,7 +309,7 @@ cdef inline void decide_framing(Response *response, int64_t known, uint32_t mino
         response.length = known
     if response.has_length:
         response.framing = BY_LENGTH
-    elif minor == 1:
+    elif minor:
         response.framing = BY_CHUNKS
     else:
         response.framing = BY_CLOSE

@@ -166,7 +166,7 @@ cdef class Stewarded(Reactor):
                 is_busy = True
                 self.slot.cells[<int> Cell.WAITS_SINCE_NS] = 0
                 self._stand_in()
-                if self.is_retiring and self.connections == 0 and self._knocker >= 0:
+                if self.is_retiring and self.is_empty() and self._knocker >= 0:
                     # An event loop would find out with the next deadline only.
                     write(self._knocker, b"\0", 1)
             pyserver_mutex_unlock(self.mutex)
@@ -220,8 +220,8 @@ cdef class Stewarded(Reactor):
         if connection.is_running:
             # Whoever runs its request looks for more behind it, unless that runs beside others.
             return connection.stream == NULL and connection.output == NULL
-        if connection.channel != NULL:
-            return False                # neither can be done without the interpreter
+        if connection.stays:
+            return False                # what it speaks takes the interpreter
         if connection.output != NULL:
             if not events & (WRITABLE | BROKEN):
                 return True
@@ -315,7 +315,7 @@ cdef class Stewarded(Reactor):
             later = connection.later
             if (
                 connection.stream == NULL and connection.output == NULL and not connection.closes
-                and connection.channel == NULL
+                and not connection.stays
             ):
                 since_ns = connection.since_ns if connection.reader != NULL else 0
                 self.pass_on(connection, <int> Cell.GIVEN_LEAVING, since_ns)
@@ -338,8 +338,8 @@ cdef class Stewarded(Reactor):
         cdef Connection *connection
         while there.first != NULL and there.first.deadline_ns <= now_ns:
             connection = there.first
-            if connection.is_readable or pyserver_unread(connection.source.fd):
-                break               # it is not the client that is late
+            if connection.stays or connection.is_readable or pyserver_unread(connection.source.fd):
+                break               # it is not the client that is late, or it has to be told
             unwatch_natively(self.epoll, connection.source.fd)
             if self.has_copies(connection):
                 shutdown(connection.source.fd, SHUT_RDWR)

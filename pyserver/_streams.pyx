@@ -11,13 +11,14 @@ from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcpy
 
 from pyserver._abort cimport answer_for
+from pyserver._channel cimport Carried, receive
 from pyserver._connection cimport (
     AWAIT_CONTENT, AWAIT_NEXT_REQUEST, AWAIT_ROOM, Connection, Content, Reader, delist, free_content, make_room,
     new_content, new_reader, peer_of, take_receive_ns,
 )
 from pyserver._exchange cimport Exchange, Stream, is_of_head, new_id, note_request
 from pyserver._http cimport (
-    COMPLETE, EXPECTS_CONTINUE, HAS_CHUNKED, NEED_MORE, REFUSED, Fault, Field, Head, Span, append, head_persists, parse_head,
+    COMPLETE, EXPECTS_CONTINUE, HAS_CHUNKED, NEED_MORE, REFUSED, Fault, Field, Head, Span, append, head_persists,
     reset_head,
 )
 from pyserver._lane cimport SCRATCH, TURNS, Lane
@@ -26,7 +27,6 @@ from pyserver._reactor cimport Reactor
 from pyserver._response cimport BY_CLOSE, reset_response, start_response_head
 from pyserver._scoreboard cimport Cell, Row, note_latency
 from pyserver._system cimport EWOULDBLOCK, MSG_PEEK, pyserver_has_peer_ended, pyserver_now_ns, pyserver_unsent, recv
-from pyserver._tls cimport receive
 
 cdef extern from "Python.h":
     char *bytes_of "PyBytes_AS_STRING" (PyObject *bytes) nogil
@@ -97,23 +97,20 @@ cdef class StreamLane(Lane):
         connection.is_held = False
         if self._holder != NULL:
             self._put_aside()
-        if (connection.awaits_proxy or connection.awaits_tls) and not self.open_up(connection, reader):
+        if (
+            connection.awaits_proxy or connection.awaits_tls or connection.awaits_preface
+        ) and not self.open_up(connection, reader):
             return self._leave(connection, reader)
         if self.reactor.is_full():
             connection.is_held = True
             self._hold(connection)
         else:
-            outcome = parse_head(
-                &reader.head, reader.data + reader.begin, reader.length - reader.begin, self.bounds_for(connection)
-            )
+            outcome = self.parse(connection, reader)
             while outcome == COMPLETE and self.reactor.health is not None and self._is_probe(reader):
                 self._answer_probe(connection, reader)
                 outcome = NEED_MORE
                 if reader.begin < reader.length and not connection.closes:
-                    outcome = parse_head(
-                        &reader.head, reader.data + reader.begin, reader.length - reader.begin,
-                        self.bounds_for(connection),
-                    )
+                    outcome = self.parse(connection, reader)
             if outcome == COMPLETE:
                 self._begin(connection, reader)
             elif outcome == REFUSED:
@@ -189,6 +186,8 @@ cdef class StreamLane(Lane):
             return self._answer_for(connection, reader, stream)
         stream.transport = self
         stream.connection = connection
+        if connection.is_carried:
+            stream.channel = <object> connection.channel
         stream.queue_ns = self.queue_ns
         if self.reactor.looks_back:
             stream.note_client()
@@ -365,7 +364,10 @@ cdef class StreamLane(Lane):
 
     cdef int _look_for_end(self, Connection *connection, Stream stream) except -1:
         """Tell the request when its client has gone, though nothing is read for it."""
-        cdef Py_ssize_t got = recv(connection.source.fd, self._scratch.data, 1, MSG_PEEK)
+        cdef Py_ssize_t got
+        if connection.is_carried:
+            return stream.note_end() if (<Carried> connection.channel).has_ended() else 0
+        got = recv(connection.source.fd, self._scratch.data, 1, MSG_PEEK)
         if got == 0:
             connection.has_ended = True
             connection.is_readable = False

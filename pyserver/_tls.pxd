@@ -1,11 +1,9 @@
-# The contract of _tls: what goes between a connection and its socket, in the clear or encrypted.
-from libc.stdint cimport int64_t
-
-from pyserver._connection cimport Connection, Output, Segment
-from pyserver._system cimport iovec
+# The contract of _tls: a channel that encrypts.
+from pyserver._channel cimport Channel
+from pyserver._connection cimport Connection
 
 
-cdef class Channel:
+cdef class TLSChannel(Channel):
     # One TLS connection, RFC 8446, server side. Reads and writes as a non-blocking socket does.
     cdef readonly object session        # what ssl knows of it: an ssl.SSLObject
     cdef dict _variables                # that environ gets; None before anybody asks
@@ -25,14 +23,10 @@ cdef class Channel:
     cdef bint _has_failed
     cdef bint _has_said_end
 
-    cdef Py_ssize_t receive(self, Connection *connection, unsigned char *into, Py_ssize_t room) except? -2
     cdef Py_ssize_t _receive(self, Connection *connection, unsigned char *into, Py_ssize_t room) except? -2
     cdef Py_ssize_t _give(self, Connection *connection, const unsigned char *data, Py_ssize_t length) except? -2
+    cdef bint speaks_http2(self) except -1
     cdef int feed(self, const unsigned char *data, Py_ssize_t length) except -1
-    cdef Py_ssize_t give(self, Connection *connection, const unsigned char *data, Py_ssize_t length) except? -2
-    cdef dict variables(self)
-    cdef dict extension(self)
-    cdef int end(self, Connection *connection) except -1
     cdef Py_ssize_t _take(self, Connection *connection, unsigned char *into, Py_ssize_t room) except? -2
     cdef Py_ssize_t _decrypt_some(self, unsigned char *into, Py_ssize_t room) except? -2
     cdef bint _shake(self, Connection *connection) except -1
@@ -46,8 +40,3 @@ cdef enum:
 
 
 cdef int secure(Connection *connection, context, log) except -1
-cdef Py_ssize_t receive(Connection *connection, unsigned char *into, Py_ssize_t room) except? -2
-cdef Py_ssize_t give(Connection *connection, const void *data, Py_ssize_t length, int flags) except? -2
-cdef Py_ssize_t give_parts(Connection *connection, iovec *parts, size_t count) except? -2
-cdef Py_ssize_t give_range(Connection *connection, int file, int64_t offset, int64_t length) except? -2
-cdef Py_ssize_t give_segment(Connection *connection, Output *output, Segment *segment) except? -2

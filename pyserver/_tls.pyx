@@ -1,8 +1,7 @@
-"""What goes between a connection and its socket: as it is, or through TLS, RFC 8446 and RFC 5246.
+"""TLS between a connection and its socket, RFC 8446 and RFC 5246.
 
-A `Channel` has the manners of a non-blocking socket: it takes what it can, says how much that was, and leaves the
-reason in errno. What is encrypted cannot be given back, so that of bytes whose record the socket has not taken whole
-one is said not to be taken, and is told when the rest of it has left.
+What is encrypted cannot be given back, so that of bytes whose record the socket has not taken whole one is said not to
+be taken, and is told when the rest of it has left.
 
 Encryption is Python's `ssl`, over memory: handshakes wait in the engine as everything does. All is done with the
 engine's lock held; `ssl` lets other threads run meanwhile.
@@ -12,12 +11,10 @@ from cpython.memoryview cimport PyMemoryView_FromMemory
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_INCREF
 from libc.errno cimport EAGAIN, ECONNRESET, EINTR, EPIPE, errno
-from libc.stdint cimport int64_t
 
-from pyserver._connection cimport BORROWED, COPIED, Connection, Output, Segment, note_sent, peer_of, send_segment
-from pyserver._system cimport (
-    MSG_NOSIGNAL, iovec, msghdr, pread, pyserver_sendfile, pyserver_set_errno as set_errno, recv, send, sendmsg,
-)
+from pyserver._channel cimport Channel
+from pyserver._connection cimport Connection, peer_of
+from pyserver._system cimport MSG_NOSIGNAL, pyserver_set_errno as set_errno, recv, send
 
 cdef extern from "Python.h":
     enum:
@@ -44,85 +41,22 @@ cdef int secure(Connection *connection, context, log) except -1:
         context: an ssl.SSLContext.
         log: where a handshake that fails is told.
     """
-    cdef Channel channel
+    cdef TLSChannel channel
     # As in receive().
     cdef bint collects = PyGC_Disable()
     try:
-        channel = Channel(context, log)
+        channel = TLSChannel(context, log)
     finally:
         if collects:
             PyGC_Enable()
     Py_INCREF(channel)
     connection.channel = <PyObject *> channel
     connection.awaits_tls = False
+    connection.stays = True
     return 0
 
 
-cdef Py_ssize_t receive(Connection *connection, unsigned char *into, Py_ssize_t room) except? -2:
-    """As recv(2)."""
-    if connection.channel == NULL:
-        return recv(connection.source.fd, into, <size_t> room, 0)
-    return (<Channel> connection.channel).receive(connection, into, room)
-
-
-cdef Py_ssize_t give(Connection *connection, const void *data, Py_ssize_t length, int flags) except? -2:
-    """As send(2): how many bytes were taken, or -1 with errno."""
-    if connection.channel == NULL:
-        return send(connection.source.fd, data, <size_t> length, MSG_NOSIGNAL | flags)
-    return (<Channel> connection.channel).give(connection, <const unsigned char *> data, length)
-
-
-cdef Py_ssize_t give_parts(Connection *connection, iovec *parts, size_t count) except? -2:
-    """As sendmsg(2)."""
-    cdef msghdr message
-    cdef size_t at
-    cdef Py_ssize_t taken, given, total = 0
-    if connection.channel == NULL:
-        message.msg_name = NULL
-        message.msg_namelen = 0
-        message.msg_control = NULL
-        message.msg_controllen = 0
-        message.msg_flags = 0
-        message.msg_iov = parts
-        message.msg_iovlen = count
-        return sendmsg(connection.source.fd, &message, MSG_NOSIGNAL)
-    for at in range(count):
-        taken = 0
-        while taken < <Py_ssize_t> parts[at].iov_len:
-            given = (<Channel> connection.channel).give(
-                connection, <const unsigned char *> parts[at].iov_base + taken, <Py_ssize_t> parts[at].iov_len - taken
-            )
-            if given < 0:
-                return total if total else -1
-            taken += given
-            total += given
-    return total
-
-
-cdef Py_ssize_t give_range(Connection *connection, int file, int64_t offset, int64_t length) except? -2:
-    """As sendfile(2): 0 where the file has become shorter."""
-    cdef Py_ssize_t got
-    if connection.channel == NULL:
-        return pyserver_sendfile(connection.source.fd, file, offset, <size_t> length)
-    got = pread(file, block, <size_t> min(length, <int64_t> BLOCK), offset)
-    return got if got <= 0 else (<Channel> connection.channel).give(connection, block, got)
-
-
-cdef Py_ssize_t give_segment(Connection *connection, Output *output, Segment *segment) except? -2:
-    """Send what is taken of a segment of `output`: bytes, 0 where its file has become shorter, -1 with errno."""
-    cdef Py_ssize_t taken
-    if connection.channel == NULL:
-        return send_segment(connection.source.fd, output, segment)
-    if segment.kind == COPIED or segment.kind == BORROWED:
-        taken = (<Channel> connection.channel).give(connection, segment.data, segment.length)
-    else:
-        taken = give_range(connection, segment.file, segment.offset, segment.length)
-    if taken > 0:
-        note_sent(output, segment, taken)
-    return taken
-
-
-cdef class Channel:
+cdef class TLSChannel(Channel):
     """The server's end of one TLS connection.
 
     Args:
@@ -135,6 +69,7 @@ cdef class Channel:
         import ssl      # it is there: the context is of it
 
         WantRead, SSLError = ssl.SSLWantReadError, ssl.SSLError
+        self.is_secure = True
         self._log = log
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
@@ -292,6 +227,10 @@ cdef class Channel:
                 PyGC_Enable()
         self._push(connection)
         return 0
+
+    cdef bint speaks_http2(self) except -1:
+        """Whether it was agreed on in the handshake; RFC 7301, RFC 9113 §3.2."""
+        return self.session.selected_alpn_protocol() == "h2"
 
     cdef dict variables(self):
         """What environ gets of the client's certificate; not to be changed."""

@@ -11,6 +11,7 @@ from libc.stdint cimport int64_t, uint8_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcmp, memcpy
 
+from pyserver._channel cimport Channel
 from pyserver._connection cimport Content, take_memory
 from pyserver._http cimport (
     CONTENT_LENGTH_FIELD, CONTENT_TYPE_FIELD, HAS_SCRIPT_NAME, PROXY_FIELD, TARGET_PERCENT, TRANSFER_ENCODING_FIELD,
@@ -18,7 +19,6 @@ from pyserver._http cimport (
 )
 from pyserver._proxies cimport HTTP_SCHEME, HTTPS_SCHEME, host_to_tell, name_of_relayed, script_name, text_of_address
 from pyserver._response cimport NO_CONTENT
-from pyserver._tls cimport Channel
 
 import io
 import os
@@ -413,6 +413,8 @@ cdef class WSGIGateway(Gateway):
             environ["REQUEST_METHOD"] = self._text(base + head.method, head.method_length)
         if head.minor == 0:
             environ["SERVER_PROTOCOL"] = "HTTP/1.0"
+        elif head.minor != 1:
+            environ["SERVER_PROTOCOL"] = "HTTP/2"
         self._put_target(environ, head, base)
         if exchange.has_client or connection.origin != NULL:
             self._put_peer(environ, exchange)
@@ -513,7 +515,7 @@ cdef class WSGIGateway(Gateway):
             for key, values in repeated.items():
                 # RFC 9110 §5.3; cookies are joined as RFC 6265 §5.4 joins them.
                 environ[key] = ("; " if key == "HTTP_COOKIE" else ",").join(values)
-        if exchange.connection.channel != NULL:
+        if exchange.connection.channel != NULL and (<Channel> exchange.connection.channel).is_secure:
             environ["wsgi.url_scheme"] = "https"
             environ.update((<Channel> exchange.connection.channel).variables())
         if schemes and exchange.connection.is_trusted:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pyserver.settings.model import Settings
 
 _VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
-_PROTOCOLS = ["http/1.1"]
+_PROTOCOLS = {"h1": "http/1.1", "h2": "h2"}  # RFC 7301 §6, RFC 9113 §11.1
 
 
 class Pair(NamedTuple):
@@ -131,7 +131,7 @@ def _keyed(pairs: list[Pair], settings: Settings) -> Iterator[tuple[tuple[object
             (settings.ca_certs, "ca_certs"),
         )
         contents = [hashlib.sha256(_read(file, named)).digest() if file else b"" for file, named in files]
-        told = (settings.sni, settings.tls_minimum, settings.ciphers, settings.cert_reqs)
+        told = (settings.sni, settings.tls_minimum, settings.ciphers, settings.cert_reqs, settings.http_protocols)
         yield (pair.setting, *told, *contents), pair
 
 
@@ -154,7 +154,7 @@ def _bare(settings: Settings) -> ServerContext:
     """A context without a certificate."""
     context = ServerContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = _VERSIONS[settings.tls_minimum]
-    context.set_alpn_protocols(_PROTOCOLS)
+    context.set_alpn_protocols([_PROTOCOLS[protocol] for protocol in settings.http_protocols])
     # RFC 9325 §3.4: nobody needs to renegotiate, and those who do cost much.
     context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION | ssl.OP_CIPHER_SERVER_PREFERENCE
     if settings.ciphers:

@@ -24,6 +24,7 @@ from pyserver.settings.fields import (
 )
 from pyserver.settings.hooks import Hooks
 from pyserver.settings.proxies import PROXY_PROTOCOLS, check_peers, read_forwarded_fields, read_proxy_protocol
+from pyserver.settings.http2 import CLEARTEXT, read_protocols
 from pyserver.settings.tls import check_password_source, check_sni, read_cert_reqs
 from pyserver.settings.unavailable import UNAVAILABLE
 from pyserver.sockets import parse_address, scheme_of
@@ -46,6 +47,7 @@ _BUFFERS = "Buffers and temporary files"
 _HTTP = "Request and response fields"
 _PROXIES = "Behind a proxy"
 _TLS = "TLS"
+_HTTP2 = "HTTP/2"
 _ASGI = "ASGI and WebSockets"
 _HEALTH = "Health and metrics"
 _LOGGING = "Logging"
@@ -468,6 +470,32 @@ class Settings(Hooks):
         0.0, section=_TLS, unit="s", minimum=0, maximum=_LONGEST, reload="arbiter",
         help="How often it is looked whether the files of certificates and keys have changed; the server is then "
         "reloaded, as by HUP. 0 never looks.",
+    )
+
+    http_protocols: tuple[str, ...] = setting(
+        ("h1",), section=_HTTP2, flags=("--http",), read=read_protocols, metavar="LIST", source="gunicorn",
+        help="The versions of HTTP that are offered to clients with TLS, the preferred one first: h1, h2 or both.",
+    )
+    http2_cleartext: str = setting(
+        "off", section=_HTTP2, choices=CLEARTEXT, source="gunicorn",
+        help="How a client that forwarded_allow_ips trusts may begin HTTP/2 without TLS: knowing that it is spoken here, "
+        "by the Upgrade of RFC 7540, or by either.",
+    )
+    http2_max_concurrent_streams: int = setting(
+        100, section=_HTTP2, minimum=1, maximum=10_000, source="gunicorn",
+        help="How many requests of one connection may be under way at the same time.",
+    )
+    http2_initial_window_size: int = setting(
+        65_535, section=_HTTP2, unit="bytes", minimum=1, maximum=16_777_216, source="gunicorn",
+        help="How much content of one request may be on its way before it is taken.",
+    )
+    http2_max_frame_size: int = setting(
+        16_384, section=_HTTP2, unit="bytes", minimum=16_384, maximum=16_777_215, source="gunicorn",
+        help="The longest frame that a client may send.",
+    )
+    http2_max_header_list_size: int = setting(
+        65_536, section=_HTTP2, unit="bytes", minimum=1024, maximum=16_777_216, source="gunicorn",
+        help="How long all fields of a request may be together, counted as RFC 9113 §6.5.2 does; a longer request gets 431.",
     )
 
     asgi_loop: str = setting(

@@ -39,7 +39,6 @@ class Unavailable(NamedTuple):
 
 _DIRTY = "there are no dirty workers; a task queue such as Celery or RQ runs long jobs"
 _CONTROL = "there is no control socket; signals do what gunicornc does"
-_HTTP2 = "HTTP/1.1 is spoken; a proxy in front can speak HTTP/2"
 _PASTE = (
     "PasteDeploy files are not read; name a module with "
     "application = paste.deploy.loadapp('config:/path/to/file.ini')"
@@ -60,12 +59,6 @@ UNAVAILABLE: dict[str, Unavailable] = {
     "dirty_timeout": Unavailable(_DIRTY, ("--dirty-timeout",), default=300),
     "dirty_threads": Unavailable(_DIRTY, ("--dirty-threads",), default=1),
     "dirty_graceful_timeout": Unavailable(_DIRTY, ("--dirty-graceful-timeout",), default=30),
-    "http_protocols": Unavailable(_HTTP2, ("--http-protocols",), default="h1"),
-    "http2_cleartext": Unavailable(_HTTP2, ("--http2-cleartext",), default="off"),
-    "http2_max_concurrent_streams": Unavailable(_HTTP2, ("--http2-max-concurrent-streams",), default=100),
-    "http2_initial_window_size": Unavailable(_HTTP2, ("--http2-initial-window-size",), default=65_535),
-    "http2_max_frame_size": Unavailable(_HTTP2, ("--http2-max-frame-size",), default=16_384),
-    "http2_max_header_list_size": Unavailable(_HTTP2, ("--http2-max-header-list-size",), default=65_536),
     "ssl_version": Unavailable(
         "the version is agreed on with each client; tls_minimum is the oldest", ("--ssl-version",)
     ),

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pyserver._exchange import Gateway
+    from pyserver._http2 import HTTP2Limits
     from pyserver.settings.model import Settings
     from pyserver.workers.app import Application
 
@@ -234,6 +235,25 @@ def build_engine(
         health=settings.health_path.encode(),
         logs_health=settings.health_log,
         contexts=None if worker.contexts is None else list(worker.contexts),
+        http2=_http2(settings, streams),
+    )
+
+
+def _http2(settings: Settings, streams: bool) -> HTTP2Limits | None:
+    """What a client may have of HTTP/2, where that is spoken at all."""
+    in_clear = settings.http2_cleartext
+    if in_clear == "off" and "h2" not in settings.http_protocols:
+        return None
+    # What few need is not imported for all.
+    from pyserver._http2 import HTTP2Limits
+
+    return HTTP2Limits(
+        streams=settings.http2_max_concurrent_streams,
+        window=settings.http2_initial_window_size,
+        frame=settings.http2_max_frame_size,
+        field_list=settings.http2_max_header_list_size,
+        in_clear=in_clear in ("prior-knowledge", "both"),
+        websockets=streams,
     )
 
 
