@@ -1,7 +1,7 @@
 # The contract of _channel: what goes between a connection and its socket, where that is not the socket's alone.
 from libc.stdint cimport int64_t
 
-from pyserver._connection cimport Connection, Output, Segment
+from pyserver._connection cimport Connection, Output, Reader, Segment
 from pyserver._http cimport NEED_MORE, Head, Outcome
 from pyserver._system cimport iovec
 
@@ -45,8 +45,10 @@ cdef class Session:
 cdef class Version:
     # Of HTTP, beside 1.1; its module is imported by who asks for it.
     cdef readonly bint in_clear         # whether a client that is trusted may begin without TLS
+    cdef readonly bint by_upgrade       # … or go over to it with a request of HTTP/1.1
 
     cdef Outcome look(self, const unsigned char *data, Py_ssize_t length) noexcept
+    cdef bint upgrade(self, Connection *connection, object reactor, Reader *reader, int64_t now_ns) except -1
     cdef int begin(self, Connection *connection, object reactor, const unsigned char *data, Py_ssize_t length, int64_t now_ns) except -1
 
 

@@ -6,7 +6,7 @@ has. So whoever serves connections does not know which is which.
 """
 from libc.stdint cimport int64_t
 
-from pyserver._connection cimport BORROWED, COPIED, Connection, Output, Segment, note_sent, send_segment
+from pyserver._connection cimport BORROWED, COPIED, Connection, Output, Reader, Segment, note_sent, send_segment
 from pyserver._http cimport NEED_MORE, REFUSED, Head, Outcome
 from pyserver._system cimport MSG_NOSIGNAL, iovec, msghdr, pread, pyserver_sendfile, recv, send, sendmsg
 
@@ -97,6 +97,10 @@ cdef class Version:
     ) except -1:
         """Give the connection a session, with a client that has sent `data`."""
         raise TypeError("a Version is one of its subclasses")
+
+    cdef bint upgrade(self, Connection *connection, object reactor, Reader *reader, int64_t now_ns) except -1:
+        """Go over to it where the request in `reader` asks for that, which then is the first of the session."""
+        return False
 
 
 cdef Py_ssize_t receive(Connection *connection, unsigned char *into, Py_ssize_t room) except? -2:

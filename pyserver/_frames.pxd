@@ -178,6 +178,7 @@ cdef Outcome read_frame(H2Frame *frame, const unsigned char *base, Py_ssize_t le
 # The connection
 cdef void begin_connection(H2Connection *connection, const H2Limits *limits) noexcept nogil
 cdef void free_connection(H2Connection *connection) noexcept nogil
+cdef H2Stream *begin_upgraded(H2Connection *connection, Span settings) noexcept nogil
 cdef Outcome receive_frame(
     H2Connection *connection, const unsigned char *base, Py_ssize_t length, Py_ssize_t *consumed, H2Event *event
 ) noexcept nogil

@@ -309,6 +309,24 @@ cdef void begin_connection(H2Connection *connection, const H2Limits *limits) noe
     connection.leaves_after = LARGEST_ID
 
 
+cdef H2Stream *begin_upgraded(H2Connection *connection, Span settings) noexcept nogil:
+    """Have the request of an upgrade be the first stream, and the settings that came with it be in force; RFC 7540 §3.2.
+
+    Returns:
+        The stream; NULL where the settings are none, or there is no memory.
+    """
+    cdef Py_ssize_t at
+    for at in range(0, settings.length - 5, 6):
+        if take_setting(
+            connection, <uint32_t> settings.start[at] << 8 | settings.start[at + 1], read_32(settings.start + at + 2)
+        ) != NO_ERROR:
+            return NULL
+    if settings.length % 6:
+        return NULL
+    connection.last_stream = 1
+    return add_stream(connection, 1, HALF_CLOSED_REMOTE)
+
+
 cdef void free_connection(H2Connection *connection) noexcept nogil:
     """Give back all memory; the connection can be begun again."""
     free(connection.slots)

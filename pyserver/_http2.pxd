@@ -3,7 +3,7 @@ from libc.stdint cimport int32_t, int64_t, uint32_t
 
 from pyserver._carried cimport CarriedStream
 from pyserver._channel cimport Session, Version
-from pyserver._connection cimport Connection
+from pyserver._connection cimport Connection, Reader
 from pyserver._frames cimport H2Connection, H2Event, H2Limits
 from pyserver._hpack cimport BlockOutcome, Decoder, Encoder, FieldLimits
 from pyserver._http cimport Out, Span
@@ -38,6 +38,7 @@ cdef class HTTP2Session(Session):
     cdef int64_t _earned_ns             # until when credit was given for the time
 
     cdef int begin(self, const unsigned char *data, Py_ssize_t length, int64_t now_ns) except -1
+    cdef int begin_upgraded(self, Reader *reader, bytes settings, int64_t now_ns) except -1
     cdef Py_ssize_t pending(self) noexcept
     cdef bint send_some(self) except -1
     cdef int mark(self) except -1
@@ -76,4 +77,6 @@ cdef class HTTP2Stream(CarriedStream):
 
 cdef class HTTP2Limits(Version):
     cdef H2Limits limits
+
+    cdef HTTP2Session _session(self, Connection *connection, object reactor)
 

@@ -10,6 +10,7 @@ class HTTP2Limits(Version):
         frame: bytes of a frame's payload, RFC 9113 §4.2.
         field_list: bytes of a request's fields, counted as RFC 9113 §6.5.2 does.
         in_clear: whether a trusted client may begin without TLS, knowing that HTTP/2 is spoken (§3.3).
+        by_upgrade: whether it may go over to it with a request of HTTP/1.1, RFC 7540 §3.2.
         websockets: whether WebSockets are served, so that RFC 8441 is announced.
     """
 
@@ -22,5 +23,6 @@ class HTTP2Limits(Version):
         frame: int = 16384,
         field_list: int = 65536,
         in_clear: bool = False,
+        by_upgrade: bool = False,
         websockets: bool = False,
     ) -> None: ...

@@ -13,7 +13,7 @@ from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.errno cimport EAGAIN, EINTR, errno
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc, realloc
-from libc.string cimport memcmp, memcpy, memmove, memset
+from libc.string cimport memcmp, memcpy, memset, strlen
 from posix.unistd cimport close as close_descriptor, pipe, read, write
 
 from pyserver._carried cimport (
@@ -21,13 +21,13 @@ from pyserver._carried cimport (
 )
 from pyserver._channel cimport NO_DESCRIPTOR, Channel, Session, Version, give, receive
 from pyserver._connection cimport (
-    AWAIT_CLOSE, AWAIT_HEAD, AWAIT_NEXT_REQUEST, AWAIT_PING, AWAIT_PONG, AWAIT_WRITE, Connection, delist, enlist_until,
+    AWAIT_CLOSE, AWAIT_HEAD, AWAIT_NEXT_REQUEST, AWAIT_PING, AWAIT_PONG, AWAIT_WRITE, Connection, Reader, delist, enlist_until,
     new_connection, peer_of,
 )
 from pyserver._frames cimport (
     CONTENT, DISCARDED, ENHANCE_YOUR_CALM, FAILED, IGNORED, INTERNAL_ERROR, NO_ERROR, PEER_LEAVES, PINGED, PONGED,
     PROTOCOL_ERROR, REFUSED_STREAM, REQUEST, SETTINGS_CHANGED, STREAM_FAILED, STREAM_RESET, TRAILERS, ErrorCode, H2Connection,
-    H2Event, H2Limits, H2Stream, begin_connection, earn_credit, expect_content, find_stream, free_connection, read_preface,
+    H2Event, H2Limits, H2Stream, begin_connection, begin_upgraded, earn_credit, expect_content, find_stream, free_connection, read_preface,
     receive_frame, return_window, sendable, write_block, write_data_head, write_frame_head, write_goaway, write_goaway_warning,
     write_ping_ack, write_reset, write_settings, write_settings_ack,
 )
@@ -37,13 +37,14 @@ from pyserver._hpack cimport (
     decode_block, encode_field, encode_status, free_decoder, free_encoder, init_decoder, init_encoder, limit_encoder,
     reset_fields,
 )
-from pyserver._http cimport NEED_MORE, REFUSED, Fault, Out, Outcome, Span, append
+from pyserver._http cimport HAS_CHUNKED, NEED_MORE, REFUSED, Fault, Head, Out, Outcome, Span, append
 from pyserver._poller cimport BROKEN, READABLE, WRITABLE
 from pyserver._proxies cimport Origin
 from pyserver._reactor cimport Reactor
 from pyserver._scoreboard cimport Cell
 from pyserver._system cimport EWOULDBLOCK, POLLIN, POLLOUT, poll, pollfd, pyserver_now_ns, pyserver_unsent
 
+import base64 as _base64
 import os as _os
 
 cdef enum:
@@ -63,6 +64,7 @@ cdef enum:
 
 cdef int64_t SECOND = 1000000000
 cdef int64_t WARNING_NS = SECOND            # how long a client has to hear that it is to ask no more
+cdef const char *SWITCHING = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n"
 cdef const char *OUR_PING = b"pyserver"
 
 # Used with the engine's lock, by one connection at a time.
@@ -83,12 +85,13 @@ cdef class HTTP2Limits(Version):
         frame: bytes of a frame's payload, RFC 9113 §4.2.
         field_list: bytes of a request's fields, counted as RFC 9113 §6.5.2 does.
         in_clear: whether a trusted client may begin without TLS, knowing that HTTP/2 is spoken (§3.3).
+        by_upgrade: whether it may go over to it with a request of HTTP/1.1, RFC 7540 §3.2.
         websockets: whether WebSockets are served, so that RFC 8441 is announced.
     """
 
     def __cinit__(
         self, *, streams=100, window=65535, connection_window=1048576, frame=16384, field_list=65536, in_clear=False,
-        websockets=False,
+        by_upgrade=False, websockets=False,
     ):
         global incoming, incoming_room
         self.limits.streams = streams
@@ -98,6 +101,7 @@ cdef class HTTP2Limits(Version):
         self.limits.field_list = field_list
         self.limits.allows_connect = websockets
         self.in_clear = in_clear
+        self.by_upgrade = by_upgrade
         if incoming_room < frame + FRAME_HEAD + BLOCK:
             incoming = <unsigned char *> realloc(incoming, <size_t> (frame + FRAME_HEAD + BLOCK))
             if incoming == NULL:
@@ -110,6 +114,9 @@ cdef class HTTP2Limits(Version):
     cdef int begin(
         self, Connection *connection, object reactor, const unsigned char *data, Py_ssize_t length, int64_t now_ns
     ) except -1:
+        return self._session(connection, reactor).begin(data, length, now_ns)
+
+    cdef HTTP2Session _session(self, Connection *connection, object reactor):
         cdef HTTP2Session session = HTTP2Session(reactor)
         session.carrier = connection
         Py_INCREF(session)
@@ -117,7 +124,21 @@ cdef class HTTP2Limits(Version):
         connection.stays = True
         connection.awaits_preface = False
         session.reactor.sessions.add(session)
-        return session.begin(data, length, now_ns)
+        return session
+
+    cdef bint upgrade(self, Connection *connection, object reactor, Reader *reader, int64_t now_ns) except -1:
+        cdef const Head *head = &reader.head
+        cdef const unsigned char *base = reader.data + reader.begin
+        cdef bytes settings
+        # With content of its own it may stay what it is: RFC 9110 §7.8.
+        if connection.channel != NULL or head.minor != 1 or head.content_length or head.flags & HAS_CHUNKED:
+            return False
+        settings = settings_in(head, base)
+        if settings is None:
+            return False
+        self._session(connection, reactor).begin_upgraded(reader, settings, now_ns)
+        reader.begin = reader.length
+        return True
 
 
 @cython.no_gc_clear
@@ -155,6 +176,22 @@ cdef class HTTP2Session(Session):
         self.carrier.is_readable = True
         self.reactor.go_on_later(self.carrier)
         return self.mark()
+
+    cdef int begin_upgraded(self, Reader *reader, bytes settings, int64_t now_ns) except -1:
+        """Answer 101, and the request in HTTP/2."""
+        cdef const unsigned char *base = reader.data + reader.begin
+        cdef Py_ssize_t length = <Py_ssize_t> reader.head.position
+        cdef HTTP2Stream stream = HTTP2Stream(self)
+        append(&self.out, SWITCHING, <Py_ssize_t> strlen(SWITCHING))
+        self.begin(base + length, reader.length - reader.begin - length, now_ns)
+        if begin_upgraded(&self.frames, Span(settings, len(settings))) == NULL:
+            return self._fail(PROTOCOL_ERROR, "HTTP2-Settings is none")
+        limit_encoder(&self.encoder, self.frames.peer.header_table_size)
+        stream.id = 1
+        stream.is_of_head = reader.head.method_length == 4 and memcmp(base + reader.head.method, b"HEAD", 4) == 0
+        stream.has_all = True
+        append(&stream._input, base, length)
+        return self._carry(stream)
 
     # ---- a turn ----
 
@@ -589,6 +626,32 @@ cdef class HTTP2Session(Session):
         self._is_ending = True
         self._sent = self.out.used
         return 0
+
+
+cdef bytes settings_in(const Head *head, const unsigned char *base):
+    """What HTTP2-Settings says in a request that asks for an upgrade to h2c; None where it does not. RFC 7540 §3.2."""
+    cdef bint asks = False, says_upgrade = False, says_settings = False
+    cdef list settings = []
+    cdef uint32_t at
+    for at in range(head.count):
+        name = base[head.fields[at].name:head.fields[at].name + head.fields[at].name_length].lower()
+        if name not in (b"upgrade", b"connection", b"http2-settings"):
+            continue
+        value = base[head.fields[at].value:head.fields[at].value + head.fields[at].value_length]
+        members = [member.strip(b" \t").lower() for member in value.split(b",")]
+        if name == b"upgrade":
+            asks = asks or b"h2c" in members
+        elif name == b"connection":
+            says_upgrade = says_upgrade or b"upgrade" in members
+            says_settings = says_settings or b"http2-settings" in members
+        else:
+            settings.append(value)
+    if not (asks and says_upgrade and says_settings and len(settings) == 1):
+        return None
+    try:
+        return _base64.urlsafe_b64decode(settings[0] + b"=" * (-len(settings[0]) % 4))
+    except ValueError:
+        return None
 
 
 @cython.no_gc_clear

@@ -327,6 +327,9 @@ cdef class Lane(Transport):
         )
         if connection.is_carried:
             return (<Carried> connection.channel).note_head(&reader.head, outcome)
+        if outcome == COMPLETE and self.reactor.http2 is not None and self.reactor.http2.by_upgrade:
+            if connection.is_trusted and self.reactor.http2.upgrade(connection, self.reactor, reader, self.now_ns):
+                return NEED_MORE
         return outcome
 
     cdef const Bounds *bounds_for(self, const Connection *connection) noexcept:

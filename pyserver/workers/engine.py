@@ -253,6 +253,7 @@ def _http2(settings: Settings, streams: bool) -> HTTP2Limits | None:
         frame=settings.http2_max_frame_size,
         field_list=settings.http2_max_header_list_size,
         in_clear=in_clear in ("prior-knowledge", "both"),
+        by_upgrade=in_clear in ("upgrade", "both"),
         websockets=streams,
     )
 
