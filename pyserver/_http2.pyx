@@ -26,7 +26,7 @@ from pyserver._connection cimport (
 )
 from pyserver._frames cimport (
     CONTENT, DISCARDED, ENHANCE_YOUR_CALM, FAILED, IGNORED, INTERNAL_ERROR, NO_ERROR, PEER_LEAVES, PINGED, PONGED,
-    PROTOCOL_ERROR, REFUSED_STREAM, REQUEST, SETTINGS_CHANGED, STREAM_FAILED, STREAM_RESET, TRAILERS, ErrorCode, H2Connection,
+    PROTOCOL_ERROR, REFUSED_STREAM, REQUEST, SETTINGS_CHANGED, STREAM_FAILED, STREAM_RESET, TRAILERS, H2Connection,
     H2Event, H2Limits, H2Stream, begin_connection, begin_upgraded, earn_credit, expect_content, find_stream, free_connection, read_preface,
     receive_frame, return_window, sendable, write_block, write_data_head, write_frame_head, write_goaway, write_goaway_warning,
     write_ping_ack, write_reset, write_settings, write_settings_ack,
@@ -46,6 +46,8 @@ from pyserver._system cimport EWOULDBLOCK, POLLIN, POLLOUT, poll, pollfd, pyserv
 
 import base64 as _base64
 import os as _os
+
+from pyserver._frames import ErrorCode as _ErrorCode
 
 cdef enum:
     BLOCK = 65536               # bytes that are received at once
@@ -491,7 +493,7 @@ cdef class HTTP2Session(Session):
     cdef int _fail(self, int code, str why) except -1:
         """Say GOAWAY, and close; RFC 9113 §5.4.1."""
         self.reactor.log.warning(
-            "the HTTP/2 connection of %s is closed with %s: %s", peer_of(self.carrier), ErrorCode(code).name, why
+            "the HTTP/2 connection of %s is closed with %s: %s", peer_of(self.carrier), _ErrorCode(code).name, why
         )
         self.reactor.slot.cells[<int> Cell.REFUSED] += 1
         write_goaway(&self.frames, code, &self.out)

@@ -43,6 +43,17 @@ _NEEDS = (
         _Need(name, lambda s: s.certfile or s.sni, "without certfile")
         for name in ("keyfile_password", "ca_certs", "cert_reqs", "ciphers", "certificate_check")
     ),
+    _Need(
+        "http_protocols", lambda s: "h2" not in s.http_protocols or s.certfile or s.sni,
+        "without certfile: browsers speak HTTP/2 with TLS only; http2_cleartext is for proxies",
+    ),
+    *(
+        _Need(name, lambda s: "h2" in s.http_protocols or s.http2_cleartext != "off", "without h2 in http_protocols")
+        for name in (
+            "http2_max_concurrent_streams", "http2_initial_window_size", "http2_max_frame_size",
+            "http2_max_header_list_size",
+        )
+    ),
     _Need("health_log", lambda s: s.health_path, "without health_path"),
     _Need("syslog_prefix", lambda s: s.syslog, "without syslog"),
     _Need("enable_backlog_metric", lambda s: s.statsd_host or s.logger_class, "without statsd_host"),

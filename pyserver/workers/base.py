@@ -29,7 +29,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, ClassVar
 
 from pyserver._scoreboard import Cell
-from pyserver.errors import EXIT_OK, BootError
+from pyserver.errors import EXIT_OK, BootError, ConfigError
 from pyserver.identity import become
 from pyserver.signals import SignalInbox, worker_verbs
 from pyserver.workers.app import Application, check_interface, load_application
@@ -58,6 +58,8 @@ class Worker:
     """
 
     interfaces: ClassVar[tuple[str, ...]] = ("wsgi",)
+    # The versions of HTTP that it speaks.
+    protocols: ClassVar[tuple[str, ...]] = ("h1",)
     # Settings that have no effect with it; each that is set is one warning.
     unheeded: ClassVar[tuple[str, ...]] = ()
     # Whether `run` calls `note_ready` itself, because there is more to do than `boot` can.
@@ -178,7 +180,15 @@ class Worker:
     @classmethod
     def check(cls, settings: Settings) -> None:
         """Raise ConfigError for settings that this class cannot serve with; called before anything is started."""
+        cls.check_protocols(settings)
         cls._read_options(settings)
+
+    @classmethod
+    def check_protocols(cls, settings: Settings) -> None:
+        """Raise ConfigError where a version of HTTP is asked for that this class does not speak."""
+        unspoken = [protocol for protocol in settings.http_protocols if protocol not in cls.protocols]
+        if unspoken:
+            raise ConfigError(f"http_protocols asks for {', '.join(unspoken)}, which {cls.__name__} does not speak")
 
     @classmethod
     def known_options(cls) -> Mapping[str, Reader | Several]:

@@ -65,12 +65,13 @@ class GunicornWorker(Worker):
     gets_ready_in_run = True
     unheeded = (
         "health_path", "forwarded_fields", "proxy_protocol_required", "request_id", "access_log_exclude",
-        "access_log_sample", "tls_minimum",
+        "access_log_sample", "tls_minimum", "http2_cleartext",
     )  # fmt: skip
 
     @classmethod
     def check(cls, settings: Settings) -> None:
         """Raise ConfigError for what would be served otherwise than it was asked for."""
+        cls.check_protocols(settings)
         for name in ("sni", "keyfile_password"):
             if getattr(settings, name):
                 raise ConfigError(f"{name} is not known to {cls.__name__}, which would do without")

@@ -35,6 +35,7 @@ class UvicornWorker(Worker):
     @classmethod
     def check(cls, settings: Settings) -> None:
         """Raise ConfigError where uvicorn is missing or does not take its options."""
+        cls.check_protocols(settings)
         if importlib.util.find_spec("uvicorn") is None:
             raise ConfigError("worker_class uvicorn needs the package uvicorn, which is missing: pip install uvicorn")
         if settings.worker_options:
