@@ -33,6 +33,7 @@ cdef class Carried(Channel):
 
 cdef class Session:
     # Of a connection that carries others.
+    cdef Connection *carrier            # NULL once it is closed
     cdef bint is_waiting_to_flush
 
     cdef int tend(self, int events, int64_t now_ns) except -1

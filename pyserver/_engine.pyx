@@ -346,7 +346,9 @@ cdef class Engine(Stewarded):
             if self._has_lost(lane):
                 return 0
             if lane.now_ns - self._looked_ns > TURN_NS:
+                # They may be the hundred requests of one connection: whoever else has asked is not to wait for all.
                 self._look_around(lane)
+                break
         if self._has_streams:
             (<StreamLane> lane).launch_begun()
         return self._end_round(lane)

@@ -18,7 +18,6 @@ cdef enum Leaving:
 
 cdef class HTTP2Session(Session):
     cdef Reactor reactor
-    cdef Connection *carrier            # NULL once it is closed
     cdef H2Connection frames
     cdef Decoder decoder
     cdef Encoder encoder
@@ -32,6 +31,7 @@ cdef class HTTP2Session(Session):
     cdef int alive                      # streams that somebody still has
     cdef Leaving leaving
     cdef bint has_ended                 # the client sends no more
+    cdef bint _has_failed
     cdef bint _is_ending                # once `out` has left, the connection is closed
     cdef bint _has_heard                # something was received since it was decided how long to wait
     cdef int64_t _now_ns

@@ -13,7 +13,7 @@ from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.errno cimport EAGAIN, EINTR, errno
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc, realloc
-from libc.string cimport memcmp, memcpy, memset, strlen
+from libc.string cimport memcmp, memcpy, memmove, memset, strlen
 from posix.unistd cimport close as close_descriptor, pipe, read, write
 
 from pyserver._carried cimport (
@@ -65,7 +65,6 @@ cdef enum:
     REQUEST_FIELD_LIMIT = 65536
 
 cdef int64_t SECOND = 1000000000
-cdef int64_t WARNING_NS = SECOND            # how long a client has to hear that it is to ask no more
 cdef const char *SWITCHING = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n"
 cdef const char *OUR_PING = b"pyserver"
 
@@ -177,7 +176,7 @@ cdef class HTTP2Session(Session):
         # There may be more to be read.
         self.carrier.is_readable = True
         self.reactor.go_on_later(self.carrier)
-        return self.mark()
+        return self.warn(now_ns) if self.reactor.is_retiring else self.mark()
 
     cdef int begin_upgraded(self, Reader *reader, bytes settings, int64_t now_ns) except -1:
         """Answer 101, and the request in HTTP/2."""
@@ -250,6 +249,10 @@ cdef class HTTP2Session(Session):
                 self._sent += sent
                 self._has_heard = True
             elif errno in (EAGAIN, EWOULDBLOCK):
+                # It may go on for long without ever being empty.
+                memmove(self.out.data, self.out.data + self._sent, <size_t> self.pending())
+                self.out.used -= self._sent
+                self._sent = 0
                 return False
             elif errno != EINTR:
                 self.carrier.is_gone = True
@@ -497,7 +500,7 @@ cdef class HTTP2Session(Session):
         )
         self.reactor.slot.cells[<int> Cell.REFUSED] += 1
         write_goaway(&self.frames, code, &self.out)
-        self._is_ending = True
+        self._has_failed = self._is_ending = True
         return self._lose_streams()
 
     cdef int _lose_streams(self) except -1:
@@ -548,7 +551,7 @@ cdef class HTTP2Session(Session):
                 self.reactor.wait_for(self.carrier, AWAIT_HEAD, self._now_ns)
         elif self.leaving == WARNED:
             if self.carrier.waits_for != AWAIT_NEXT_REQUEST:
-                enlist_until(self.reactor.lists, self.carrier, AWAIT_NEXT_REQUEST, self._now_ns + WARNING_NS)
+                enlist_until(self.reactor.lists, self.carrier, AWAIT_NEXT_REQUEST, self._now_ns + self.reactor.idle_grace_ns)
         elif self.carried:
             self._wait_for(AWAIT_PING)
         else:
@@ -617,7 +620,10 @@ cdef class HTTP2Session(Session):
         """All is said: the connection is closed by who has its next turn."""
         cdef Connection *carrier = self.carrier
         delist(self.reactor.lists, carrier)
-        carrier.closes = carrier.lingers = True
+        carrier.closes = True
+        carrier.lingers = self._has_failed
+        self._lose_streams()
+        self.carrier = NULL
         self.reactor.end_session(carrier)
         return self.reactor.go_on_later(carrier)
 
@@ -747,7 +753,8 @@ cdef class HTTP2Stream(CarriedStream):
         if not self.is_blocked:
             self.is_blocked = True
             self.http2._blocked.append(self)
-        return 0
+        # Whose turn it is then is decided when all is sent that can be.
+        return self.http2.mark()
 
     cdef int note_received(self, Py_ssize_t content) except -1:
         cdef Py_ssize_t before = self.http2.out.used

@@ -292,8 +292,14 @@ cdef class Reactor:
         cdef Session session
         while self.unflushed:
             session = self.unflushed.pop()
-            if session.is_waiting_to_flush:
-                session.flush()
+            try:
+                if session.is_waiting_to_flush:
+                    session.flush()
+            except Exception:
+                # Memory, perhaps: it ends this connection and no other.
+                self.log.exception("A connection that carries others is closed")
+                if session.carrier != NULL:
+                    self.close(session.carrier)
         return 0
 
     cdef bint is_empty(self) noexcept nogil:
