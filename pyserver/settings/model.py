@@ -23,8 +23,8 @@ from pyserver.settings.fields import (
     setting,
 )
 from pyserver.settings.hooks import Hooks
-from pyserver.settings.proxies import PROXY_PROTOCOLS, check_peers, read_forwarded_fields, read_proxy_protocol
 from pyserver.settings.http2 import CLEARTEXT, read_protocols
+from pyserver.settings.proxies import PROXY_PROTOCOLS, check_peers, read_forwarded_fields, read_proxy_protocol
 from pyserver.settings.tls import check_password_source, check_sni, read_cert_reqs
 from pyserver.settings.unavailable import UNAVAILABLE
 from pyserver.sockets import parse_address, scheme_of
@@ -495,7 +495,7 @@ class Settings(Hooks):
     )
     http2_max_header_list_size: int = setting(
         65_536, section=_HTTP2, unit="bytes", minimum=1024, maximum=16_777_216, source="gunicorn",
-        help="How long all fields of a request may be together, counted as RFC 9113 §6.5.2 does; a longer request gets 431.",
+        help="How long all fields of a request may be together, counted as RFC 9113 §6.5.2 does; else it gets 431.",
     )
 
     asgi_loop: str = setting(
