@@ -508,7 +508,9 @@ cdef class HTTP2Session(Session):
         for stream in self._streams():
             stream.lose()
             self._tell(stream)
-        self._blocked.clear()
+        for stream in self._blocked:
+            stream.is_blocked = False
+        self._blocked = []
         return 0
 
     # ---- what is given ----

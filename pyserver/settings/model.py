@@ -478,7 +478,7 @@ class Settings(Hooks):
     )
     http2_cleartext: str = setting(
         "off", section=_HTTP2, choices=CLEARTEXT, source="gunicorn",
-        help="How a client that forwarded_allow_ips trusts may begin HTTP/2 without TLS: knowing that it is spoken here, "
+        help="How a client that forwarded_allow_ips trusts may begin HTTP/2 without TLS: knowing that it is spoken, "
         "by the Upgrade of RFC 7540, or by either.",
     )
     http2_max_concurrent_streams: int = setting(
