@@ -139,7 +139,11 @@ def _ended_with(code: int, peer: Peer) -> str:
 
 def _survive(stream: int, peer: Peer) -> None:
     """Make another request, that shows what else has come of what was sent."""
-    peer.send(wire.get(stream) + wire.window_update(stream, 10_000) + wire.window_update(0, 10_000))
+    peer.send(wire.get(stream))
+    if peer.allowed.stream(stream) < 1000:
+        peer.send(wire.window_update(stream, 10_000))
+    if peer.allowed.connection < 1000:
+        peer.send(wire.window_update(0, 10_000))
     peer.settle()
     response = peer.responses.setdefault(stream, Response())
     peer.wait_until(lambda: _is_decided(response) or _error_of(peer))
