@@ -34,7 +34,7 @@ async def application(scope: dict[str, Any], receive: Receive, send: Send) -> No
 
 
 async def _respond(scope: dict[str, Any], receive: Receive, send: Send) -> None:
-    _, name, *argument = scope["path"].split("/", 2) if "/" in scope["path"] else ("", "")
+    _, name, *argument = scope["path"].split("/", 2) if scope["path"].startswith("/") else ("", "")
     if name == "hold":
         await asyncio.sleep(0.3)
     content = b"" if name == "ignore" else await _content(receive)

@@ -166,7 +166,7 @@ def offers_of(target: Target) -> frozenset[str]:
     with contextlib.suppress(AssertionError, ValueError, EOFError, OSError), target.peer() as peer:
         echoed(peer.exchange(path="/echo"))
         offered.add("app")
-        if peer.exchange(path="/trailers").trailers:
+        if peer.exchange(path="/trailers", fields=[(b"te", b"trailers")]).trailers:
             offered.add("asgi")
     return frozenset(offered)
 

@@ -130,12 +130,12 @@ def posted(length: bytes, *parts: bytes, more: tuple[Field, ...] = ()) -> bytes:
 
 
 LENGTHS = [
-    *(Case(f"content-length {length!r}-and-content-of {sum(map(len, parts))}", "RFC 9113 §8.1.1", posted(length, *parts), MALFORMED)
+    *(Case(f"content-length {length!r}-and-content-of {sum(map(len, parts))}", "RFC 9113 §8.1.1", posted(length, *parts), MALFORMED | {"STATUS 413"})
       for length, parts in (
           (b"2", (b"abc",)), (b"4", (b"abc",)), (b"0", (b"a",)), (b"1", ()), (b"3", (b"ab", b"")), (b"3", (b"ab", b"cd")),
           (b"99999999999999999999", (b"a",)),
       )),
-    *(Case(f"content-length {length!r}", "RFC 9110 §8.6", posted(length, b"abc"), MALFORMED)
+    *(Case(f"content-length {length!r}", "RFC 9110 §8.6", posted(length, b"abc"), MALFORMED | {"STATUS 413"})
       for length in (b"", b"abc", b"-3", b"+3", b"3 3", b"0x3", b"3,4", b"3.0", b"\xb3", b"18446744073709551619")),
     *(Case(f"content-length-twice {second!r}", "RFC 9110 §8.6",
            posted(b"3", b"abc", more=((b"content-length", second),)), MALFORMED | extra)

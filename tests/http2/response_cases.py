@@ -13,15 +13,20 @@ if TYPE_CHECKING:
 
     from .peer import Peer
     from .received import Response
+    from .wire import Field
 
 
 def answers(
-    status: int, method: str = "GET", path: str = "/", holds: Callable[[Response], object] = bool
+    status: int,
+    method: str = "GET",
+    path: str = "/",
+    holds: Callable[[Response], object] = bool,
+    fields: tuple[Field, ...] = (),
 ) -> Callable[[Peer], None]:
     """Make a request whose response has this status, and holds what it should."""
 
     def play(peer: Peer) -> None:
-        response = peer.exchange(method, path)
+        response = peer.exchange(method, path, fields)
         assert response.status == status, f"{response.status}, reset {response.reset}"
         assert holds(response), response
 
@@ -76,7 +81,8 @@ CONTENT = [
          answers(200, path="/cookies", holds=lambda response: response.values(b"set-cookie") == [b"a=b", b"c=d"]), OK,
          needs="app"),
     Case("an-error-of-the-application", "RFC 9110 §15.6.1", answers(500, path="/fail"), is_of(500), needs="app"),
-    Case("trailers-of-a-response", "RFC 9113 §8.1", answers(200, path="/trailers", holds=has_trailers), OK, needs="asgi"),
+    Case("trailers-of-a-response", "RFC 9113 §8.1",
+         answers(200, path="/trailers", holds=has_trailers, fields=((b"te", b"trailers"),)), OK, needs="asgi"),
     Case("early-hints", "RFC 8297 §2", answers(200, path="/hints", holds=has_hints), OK, needs="asgi"),
 ]  # fmt: skip
 

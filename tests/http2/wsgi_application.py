@@ -21,7 +21,7 @@ def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> 
         if path == "/hold":
             time.sleep(0.3)
         content = environ["wsgi.input"].read()
-    _, name, *argument = path.split("/", 2)
+    _, name, *argument = path.split("/", 2) if path.startswith("/") else ("", "")  # OPTIONS has "*"
     if name == "echo":
         return answer(start_response, "200 OK", TEXT, [json.dumps(told(environ, content)).encode()])
     if name in ("count", "hold"):
