@@ -30,7 +30,8 @@ class Report:
     """What an attack came to.
 
     Attributes:
-        told: what the attack says itself.
+        told: what the attack says itself, when it was made first.
+        times: how often it was made.
         before, peak, after: resident bytes of the server's processes.
         latencies: of the requests of a client that behaves, seconds.
         failures: what went wrong with others of them.
@@ -39,6 +40,7 @@ class Report:
 
     attack: str
     told: str = ""
+    times: int = 0
     before: int = 0
     peak: int = 0
     after: int = 0
@@ -51,7 +53,7 @@ class Report:
             f"{self.attack:26} +{(self.peak - self.before) / 1e6:6.1f} MB, then +{(self.after - self.before) / 1e6:6.1f} MB; "
             f"cpu {self.cpu:5.2f} s; beside it {len(self.latencies):5} right, {len(self.failures)} failed, "
             f"p50 {percentile(self.latencies, 50) * 1e3:6.1f} ms, p99 {percentile(self.latencies, 99) * 1e3:7.1f} ms; "
-            f"{self.told}"
+            f"{self.times} times: {self.told}"
         )
 
 
@@ -140,12 +142,26 @@ def measure(attack: str, ground: Ground, pid: int = 0) -> Report:
     watching = threading.Thread(target=watch, daemon=True)
     watching.start()
     with Neighbour(ground, report):
-        report.told = ATTACKS[attack](ground)
+        report.told, report.times = _repeated(attack, ground)
     over.set()
     watching.join()
     report.cpu = processor_time(pid) - used if pid else 0.0
     report.after = resident(pid) if pid else 0
     return report
+
+
+def _repeated(attack: str, ground: Ground) -> tuple[str, int]:
+    """What the first attempt came to, and how many there were: whoever attacks connects again."""
+    deadline = time.monotonic() + ground.seconds
+    told, times = ATTACKS[attack](ground), 1
+    while time.monotonic() < deadline:
+        try:
+            ATTACKS[attack](ground)
+        except OSError as error:
+            told += f"; then {error}"
+            break
+        times += 1
+    return told, times
 
 
 def _warm_up(ground: Ground) -> None:
