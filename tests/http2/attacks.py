@@ -67,15 +67,21 @@ def _flood(ground: Ground, peer: Peer, parts: Iterator[bytes], reads: bool = Tru
                 if reads:
                     _drain(peer)
             if sent > ground.most or time.monotonic() > deadline:
-                return f"{count} taken"
-        peer.socket.sendall(buffer)
-        return f"{count} taken"
+                break
+        return _seen_after(peer, count)
     except TimeoutError:
         return f"{count} sent, then it took no more"
     except (Closed, ConnectionError, ssl.SSLError):
         with contextlib.suppress(Closed, TimeoutError, AssertionError, OSError):
             peer.wait_until(lambda: False)
         return f"{_said(peer)} after {count}"
+
+
+def _seen_after(peer: Peer, count: int) -> str:
+    """What the server has said meanwhile; it may go on to take what it no longer looks at."""
+    with contextlib.suppress(Closed, TimeoutError, AssertionError, OSError):
+        peer.wait_until(lambda: peer.goaways, within=0.5)
+    return f"{count} sent, {_said(peer)}" if peer.goaways else f"{count} taken"
 
 
 def _drain(peer: Peer) -> None:
