@@ -31,7 +31,6 @@ cdef class HTTP2Session(Session):
     cdef int alive                      # streams that somebody still has
     cdef Leaving leaving
     cdef bint has_ended                 # the client sends no more
-    cdef bint _has_failed
     cdef bint _is_ending                # once `out` has left, the connection is closed
     cdef bint _has_heard                # something was received since it was decided how long to wait
     cdef int64_t _now_ns

@@ -500,7 +500,7 @@ cdef class HTTP2Session(Session):
         )
         self.reactor.slot.cells[<int> Cell.REFUSED] += 1
         write_goaway(&self.frames, code, &self.out)
-        self._has_failed = self._is_ending = True
+        self._is_ending = True
         return self._lose_streams()
 
     cdef int _lose_streams(self) except -1:
@@ -622,8 +622,8 @@ cdef class HTTP2Session(Session):
         """All is said: the connection is closed by who has its next turn."""
         cdef Connection *carrier = self.carrier
         delist(self.reactor.lists, carrier)
-        carrier.closes = True
-        carrier.lingers = self._has_failed
+        # A client that takes what was said returns its room, and would be reset for that before it has read the end.
+        carrier.closes = carrier.lingers = True
         self._lose_streams()
         self.carrier = NULL
         self.reactor.end_session(carrier)
