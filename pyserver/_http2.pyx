@@ -60,7 +60,9 @@ cdef enum:
     TABLE = 4096                # bytes of the encoder's table
     FIELDS = 4096               # of one block at most, whatever is made of them
     ABANDONED_TIMES = 4         # the limit of a block is exceeded so often: no more of it is decoded
-    CREDIT_A_SECOND = 100
+    # What a client with good manners may need: it returns room for each small block of content, and where windows are
+    # nearly shut blocks are small.
+    CREDIT_A_SECOND = 1000
     OWN_RESET_COST = 5          # of a request that is refused by a reset
     REQUEST_FIELD_LIMIT = 65536
 
@@ -209,6 +211,8 @@ cdef class HTTP2Session(Session):
         self.is_waiting_to_flush = False
         if self.carrier == NULL:
             return 0
+        # Requests may have run for long since its turn.
+        self._now_ns = pyserver_now_ns()
         self.send_some()
         if self.carrier.is_gone:
             return self.reactor.close(self.carrier)
@@ -326,7 +330,10 @@ cdef class HTTP2Session(Session):
             if outcome == NEED_MORE:
                 break
             if outcome == REFUSED:
-                self._fail(event.error, "its frames break a rule")
+                self._fail(
+                    event.error,
+                    "it makes work without asking for anything" if event.error == ENHANCE_YOUR_CALM else "its frames break a rule",
+                )
                 break
             at += consumed
             self._act(&event)

@@ -251,8 +251,7 @@ CONFIGS = [
     Config("tls-that-is-off", "import os\ncertfile = os.getenv('CERT')\nkeyfile = os.getenv('KEY')\nciphers = None\n"),
     Config("proxy-protocol", "proxy_protocol = True\nproxy_allow_ips = '*'\n"),
     Config("uwsgi", "protocol = 'uwsgi'\nuwsgi_allow_ips = '*'\n", refused="protocol"),
-    Config("http2", "http_protocols = 'h2,h1'\nhttp2_max_concurrent_streams = 50\n",
-           warns=("http_protocols", "http2_max_concurrent_streams")),
+    Config("http2", "http_protocols = 'h2,h1'\nhttp2_max_concurrent_streams = 50\n", unheeded=("http_protocols",)),
     Config(
         "proxy-headers",
         """
