@@ -37,6 +37,7 @@ cdef class Engine(Stewarded):
     cdef bint _in_round                 # what was closed in it has not been freed
     cdef bint _owes_accept              # a turn has taken long: somebody may have connected
     cdef int _turns_left                # of those who asked for another turn before this round
+    cdef bint _has_turned               # one of them has had it
     cdef int64_t _accept_again_ns       # when accepting goes on after descriptors ran out; 0: it goes on now
     cdef int64_t _said_exhausted_ns
     cdef int _paused_at                 # how many connections were open then

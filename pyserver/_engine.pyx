@@ -319,6 +319,7 @@ cdef class Engine(Stewarded):
         self.ready_at = 0
         self.ready_count = count
         self._turns_left = self._again_count
+        self._has_turned = False
         self._in_round = True
         return 0
 
@@ -341,14 +342,16 @@ cdef class Engine(Stewarded):
                 self._owes_accept = True
                 self._look_around(lane)
         while self._turns_left and self._again_count:
+            if self._has_turned and lane.now_ns - self.reported_ns > TURN_NS:
+                # They may be the hundred requests of one connection: who has asked meanwhile does not wait for all.
+                break
             self._turns_left -= 1
+            self._has_turned = True
             self._run_again(lane)
             if self._has_lost(lane):
                 return 0
             if lane.now_ns - self._looked_ns > TURN_NS:
-                # They may be the hundred requests of one connection: whoever else has asked is not to wait for all.
                 self._look_around(lane)
-                break
         if self._has_streams:
             (<StreamLane> lane).launch_begun()
         return self._end_round(lane)
@@ -363,6 +366,8 @@ cdef class Engine(Stewarded):
             self._move_idle()
         if self._takes_rest:
             self._take_rest()
+        if self.flush_at_ns and lane.now_ns >= self.flush_at_ns:
+            self.flush_held()
         if self.unflushed:
             self.flush_sessions()
         self.free_dead()

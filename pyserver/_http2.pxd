@@ -4,7 +4,7 @@ from libc.stdint cimport int32_t, int64_t, uint32_t
 from pyserver._carried cimport CarriedStream
 from pyserver._channel cimport Session, Version
 from pyserver._connection cimport Connection, Reader
-from pyserver._frames cimport H2Connection, H2Event, H2Limits
+from pyserver._frames cimport H2Connection, H2Event, H2Limits, H2Stream
 from pyserver._hpack cimport BlockOutcome, Decoder, Encoder, FieldLimits
 from pyserver._http cimport Out, Span
 from pyserver._reactor cimport Reactor
@@ -34,6 +34,7 @@ cdef class HTTP2Session(Session):
     cdef bint _is_ending                # once `out` has left, the connection is closed
     cdef bint _has_heard                # something was received since it was decided how long to wait
     cdef int64_t _now_ns
+    cdef int64_t _held_until_ns         # what little room there is may become more until then; 0 while there is enough
     cdef int64_t _earned_ns             # until when credit was given for the time
 
     cdef int begin(self, const unsigned char *data, Py_ssize_t length, int64_t now_ns) except -1
@@ -58,6 +59,7 @@ cdef class HTTP2Session(Session):
     cdef int _fail(self, int code, str why) except -1
     cdef int _lose_streams(self) except -1
     cdef int _wake_blocked(self) except -1
+    cdef int64_t room_on(self, const H2Stream *slot, int64_t wanted) except -1
     cdef int _await(self) except -1
     cdef int _wait_for(self, int reason) except -1
     cdef int _end(self) except -1

@@ -56,6 +56,8 @@ cdef enum:
     OUT_CEILING = 262144        # … and nothing is read any more that would have to be answered
     OUT_KEPT = 16384            # bytes of memory that are kept for the next frames
     QUANTUM = 65536             # bytes of one response, where others wait
+    SMALL = 1024                # bytes of content that are worth a frame
+    HELD_MS = 10                # how long less than that waits for more
     FRAME_HEAD = 9
     TABLE = 4096                # bytes of the encoder's table
     FIELDS = 4096               # of one block at most, whatever is made of them
@@ -67,6 +69,7 @@ cdef enum:
     REQUEST_FIELD_LIMIT = 65536
 
 cdef int64_t SECOND = 1000000000
+cdef int64_t HELD_NS = HELD_MS * 1000000
 cdef const char *SWITCHING = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n"
 cdef const char *OUR_PING = b"pyserver"
 
@@ -531,7 +534,7 @@ cdef class HTTP2Session(Session):
             return 0
         for stream in self._blocked:
             slot = find_stream(&self.frames, stream.id) if not stream.is_lost else NULL
-            if slot != NULL and stream.awaited != 0 and sendable(&self.frames, slot) == 0:
+            if slot != NULL and stream.awaited != 0 and self.room_on(slot, QUANTUM) == 0:
                 still.append(stream)
                 continue
             stream.is_blocked = False
@@ -541,6 +544,24 @@ cdef class HTTP2Session(Session):
             stream.ring()
         self._blocked = still
         return 0
+
+    cdef int64_t room_on(self, const H2Stream *slot, int64_t wanted) except -1:
+        """How many of `wanted` bytes of content a stream may be given.
+
+        What little is left of the connection's window waits a moment for more. Else, once that was used up, each block
+        would be as small as what a client returns of the one before; RFC 1122 §4.2.3.4 knows this of TCP.
+        """
+        cdef int64_t room = sendable(&self.frames, slot)
+        cdef int64_t now_ns
+        if room >= SMALL or room >= wanted or slot.send_window <= room:
+            return room
+        if room == 0:
+            return 0
+        now_ns = pyserver_now_ns()
+        if self._held_until_ns == 0:
+            self._held_until_ns = now_ns + HELD_NS
+            self.reactor.flush_later(self, self._held_until_ns)
+        return room if now_ns >= self._held_until_ns else 0
 
     # ---- how long ----
 
@@ -713,11 +734,12 @@ cdef class HTTP2Stream(CarriedStream):
                 break
             if self.quantum <= 0 and http2._blocked:
                 break
-            some = <Py_ssize_t> min(<int64_t> (length - taken), sendable(&http2.frames, slot))
+            some = <Py_ssize_t> min(<int64_t> (length - taken), http2.room_on(slot, length - taken))
             if some == 0 and length:
                 break
             write_data_head(&http2.frames, slot, <uint32_t> some, ends and taken + some == length, &http2.out)
             append(&http2.out, data + taken, some)
+            http2._held_until_ns = 0
             taken += some
             self.quantum -= some
             if taken == length:
@@ -798,6 +820,8 @@ cdef class HTTP2Stream(CarriedStream):
         http2.flush()
         if self.is_lost or not self.is_blocked:
             return True
+        if http2._held_until_ns:
+            wait_ms = min(wait_ms, HELD_MS)
         watched[0] = pollfd(http2.carrier.source.fd, POLLIN | (POLLOUT if http2.pending() else 0), 0)
         if is_one_of_many:
             # The thread that leads may receive what makes room.

@@ -2,7 +2,7 @@
 from libc.stdint cimport int64_t, uint64_t
 
 from pyserver._access cimport AccessLog, RequestIds
-from pyserver._channel cimport Version
+from pyserver._channel cimport Session, Version
 from pyserver._connection cimport DEADLINES, Buffers, Connection, DeadlineList, Durations
 from pyserver._exchange cimport Gateway
 from pyserver._http cimport Bounds, Limits
@@ -23,6 +23,8 @@ cdef class Reactor:
     cdef Version http2                  # None where it is not spoken
     cdef set sessions                   # of connections that speak it
     cdef list unflushed                 # … which have something to send, perhaps
+    cdef list held                      # … or are to look at it then:
+    cdef int64_t flush_at_ns            # 0: there are none
     cdef bint batches                   # … at the end of a round only, for requests run beside each other
     cdef int carried                    # connections that others carry
     cdef list contexts                  # of each listener the ssl.SSLContext, or None; None where no listener has one
@@ -95,6 +97,8 @@ cdef class Reactor:
     cdef int _close_carried(self, Connection *connection) except -1
     cdef int end_session(self, Connection *connection) except -1
     cdef int flush_sessions(self) except -1
+    cdef int flush_later(self, Session session, int64_t at_ns) except -1
+    cdef int flush_held(self) except -1
     cdef bint is_empty(self) noexcept nogil
     cdef int part(self, Connection *connection) except -1
     cdef bint has_copies(self, const Connection *connection) noexcept nogil

@@ -68,6 +68,7 @@ cdef class Reactor:
         self.spare = []
         self.sessions = set()
         self.unflushed = []
+        self.held = []
         self.lists[AWAIT_FIRST_BYTE].duration_ns = durations.head_ns
         self.lists[AWAIT_HEAD].duration_ns = durations.head_ns
         self.lists[AWAIT_CONTENT].duration_ns = durations.content_ns
@@ -154,6 +155,8 @@ cdef class Reactor:
         cdef int reason
         if self._again_count:
             return 0
+        if self.flush_at_ns:
+            earliest = self.flush_at_ns
         for reason in range(RUNNING):
             if self.lists[reason].first != NULL and self.lists[reason].first.deadline_ns < earliest:
                 earliest = self.lists[reason].first.deadline_ns
@@ -300,6 +303,25 @@ cdef class Reactor:
                 self.log.exception("A connection that carries others is closed")
                 if session.carrier != NULL:
                     self.close(session.carrier)
+        return 0
+
+    cdef int flush_later(self, Session session, int64_t at_ns) except -1:
+        """Have it flushed then, whatever happens."""
+        self.held.append(session)
+        if self.flush_at_ns == 0 or at_ns < self.flush_at_ns:
+            self.flush_at_ns = at_ns
+            if self.is_waiting and at_ns < self.waits_until_ns:
+                self.nudge()
+        return 0
+
+    cdef int flush_held(self) except -1:
+        """It is time for the first of them; the others may as well be asked."""
+        cdef Session session
+        self.flush_at_ns = 0
+        for session in self.held:
+            session.is_waiting_to_flush = True
+            self.unflushed.append(session)
+        self.held = []
         return 0
 
     cdef bint is_empty(self) noexcept nogil:
