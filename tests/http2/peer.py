@@ -137,7 +137,7 @@ class Peer:
             for at in range(0, len(sent), self._pieces or max(1, len(sent))):
                 self.socket.sendall(sent[at : at + self._pieces] if self._pieces else sent)
         except (ConnectionError, ssl.SSLError) as error:
-            self.broken = error
+            self.broken = self.broken or error
 
     def _note_sent(self, sent: bytes) -> None:
         self._sent.add(sent)
