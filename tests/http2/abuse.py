@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .attacker import attacked
 from .attacks import ATTACKS, Ground
 from .load import percentile
 from .peer import Closed, Peer, tls_context
@@ -142,26 +143,12 @@ def measure(attack: str, ground: Ground, pid: int = 0) -> Report:
     watching = threading.Thread(target=watch, daemon=True)
     watching.start()
     with Neighbour(ground, report):
-        report.told, report.times = _repeated(attack, ground)
+        report.told, report.times = attacked(attack, ground)
     over.set()
     watching.join()
     report.cpu = processor_time(pid) - used if pid else 0.0
     report.after = resident(pid) if pid else 0
     return report
-
-
-def _repeated(attack: str, ground: Ground) -> tuple[str, int]:
-    """What the first attempt came to, and how many there were: whoever attacks connects again."""
-    deadline = time.monotonic() + ground.seconds
-    told, times = ATTACKS[attack](ground), 1
-    while time.monotonic() < deadline:
-        try:
-            ATTACKS[attack](ground)
-        except OSError as error:
-            told += f"; then {error}"
-            break
-        times += 1
-    return told, times
 
 
 def _warm_up(ground: Ground) -> None:
