@@ -29,8 +29,10 @@ SOAK_SECONDS ?= 600
 
 BIN := .venv/bin
 SOURCES := setup.py pyproject.toml $(wildcard pyserver/*.pyx pyserver/*.pxd pyserver/*.h)
+HTTP2_SERVERS := tests/http2/test_attacks.py tests/http2/test_conformance.py tests/http2/test_reload.py
 # The tests of the compiled core that start no server.
-CORE_TESTS := $(wildcard tests/http tests/websocket tests/http2 tests/connection) tests/test_signals.py
+CORE_TESTS := $(wildcard tests/http tests/websocket tests/connection) tests/test_signals.py \
+	$(filter-out $(HTTP2_SERVERS),$(wildcard tests/http2/test_*.py))
 SOAK := SOAK_SECONDS=$(SOAK_SECONDS) $(BIN)/pytest -s -m soak tests/soak
 # The directories of tests, those first that take longest; the checks of `make test`, the longest ones first as well.
 PARTS := processes engine moving asgi settings arbiter dropin access others
@@ -88,7 +90,7 @@ cost: .venv/ready-to-load
 	$(BIN)/python loadtests/compare.py cost
 
 soak: .venv/ready-to-test
-	$(SOAK)
+	$(SOAK) tests/http2
 
 soak-asan soak-tsan: soak-%: build/%/environment
 	SOAK_ENVIRONMENT=$< $(SOAK)

@@ -1,4 +1,4 @@
-"""What attacks cost a server and those beside them: `python -m tests.http2.abuse HOST PORT --pid PID [--tls] [--only WORD]`.
+"""What attacks cost a server and those beside it: `python -m tests.http2.abuse HOST PORT --pid PID [--tls]`.
 
 For each attack it says what became of it, how much the memory of the server's processes has grown, and how a client
 that behaves has fared meanwhile.
@@ -50,11 +50,12 @@ class Report:
     cpu: float = 0.0
 
     def __str__(self) -> str:
+        peak, left = (self.peak - self.before) / 1e6, (self.after - self.before) / 1e6
+        p50, p99 = (percentile(self.latencies, percent) * 1e3 for percent in (50, 99))
         return (
-            f"{self.attack:26} +{(self.peak - self.before) / 1e6:6.1f} MB, then +{(self.after - self.before) / 1e6:6.1f} MB; "
-            f"cpu {self.cpu:5.2f} s; beside it {len(self.latencies):5} right, {len(self.failures)} failed, "
-            f"p50 {percentile(self.latencies, 50) * 1e3:6.1f} ms, p99 {percentile(self.latencies, 99) * 1e3:7.1f} ms; "
-            f"{self.times} times: {self.told}"
+            f"{self.attack:26} +{peak:6.1f} MB, then +{left:6.1f} MB; cpu {self.cpu:5.2f} s; "
+            f"beside it {len(self.latencies):5} right, {len(self.failures)} failed, "
+            f"p50 {p50:6.1f} ms, p99 {p99:7.1f} ms; {self.times} times: {self.told}"
         )
 
 

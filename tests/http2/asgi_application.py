@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -27,10 +28,8 @@ async def application(scope: dict[str, Any], receive: Receive, send: Send) -> No
             await send({"type": "lifespan.startup.complete"})
         await send({"type": "lifespan.shutdown.complete"})
     elif scope["type"] == "http":
-        try:
+        with contextlib.suppress(Gone):
             await _respond(scope, receive, send)
-        except Gone:
-            pass
 
 
 async def _respond(scope: dict[str, Any], receive: Receive, send: Send) -> None:

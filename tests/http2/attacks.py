@@ -16,7 +16,20 @@ from typing import TYPE_CHECKING
 from . import wire
 from .peer import Closed, Peer, connected
 from .received import Response, ViolationError
-from .wire import continuation, data, frame, get, headers, ping, post, pseudo, remembered, reset, settings, window_update
+from .wire import (
+    continuation,
+    data,
+    frame,
+    get,
+    headers,
+    ping,
+    post,
+    pseudo,
+    remembered,
+    reset,
+    settings,
+    window_update,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -372,7 +385,8 @@ ATTACKS: dict[str, Attack] = {
     for attack in (
         rapid_reset, made_to_reset, malformed_requests, more_than_concurrent, continuation_flood, empty_continuations,
         settings_flood, ping_flood, priority_flood, unknown_frames, window_updates, empty_data, data_after_reset,
-        padding_alone, hpack_bomb, table_resizes, huge_cookies, windows_of_1, windows_of_0, slow_content, unread_responses,
+        padding_alone, hpack_bomb, table_resizes, huge_cookies, windows_of_1, windows_of_0, slow_content,
+        unread_responses,
         unfinished_blocks, half_a_preface, uploads_that_nobody_reads,
     )
 }  # fmt: skip

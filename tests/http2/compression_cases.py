@@ -34,7 +34,8 @@ GOOD = [
           ("with-a-name-of-the-dynamic-table", "RFC 7541 §6.2.1", START + remembered(b"x", b"a") + literal(62, b"b")),
           ("that-is-empty", "RFC 7541 §5.2", START + literal(b"x", b"")),
       )),
-    Case("an-entry-is-used-in-the-same-block", "RFC 7541 §2.3.2", sent(START + remembered(b"x", b"a") + indexed(62)), OK),
+    Case("an-entry-is-used-in-the-same-block", "RFC 7541 §2.3.2", sent(START + remembered(b"x", b"a") + indexed(62)),
+         OK),
     Case("an-integer-with-zeros-in-front", "RFC 7541 §5.1",
          sent(START + b"\x00" + b"\x7f\x81\x80\x00" + b"x" * 128 + b"\1a"), OK | COMPRESSION),
     Case("resize-to-0", "RFC 7541 §6.3", sent(resize(0) + START), OK),
@@ -55,12 +56,14 @@ GOOD = [
 
 BAD = [
     # A string that is longer than any field may be need not be waited for.
-    Case(name, source, sent(START + coded), COMPRESSION | ({"GOAWAY ENHANCE_YOUR_CALM"} if "length-of" in name else set()))
+    Case(name, source, sent(START + coded),
+         COMPRESSION | ({"GOAWAY ENHANCE_YOUR_CALM"} if "length-of" in name else set()))
     for name, source, coded in (
         ("index-0", "RFC 7541 §6.1", b"\x80"),
         ("index-beyond-the-tables", "RFC 7541 §2.3.3", indexed(62)),
         ("index-far-beyond-the-tables", "RFC 7541 §2.3.3", indexed(2**28)),
-        ("index-of-an-evicted-entry", "RFC 7541 §4.4", remembered(b"x", b"a" * 4000) + remembered(b"y", b"b" * 60) + indexed(63)),
+        ("index-of-an-evicted-entry", "RFC 7541 §4.4", remembered(b"x", b"a" * 4000) + remembered(b"y",
+         b"b" * 60) + indexed(63)),
         ("name-index-beyond-the-tables", "RFC 7541 §2.3.3", literal(62, b"a")),
         ("name-index-beyond-the-tables-with-indexing", "RFC 7541 §2.3.3", remembered(70, b"a")),
         ("name-index-beyond-the-tables-never-indexed", "RFC 7541 §2.3.3", literal(99, b"a", 0x10)),
@@ -88,7 +91,8 @@ BAD += [
     Case("resize-far-beyond-the-limit", "RFC 7541 §6.3", sent(resize(2**32 - 1) + START), COMPRESSION),
     Case("resize-that-overflows", "RFC 7541 §5.1", sent(b"\x3f" + b"\xff" * 10 + b"\1" + START), COMPRESSION),
     Case("an-entry-is-gone-after-resizing-to-0", "RFC 7541 §4.3",
-         headers(1, START + remembered(b"x", b"a")) + headers(3, resize(0) + START + indexed(62)), COMPRESSION, stream=3),
+         headers(1, START + remembered(b"x", b"a")) + headers(3, resize(0) + START + indexed(62)), COMPRESSION,
+         stream=3),
     Case("bad-block-in-trailers", "RFC 9113 §4.3",
          wire.post() + wire.data(1, b"a") + headers(1, b"\x80"), COMPRESSION),
     Case("bad-block-in-a-continuation", "RFC 9113 §4.3",

@@ -66,11 +66,13 @@ BEGINNINGS = [
     Case("server-begins-with-settings", "RFC 9113 §3.4", sends_settings_first_and_acknowledges, OK),
     Case("request-before-acknowledging", "RFC 9113 §3.4", answers_before_its_settings_are_acknowledged, OK),
     Case("all-at-once", "RFC 9113 §3.4", wire.PREFACE + settings() + get(), OK, greets=False),
-    Case("settings-with-values-first", "RFC 9113 §3.4", get(), OK, settings=((wire.ENABLE_PUSH, 0), (wire.MAX_STREAMS, 100))),
+    Case("settings-with-values-first", "RFC 9113 §3.4", get(), OK, settings=((wire.ENABLE_PUSH, 0), (wire.MAX_STREAMS,
+         100))),
 ]
 
 UNKNOWN = [
-    Case(f"unknown-type-{kind:#x}-on-stream-{stream}", "RFC 9113 §4.1", then_get(frame(kind, flags, stream, payload)), OK)
+    Case(f"unknown-type-{kind:#x}-on-stream-{stream}", "RFC 9113 §4.1", then_get(frame(kind, flags, stream, payload)),
+         OK)
     for kind, flags, stream, payload in (
         (0xA, 0, 0, b""),
         (0xB, 0xFF, 0, b"abc"),
@@ -93,7 +95,8 @@ UNKNOWN += [
     Case("undefined-flags-of-data", "RFC 9113 §4.1",
          headers(1, pseudo(b"POST"), 4) + wire.data(1, b"a", 0xF7), OK),
     Case("undefined-flags-of-settings", "RFC 9113 §4.1", then_get(frame(wire.SETTINGS, 0xFE)), OK),
-    Case("undefined-flags-of-window-update", "RFC 9113 §4.1", then_get(frame(wire.WINDOW_UPDATE, 0xFF, 0, b"\0\0\0\1")), OK),
+    Case("undefined-flags-of-window-update", "RFC 9113 §4.1", then_get(frame(wire.WINDOW_UPDATE, 0xFF, 0,
+         b"\0\0\0\1")), OK),
     Case("undefined-flags-of-priority", "RFC 9113 §4.1",
          then_get(frame(wire.PRIORITY, 0xFF, 1, wire.dependency(0))), OK),
     Case("undefined-flags-of-ping", "RFC 9113 §4.1", then_get(frame(wire.PING, 0xFE, 0, b"12345678")), OK),

@@ -168,7 +168,8 @@ RESPONSES = [
         ("a-setting-makes-a-window-negative", "RFC 9113 §6.9.2", a_setting_makes_a_window_negative, 100, 1),
         ("a-setting-is-nothing-for-the-window-of-the-connection", "RFC 9113 §6.9.2",
          a_setting_is_for_the_connections_window_nothing, 65535, 1),
-        ("the-window-of-the-connection-is-for-all-streams", "RFC 9113 §6.9.1", the_connections_window_is_for_all, 65535, 1),
+        ("the-window-of-the-connection-is-for-all-streams", "RFC 9113 §6.9.1", the_connections_window_is_for_all,
+         65535, 1),
         ("no-content-needs-no-window", "RFC 9113 §6.9", no_content_needs_no_window, 0, 1),
         ("a-blocked-stream-blocks-no-other", "RFC 9113 §5.2.1", a_blocked_stream_blocks_no_other, 65535, 1),
         ("much-through-the-smallest-windows", "RFC 9113 §6.9", much_through_small_windows, 65535, 1),
@@ -270,7 +271,8 @@ def several_uploads_at_once(peer: Peer) -> None:
 
 ANYTHING = OK | {"STATUS 413"} | stream_error(Code.NO_ERROR, Code.CANCEL, Code.FLOW_CONTROL_ERROR)
 REQUESTS = [
-    Case("content-beyond-the-window", "RFC 9113 §6.9", beyond_the_window(b"/hold"), stream_error(Code.FLOW_CONTROL_ERROR),
+    Case("content-beyond-the-window", "RFC 9113 §6.9", beyond_the_window(b"/hold"),
+         stream_error(Code.FLOW_CONTROL_ERROR),
          needs="app"),
     # A window that has been returned at once was larger by the time that the content came.
     Case("content-beyond-the-window-that-is-being-read", "RFC 9113 §6.9", beyond_the_window(b"/count"), ANYTHING,
@@ -280,7 +282,8 @@ REQUESTS = [
           ("windows-are-returned", windows_are_returned, 1, 1001),
           ("windows-are-returned-for-small-requests", windows_are_returned_for_small_requests, 1, 1001),
           ("windows-are-returned-for-padding", windows_are_returned_for_padding, 1, 1001),
-          ("windows-are-returned-for-streams-that-were-reset", windows_are_returned_for_streams_that_were_reset, 13, 1001),
+          ("windows-are-returned-for-streams-that-were-reset", windows_are_returned_for_streams_that_were_reset, 13,
+           1001),
           ("windows-are-returned-for-malformed-requests", windows_are_returned_for_malformed_requests, 13, 1001),
           ("several-uploads-at-once", several_uploads_at_once, 1, 1001),
       )),

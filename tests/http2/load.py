@@ -1,4 +1,4 @@
-"""Clients that keep to the rules for connections that end, and count what they lose all the same. RFC 9113 §6.8 and §8.7.
+"""Clients that keep to the rules for connections that end, and count what they lose all the same: RFC 9113 §6.8, §8.7.
 
 A request is repeated only where the server has said that it has not been looked at: by a GOAWAY whose last stream is
 lower, or by RST_STREAM with REFUSED_STREAM. Whatever else gets no whole and right response is lost.
@@ -70,8 +70,9 @@ class Tally:
 
     def __str__(self) -> str:
         return (
-            f"{self.answered} answered, {self.repeated} repeated, {len(self.lost)} lost, {self.connections} connections, "
-            f"{self.refused} refused, ended with {dict(self.goaways)}, p99 {percentile(self.latencies, 99) * 1e3:.1f} ms"
+            f"{self.answered} answered, {self.repeated} repeated, {len(self.lost)} lost, "
+            f"{self.connections} connections, {self.refused} refused, ended with {dict(self.goaways)}, "
+            f"p99 {percentile(self.latencies, 99) * 1e3:.1f} ms"
         )
 
 
@@ -145,8 +146,8 @@ class Visitor:
             self.tally.lost.extend([] if self._flying else [reason])
         self._collect(peer)
         self._judge_the_rest(peer, reason)
-        last = [stream for stream, _ in peer.goaways]
-        self.tally.goaways[reason if reason == "left" and not last else "none" if not last else "one" if len(last) == 1 else "two"] += 1
+        by_itself = "left" if reason == "left" else "none"
+        self.tally.goaways[(by_itself, "one", "two")[min(2, len(peer.goaways))]] += 1
 
     def _fill(self, peer: Peer) -> bool:
         """Begin so many requests as may be; whether there may be more of them later on."""

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
     from .peer import Peer
 
-METHOD, SCHEME, PATH, AUTHORITY = (b":method", b"GET"), (b":scheme", b"http"), (b":path", b"/"), (b":authority", b"test")
+METHOD, SCHEME, PATH, AUTHORITY = (b":method", b"GET"), (b":scheme", b"http"), (b":path", b"/"), (b":authority",
+b"test")
 REQUEST = (METHOD, SCHEME, PATH, AUTHORITY)
 
 
@@ -40,7 +41,8 @@ PSEUDO = [
     *(Case(f"twice {twice[0].decode()}", "RFC 9113 §8.3", request(*REQUEST, twice), MALFORMED) for twice in REQUEST),
     *(Case(f"twice-and-different {name.decode()}", "RFC 9113 §8.3", request(*REQUEST, (name, value)), MALFORMED)
       for name, value in ((b":method", b"POST"), (b":path", b"/b"), (b":authority", b"b"), (b":scheme", b"https"))),
-    *(Case(f"behind-a-field {late[0].decode()}", "RFC 9113 §8.3", request(*without(late), (b"x", b"a"), late), MALFORMED)
+    *(Case(f"behind-a-field {late[0].decode()}", "RFC 9113 §8.3", request(*without(late), (b"x", b"a"), late),
+           MALFORMED)
       for late in REQUEST),
     *(Case(f"unknown-pseudo-field {name.decode()}", "RFC 9113 §8.3", request(*REQUEST, (name, value)), MALFORMED)
       for name, value in (
@@ -55,7 +57,8 @@ PSEUDO = [
     # A server need not understand these, but they are no path of its own.
     Case("path-with-a-fragment", "RFC 9113 §8.3.1", request(*instead(PATH, b"/a#b")), MALFORMED | {"STATUS 404"}),
     Case("path-of-a-whole-uri", "RFC 9113 §8.3.1", request(*instead(PATH, b"http://test/")), MALFORMED),
-    *(Case(f"method {method!r}", "RFC 9110 §9.1", request(*instead(METHOD, method)), MALFORMED | {"STATUS 405", "STATUS 501"})
+    *(Case(f"method {method!r}", "RFC 9110 §9.1", request(*instead(METHOD, method)), MALFORMED | {"STATUS 405",
+           "STATUS 501"})
       for method in (b"", b"GE T", b"GET ", b" GET", b"GET\r\n", b"G\0T", b"GET\x7f", b"G(T", b"GET / HTTP/1.1\r\nx:")),
     *(Case(f"scheme {scheme!r}", "RFC 3986 §3.1", request(*instead(SCHEME, scheme)), MALFORMED | {"STATUS 421"})
       for scheme in (b"", b"ht tp", b"http\r\nx: y", b"http\0", b"1http", b"http://a/?")),
@@ -76,7 +79,8 @@ AUTHORITIES = [
     Case("host-like-authority", "RFC 9113 §8.3.1", with_field(b"host", b"test"), OK),
     Case("host-unlike-authority", "RFC 9113 §8.3.1", with_field(b"host", b"other"), MALFORMED),
     Case("host-of-another-port", "RFC 9113 §8.3.1", with_field(b"host", b"test:81"), MALFORMED),
-    Case("host-twice", "RFC 9110 §7.2", request(METHOD, SCHEME, PATH, (b"host", b"test"), (b"host", b"test")), MALFORMED),
+    Case("host-twice", "RFC 9110 §7.2", request(METHOD, SCHEME, PATH, (b"host", b"test"), (b"host", b"test")),
+         MALFORMED),
     Case("host-twice-and-different", "RFC 9110 §7.2",
          request(METHOD, SCHEME, PATH, (b"host", b"a"), (b"host", b"b")), MALFORMED),
     Case("neither-authority-nor-host", "RFC 9110 §7.2", request(METHOD, SCHEME, PATH), OK | MALFORMED),
@@ -87,7 +91,8 @@ AUTHORITIES = [
 
 # RFC 9113 §8.2.1: what could be a line end, or part of another field, in HTTP/1.
 NO_NAMES = (
-    b"", b"X-Upper", b"x-uppeR", b"x y", b" x", b"x ", b"x\t", b"x\r", b"x\n", b"x\r\ny", b"x\0", b"x\x7f", b"x\x80", b"\xff",
+    b"", b"X-Upper", b"x-uppeR", b"x y", b" x", b"x ", b"x\t", b"x\r", b"x\n", b"x\r\ny", b"x\0", b"x\x7f", b"x\x80",
+    b"\xff",
     b"x:y", b"x\x01", b"\xc3\xa9",
 )  # fmt: skip
 NO_VALUES = (
@@ -103,15 +108,18 @@ FIELDS = [
       for value in (b"a\x01b", b"a\x7fb", b"a\x0bb")),
     *(Case(f"field-value-that-is-good {value!r}", "RFC 9110 §5.5", with_field(b"x", value), OK)
       for value in (b"", b"a b", b"a\tb", b"\x80\xff", b"a: b", b"\"a, b\"")),
-    *(Case(f"field-of-connections {name.decode()}: {value.decode()}", "RFC 9113 §8.2.2", with_field(name, value), MALFORMED)
+    *(Case(f"field-of-connections {name.decode()}: {value.decode()}", "RFC 9113 §8.2.2", with_field(name, value),
+           MALFORMED)
       for name, value in (
-          (b"connection", b"close"), (b"connection", b"keep-alive"), (b"connection", b""), (b"proxy-connection", b"close"),
+          (b"connection", b"close"), (b"connection", b"keep-alive"), (b"connection", b""), (b"proxy-connection",
+           b"close"),
           (b"keep-alive", b"timeout=5"), (b"transfer-encoding", b"chunked"), (b"transfer-encoding", b"identity"),
           (b"upgrade", b"websocket"), (b"upgrade", b"h2c"), (b"te", b"gzip"), (b"te", b"trailers, deflate"),
           (b"te", b"chunked"), (b"te", b""),
       )),
     Case("te-trailers", "RFC 9113 §8.2.2", with_field(b"te", b"trailers"), OK),
-    Case("http2-settings-means-nothing-here", "RFC 9113 §3.1", with_field(b"http2-settings", b"AAMAAABk"), OK | MALFORMED),
+    Case("http2-settings-means-nothing-here", "RFC 9113 §3.1", with_field(b"http2-settings", b"AAMAAABk"),
+         OK | MALFORMED),
     *(Case(f"field-of-a-malformed-request {name!r}: {value!r}", "RFC 9113 §8.2",
            headers(1, wire.pseudo(b"POST", b"/echo") + block((name, value)), 4) + data(1, b"abc", 1), MALFORMED)
       for name, value in ((b"transfer-encoding", b"chunked"), (b"Content-Length", b"3"), (b"content-length ", b"3"))),
@@ -130,9 +138,11 @@ def posted(length: bytes, *parts: bytes, more: tuple[Field, ...] = ()) -> bytes:
 
 
 LENGTHS = [
-    *(Case(f"content-length {length!r}-and-content-of {sum(map(len, parts))}", "RFC 9113 §8.1.1", posted(length, *parts), MALFORMED | {"STATUS 413"})
+    *(Case(f"content-length {length!r}-and-content-of {sum(map(len, parts))}", "RFC 9113 §8.1.1", posted(length,
+           *parts), MALFORMED | {"STATUS 413"})
       for length, parts in (
-          (b"2", (b"abc",)), (b"4", (b"abc",)), (b"0", (b"a",)), (b"1", ()), (b"3", (b"ab", b"")), (b"3", (b"ab", b"cd")),
+          (b"2", (b"abc",)), (b"4", (b"abc",)), (b"0", (b"a",)), (b"1", ()), (b"3", (b"ab", b"")), (b"3", (b"ab",
+           b"cd")),
           (b"99999999999999999999", (b"a",)),
       )),
     *(Case(f"content-length {length!r}", "RFC 9110 §8.6", posted(length, b"abc"), MALFORMED | {"STATUS 413"})
@@ -143,7 +153,8 @@ LENGTHS = [
     Case("content-length-list-of-the-same", "RFC 9110 §8.6", posted(b"3, 3", b"abc"), OK | MALFORMED),
     *(Case(f"content-length-that-is-right {length!r} {len(parts)}", "RFC 9113 §8.1.1", posted(length, *parts), OK,
            needs="app")
-      for length, parts in ((b"3", (b"abc",)), (b"3", (b"a", b"", b"bc")), (b"3", (b"abc", b"")), (b"0", ()), (b"0", (b"",)))),
+      for length, parts in ((b"3", (b"abc",)), (b"3", (b"a", b"", b"bc")), (b"3", (b"abc", b"")), (b"0", ()), (b"0",
+      (b"",)))),
     Case("content-length-and-trailers-too-early", "RFC 9113 §8.1.1",
          headers(1, wire.pseudo(b"POST", b"/echo") + block((b"content-length", b"3")), END_HEADERS)
          + data(1, b"a") + headers(1, block((b"x", b"a"))), MALFORMED),
@@ -184,7 +195,8 @@ GIVEN = [
     Case("crumbs-of-cookies-are-joined", "RFC 9113 §8.2.3",
          gives_fields(echo((b"cookie", b"a=b"), (b"x", b"y"), (b"cookie", b"c=d"), (b"cookie", b"e=f")),
                       "cookie", "a=b; c=d; e=f"), OK, needs="app"),
-    Case("one-cookie-is-left-alone", "RFC 9113 §8.2.3", gives_fields(echo((b"cookie", b"a=b; c=d")), "cookie", "a=b; c=d"),
+    Case("one-cookie-is-left-alone", "RFC 9113 §8.2.3", gives_fields(echo((b"cookie", b"a=b; c=d")), "cookie",
+         "a=b; c=d"),
          OK, needs="app"),
     Case("authority-becomes-host", "RFC 9113 §8.3.1", gives_fields(echo(), "host", "test"), OK, needs="app"),
     Case("host-comes-once", "RFC 9113 §8.3.1", gives_fields(echo((b"host", b"test")), "host", "test"), OK, needs="app"),
@@ -193,13 +205,15 @@ GIVEN = [
          needs="app"),
     Case("method-of-its-own", "RFC 9110 §9.1", is_given(echo(method=b"FROB"), method="FROB"), OK, needs="app"),
     Case("pseudo-fields-are-not-given", "RFC 9113 §8.3", gives_fields(echo(), ":path"), OK, needs="app"),
-    Case("value-of-latin-1", "RFC 9110 §5.5", gives_fields(echo((b"x-a", b"caf\xe9")), "x-a", "caf\xe9"), OK, needs="app"),
+    Case("value-of-latin-1", "RFC 9110 §5.5", gives_fields(echo((b"x-a", b"caf\xe9")), "x-a", "caf\xe9"), OK,
+         needs="app"),
     Case("content-without-a-length", "RFC 9113 §8.1",
          is_given(wire.post() + data(1, b"ab") + data(1, b"c", 1), content="abc", method="POST"), OK, needs="app"),
     Case("content-of-a-get", "RFC 9110 §9.3.1",
          is_given(headers(1, wire.pseudo(b"GET", b"/echo"), 4) + data(1, b"abc", 1), content="abc"), OK, needs="app"),
     Case("content-that-looks-like-a-request", "RFC 9113 §8.1",
-         is_given(wire.post() + data(1, b"0\r\n\r\nGET /x HTTP/1.1\r\n\r\n", 1), content="0\r\n\r\nGET /x HTTP/1.1\r\n\r\n"),
+         is_given(wire.post() + data(1, b"0\r\n\r\nGET /x HTTP/1.1\r\n\r\n", 1),
+         content="0\r\n\r\nGET /x HTTP/1.1\r\n\r\n"),
          OK, needs="app"),
     Case("options-of-the-whole-server", "RFC 9113 §8.3.1", headers(1, wire.pseudo(b"OPTIONS", b"*")),
          OK | {"STATUS 204", "STATUS 400", "STATUS 404", "STATUS 405", "STATUS 501"}),
@@ -237,7 +251,8 @@ EXTENDED = [
     Case("extended-connect-that-was-not-offered", "RFC 8441 §3",
          extended(WEBSOCKET, SCHEME, PATH, AUTHORITY, VERSION, allowed=False), NO_CONNECT),
     *(Case(f"extended-connect-without {left_out[0].decode()}", "RFC 8441 §4",
-           extended(WEBSOCKET, *(field for field in (SCHEME, PATH, AUTHORITY) if field != left_out), VERSION), MALFORMED)
+           extended(WEBSOCKET, *(field for field in (SCHEME, PATH, AUTHORITY) if field != left_out), VERSION),
+           MALFORMED)
       for left_out in (SCHEME, PATH)),
     Case("extended-connect-of-an-unknown-protocol", "RFC 8441 §4",
          extended((b":protocol", b"frobnicate"), SCHEME, PATH, AUTHORITY), MALFORMED | {"STATUS 501", "STATUS 404"}),

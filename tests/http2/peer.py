@@ -322,7 +322,8 @@ class Peer:
     def begin(self, method: str = "POST", path: str = "/", fields: Iterable[Field] = (), ends: bool = False) -> int:
         """The stream of a request whose content is still to be sent."""
         stream, self.next_stream = self.next_stream, self.next_stream + 2
-        own = [(b":method", method.encode()), (b":scheme", b"http"), (b":path", path.encode()), (b":authority", b"test")]
+        own = [(b":method", method.encode()), (b":scheme", b"http"), (b":path", path.encode()), (b":authority",
+        b"test")]
         self._encoder.header_table_size = min(4096, self.server.get(wire.TABLE_SIZE, 4096))
         block = self._encoder.encode([*own, *fields])
         self.responses[stream] = Response(method)

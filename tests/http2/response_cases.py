@@ -1,4 +1,4 @@
-"""Responses, their content and what goes before and behind it, and requests that are too large: RFC 9113 §8.1 and §10.5."""
+"""Responses, their content, what goes before and behind it, and requests that are too large: RFC 9113 §8.1, §10.5."""
 
 from __future__ import annotations
 
@@ -61,10 +61,12 @@ def is_of(status: int) -> frozenset[str]:
 
 
 CONTENT = [
-    Case("head-has-no-content", "RFC 9110 §9.3.2", answers(200, "HEAD", "/bytes/10", has_length_of_its_get), OK, needs="app"),
+    Case("head-has-no-content", "RFC 9110 §9.3.2", answers(200, "HEAD", "/bytes/10", has_length_of_its_get), OK,
+         needs="app"),
     Case("head-of-what-has-a-length", "RFC 9110 §9.3.2", answers(200, "HEAD", "/length/10", has_length_of_its_get), OK,
          needs="app"),
-    *(Case(f"{status}-has-no-content", "RFC 9110 §6.4.1", answers(status, path=f"/status/{status}", holds=holds), is_of(status),
+    *(Case(f"{status}-has-no-content", "RFC 9110 §6.4.1", answers(status, path=f"/status/{status}", holds=holds),
+           is_of(status),
            needs="app")
       for status, holds in ((204, has_no_length), (304, has_no_content))),
     Case("content-of-known-length", "RFC 9113 §8.1.1",
@@ -97,7 +99,8 @@ def streams_end_by_themselves(peer: Peer) -> None:
 def an_unfinished_response_is_reset(peer: Peer) -> None:
     stream = peer.request(path="/break/3")
     response = peer.response(stream)
-    assert response.reset not in (None, Code.NO_ERROR), f"RFC 9113 §8.1: a response that broke off looks whole: {response}"
+    assert response.reset not in (None,
+    Code.NO_ERROR), f"RFC 9113 §8.1: a response that broke off looks whole: {response}"
 
 
 def an_answer_before_the_content(peer: Peer) -> None:
@@ -158,7 +161,8 @@ EXCHANGES = [
     Case("a-response-that-breaks-off-is-reset", "RFC 9113 §8.1", an_unfinished_response_is_reset,
          frozenset({"RST INTERNAL_ERROR", "RST CANCEL", "RST PROTOCOL_ERROR"}), needs="app"),
     # A server for WSGI may wait for so much content as it keeps in memory anyhow.
-    Case("an-answer-before-the-content", "RFC 9113 §8.1", an_answer_before_the_content, OK | {"RST NO_ERROR"}, needs="asgi"),
+    Case("an-answer-before-the-content", "RFC 9113 §8.1", an_answer_before_the_content, OK | {"RST NO_ERROR"},
+         needs="asgi"),
     Case("expecting-100-continue", "RFC 9110 §10.1.1", expecting_100, OK, needs="app"),
     Case("expecting-100-continue-and-not-waiting", "RFC 9110 §10.1.1", expecting_100_and_not_waiting, OK, needs="app"),
     Case("an-expectation-that-nobody-knows", "RFC 9110 §10.1.1", get(1, b"/", (b"expect", b"a-miracle")),

@@ -1,4 +1,4 @@
-"""HTTP/2 by hand: frames and field blocks as bytes, right or wrong as they are asked for. RFC 9113 §4 and §6, RFC 7541."""
+"""HTTP/2 by hand: frames and field blocks as bytes, right or wrong as they are asked for; RFC 9113 §4, §6, RFC 7541."""
 
 from __future__ import annotations
 
