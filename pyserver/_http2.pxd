@@ -33,6 +33,7 @@ cdef class HTTP2Session(Session):
     cdef bint has_ended                 # the client sends no more
     cdef bint _is_ending                # once `out` has left, the connection is closed
     cdef bint _has_heard                # something was received since it was decided how long to wait
+    cdef bint _has_given                # … or taken by the socket
     cdef int64_t _now_ns
     cdef int64_t _held_until_ns         # what little room there is may become more until then; 0 while there is enough
     cdef int64_t _earned_ns             # until when credit was given for the time

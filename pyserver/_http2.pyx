@@ -254,7 +254,7 @@ cdef class HTTP2Session(Session):
             sent = give(self.carrier, self.out.data + self._sent, self.out.used - self._sent, 0)
             if sent > 0:
                 self._sent += sent
-                self._has_heard = True
+                self._has_given = True
             elif errno in (EAGAIN, EWOULDBLOCK):
                 # It may go on for long without ever being empty.
                 memmove(self.out.data, self.out.data + self._sent, <size_t> self.pending())
@@ -570,9 +570,9 @@ cdef class HTTP2Session(Session):
         cdef int interest = READABLE if self.pending() <= OUT_CEILING else 0
         if self.pending():
             interest |= WRITABLE
-            if self.carrier.waits_for != AWAIT_WRITE or self._has_heard:
+            if self.carrier.waits_for != AWAIT_WRITE or self._has_given:
                 self.carrier.unsent = pyserver_unsent(self.carrier.source.fd)
-            self._wait_for(AWAIT_WRITE)
+                self.reactor.wait_for(self.carrier, AWAIT_WRITE, self._now_ns)
         elif not self.frames.has_settings or self.frames.block_stream or (
             self._kept_length > 3 and self._kept[3] != DATA
         ):
@@ -586,7 +586,7 @@ cdef class HTTP2Session(Session):
             self._wait_for(AWAIT_PING)
         else:
             self._wait_for(AWAIT_NEXT_REQUEST)
-        self._has_heard = False
+        self._has_heard = self._has_given = False
         return self.reactor.watch_connection(self.carrier, interest)
 
     cdef int _wait_for(self, int reason) except -1:

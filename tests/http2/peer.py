@@ -73,6 +73,7 @@ class Peer:
         settings: what this SETTINGS frame says.
         pieces: bytes that are sent at once; 0 for all there are.
         receive_buffer: SO_RCVBUF, bytes; 0 for that of the system.
+        taken_over: a connection that is there, and what it has brought; None for a new one.
 
     Attributes:
         acknowledges, answers_pings, returns_windows: what it does by itself.
@@ -95,6 +96,7 @@ class Peer:
         settings: Iterable[tuple[int, int]] = (),
         pieces: int = 0,
         receive_buffer: int = 0,
+        taken_over: tuple[socket.socket, bytes] | None = None,
     ) -> None:
         self.timeout = timeout
         self.acknowledges = self.answers_pings = self.returns_windows = True
@@ -114,7 +116,11 @@ class Peer:
         self._decoder = hpack.Decoder(max_header_list_size=2**24)
         self._encoder = hpack.Encoder()
         self._block: tuple[int, int, bytearray] | None = None
-        self.socket = connected(address, timeout, tls, receive_buffer)
+        if taken_over is None:
+            self.socket = connected(address, timeout, tls, receive_buffer)
+        else:
+            self.socket, arrived = taken_over
+            self._received.add(arrived)
         if greets:
             self.send(wire.PREFACE + wire.settings(*settings))
 

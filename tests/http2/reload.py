@@ -106,7 +106,8 @@ def run(worker_class: str, kind: str, *, seconds: float, clients: int, tls: bool
         print(f"{worker_class:9} {kind:4} {'tls' if tls else 'clear':5} {times:3} times: {tally}", flush=True)
         for what in sorted(set(tally.lost))[:8]:
             print(f"    {what}")
-        for line in [line for line in server.log().splitlines() if "[ERROR]" in line or "Traceback" in line or "is closed with" in line][:5]:
+        telling = ("[ERROR]", "Traceback", "is closed with")
+        for line in [line for line in server.log().splitlines() if any(words in line for words in telling)][:5]:
             print(f"    log: {line}")
     return tally
 
