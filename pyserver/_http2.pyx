@@ -21,7 +21,7 @@ from pyserver._carried cimport (
 )
 from pyserver._channel cimport NO_DESCRIPTOR, Channel, Session, Version, give, receive
 from pyserver._connection cimport (
-    AWAIT_CLOSE, AWAIT_HEAD, AWAIT_NEXT_REQUEST, AWAIT_PING, AWAIT_PONG, AWAIT_WRITE, Connection, Reader, delist, enlist_until,
+    AWAIT_FIRST_BYTE, AWAIT_HEAD, AWAIT_NEXT_REQUEST, AWAIT_PING, AWAIT_PONG, AWAIT_WRITE, Connection, Reader, delist, enlist_until,
     new_connection, peer_of,
 )
 from pyserver._frames cimport (
@@ -62,6 +62,8 @@ cdef enum:
     TABLE = 4096                # bytes of the encoder's table
     FIELDS = 4096               # of one block at most, whatever is made of them
     ABANDONED_TIMES = 4         # the limit of a block is exceeded so often: no more of it is decoded
+    LEAST_CEILING = 262144      # … however low that limit is
+    LEAST_BLOCK = 65536         # bytes of a block, encoded, that are taken for the sake of the table in any case
     # What a client with good manners may need: it returns room for each small block of content, and where windows are
     # nearly shut blocks are small.
     CREDIT_A_SECOND = 1000
@@ -105,6 +107,8 @@ cdef class HTTP2Limits(Version):
         self.limits.connection_window = max(window, connection_window)
         self.limits.frame = frame
         self.limits.field_list = field_list
+        # What is longer gets 431, and only what is much longer ends the connection.
+        self.limits.block = max(2 * field_list, LEAST_BLOCK)
         self.limits.allows_connect = websockets
         self.in_clear = in_clear
         self.by_upgrade = by_upgrade
@@ -158,7 +162,7 @@ cdef class HTTP2Session(Session):
         init_decoder(&self.decoder)
         init_encoder(&self.encoder, TABLE)
         self.field_limits.list_size = self.frames.limits.field_list
-        self.field_limits.ceiling = <uint64_t> ABANDONED_TIMES * self.frames.limits.field_list
+        self.field_limits.ceiling = max(<uint64_t> ABANDONED_TIMES * self.frames.limits.field_list, <uint64_t> LEAST_CEILING)
         self.field_limits.count = FIELDS
         self.field_limits.field = REQUEST_FIELD_LIMIT
         self._blocked = []
@@ -585,7 +589,7 @@ cdef class HTTP2Session(Session):
         elif self.carried:
             self._wait_for(AWAIT_PING)
         else:
-            self._wait_for(AWAIT_NEXT_REQUEST)
+            self._wait_for(AWAIT_NEXT_REQUEST if self.carrier.requests else AWAIT_FIRST_BYTE)
         self._has_heard = self._has_given = False
         return self.reactor.watch_connection(self.carrier, interest)
 
