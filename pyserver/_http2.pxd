@@ -26,6 +26,8 @@ cdef class HTTP2Session(Session):
     cdef Py_ssize_t _sent
     cdef unsigned char *_kept           # the beginning of a frame
     cdef Py_ssize_t _kept_length
+    cdef list _waiting                  # streams whose requests are to begin after the one that has its turn first
+    cdef bint _has_next                 # there is one that has
     cdef list _blocked                  # streams that have more to give than there is room for
     cdef int carried                    # connections that are open
     cdef int alive                      # streams that somebody still has
@@ -55,6 +57,7 @@ cdef class HTTP2Session(Session):
     cdef int _act_on_block(self, H2Event *event) except -1
     cdef int _open(self, H2Event *event, bint is_over_limit) except -1
     cdef int _carry(self, HTTP2Stream stream) except -1
+    cdef int begin_next(self) except -1
     cdef int _take_trailers(self, H2Event *event) except -1
     cdef int _refuse(self, uint32_t id, int code, const char *why) except -1
     cdef int _fail(self, int code, str why) except -1
@@ -70,6 +73,7 @@ cdef class HTTP2Session(Session):
 cdef class HTTP2Stream(CarriedStream):
     cdef HTTP2Session http2             # its session, which is also `session`
     cdef uint32_t id
+    cdef bint has_begun                 # it has had its first turn
     cdef bint is_blocked
     cdef int64_t quantum                # bytes that it may give before others that wait have their turn
     cdef int bell                       # written to when there is room, by another thread; -1 for none

@@ -165,6 +165,7 @@ cdef class HTTP2Session(Session):
         self.field_limits.ceiling = max(<uint64_t> ABANDONED_TIMES * self.frames.limits.field_list, <uint64_t> LEAST_CEILING)
         self.field_limits.count = FIELDS
         self.field_limits.field = REQUEST_FIELD_LIMIT
+        self._waiting = []
         self._blocked = []
 
     def __dealloc__(self):
@@ -394,7 +395,8 @@ cdef class HTTP2Session(Session):
         """Give a stream a turn."""
         if stream.connection != NULL:
             stream.connection.is_readable = True
-            self.reactor.go_on_later(stream.connection)
+            if stream.has_begun or stream.is_lost or self.reactor.capacity:
+                self.reactor.go_on_later(stream.connection)
         return stream.ring()
 
     cdef int _act_on_block(self, H2Event *event) except -1:
@@ -474,7 +476,23 @@ cdef class HTTP2Session(Session):
         self.carried += 1
         self.reactor.carried += 1
         connection.is_readable = True
+        if self.reactor.capacity == 0 and self._has_next:
+            # Each turn is a call of the application: one for each client, and not a hundred for one.
+            self._waiting.append(stream)
+            return 0
+        self._has_next = True
         return self.reactor.go_on_later(connection)
+
+    cdef int begin_next(self) except -1:
+        """A request has its turn: the next one is to have one."""
+        cdef HTTP2Stream stream
+        self._has_next = False
+        while self._waiting and not self._has_next:
+            stream = self._waiting.pop(0)
+            if stream.connection != NULL and not stream.has_begun:
+                self._has_next = True
+                self.reactor.go_on_later(stream.connection)
+        return 0
 
     cdef int _take_trailers(self, H2Event *event) except -1:
         """They are judged, and nobody gets them."""
@@ -539,8 +557,11 @@ cdef class HTTP2Session(Session):
         for stream in self._blocked:
             slot = find_stream(&self.frames, stream.id) if not stream.is_lost else NULL
             if slot != NULL and stream.awaited != 0 and self.room_on(slot, QUANTUM) == 0:
-                still.append(stream)
-                continue
+                if not self.has_ended:
+                    still.append(stream)
+                    continue
+                # Nobody is there any more who could open its window.
+                stream.lose()
             stream.is_blocked = False
             stream.quantum = QUANTUM
             if stream.connection != NULL:
@@ -768,6 +789,9 @@ cdef class HTTP2Stream(CarriedStream):
         if self.is_blocked:
             self.is_blocked = False
             self.http2._blocked.remove(self)
+        if not self.has_begun:
+            self.has_begun = True
+            self.http2.begin_next()
         self.http2.carried -= 1
         self.http2.reactor.carried -= 1
         return self.http2.mark()
@@ -776,6 +800,9 @@ cdef class HTTP2Stream(CarriedStream):
         return CarriedStream.has_ended(self) or (self.http2.has_ended and self._input.used == 0)
 
     cdef Py_ssize_t receive(self, Connection *connection, unsigned char *into, Py_ssize_t room) except? -2:
+        if not self.has_begun:
+            self.has_begun = True
+            self.http2.begin_next()
         if self.http2.has_ended and not self.is_lost and self._input.used == 0:
             return 0
         return CarriedStream.receive(self, connection, into, room)

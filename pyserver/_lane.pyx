@@ -1044,6 +1044,8 @@ cdef class Lane(Transport):
         self.reactor.wait_for(connection, AWAIT_ROOM, pyserver_now_ns())
         self.reactor.watch_connection(connection, WRITABLE)
         self._excuse()
+        # One connection has a hundred of these, and a client that opens no window would fill the worker with them.
+        self.reactor.running -= connection.is_carried
         self.reactor.unlock()
         try:
             self.reactor.on_full(self)
@@ -1053,6 +1055,7 @@ cdef class Lane(Transport):
             raise
         finally:
             self.reactor.lock()
+            self.reactor.running += connection.is_carried
             connection.waiting = NULL
             delist(self.reactor.lists, connection)
             if connection.is_watched:

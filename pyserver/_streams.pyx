@@ -478,6 +478,9 @@ cdef class StreamLane(Lane):
             return True
         if connection.waits_for != AWAIT_ROOM:
             self._watch_stream(connection, stream)
+        if connection.is_carried:
+            # One connection has a hundred of these, and a client that opens no window would fill the worker with them.
+            self.stop_counting(stream)
         return False
 
     cdef int end_step(self, Stream stream) except -1:
