@@ -14,6 +14,7 @@ from posix.unistd cimport close, read, write
 from pyserver._access cimport AccessLog, RequestIds
 from pyserver._balance cimport Balance
 from pyserver._channel cimport Session, Version
+from pyserver._collector cimport pyserver_mutex
 from pyserver._commons cimport Arrival, take_connection
 from pyserver._connection cimport (
     AWAIT_CONTENT, AWAIT_FIRST_BYTE, AWAIT_HEAD, AWAIT_NEXT_REQUEST, AWAIT_ROOM, AWAIT_TURN, AWAIT_WRITE, BELL_SOURCE,
@@ -24,7 +25,7 @@ from pyserver._doors cimport Taken, add_door, closer, guard_doors, next_taken, t
 from pyserver._exchange cimport Gateway
 from pyserver._http cimport Limits
 from pyserver._lane cimport Lane
-from pyserver._leadership cimport Leadership, pyserver_mutex
+from pyserver._leadership cimport Leadership
 from pyserver._poller cimport BROKEN, EXCLUSIVE, READABLE, READY_LIMIT, WRITABLE, Poller, Ready
 from pyserver._proxies cimport Proxies
 from pyserver._scoreboard cimport Cell, Row, Slot
@@ -120,6 +121,8 @@ cdef class Engine(Stewarded):
         self.contexts = contexts
         self.http2 = http2
         self.batches = streams
+        # What is encrypted goes through objects of Python's, and so do streams.
+        self.collector.is_kept_off = contexts is not None or http2 is not None
         self._own_slot = <Slot *> calloc(1, sizeof(Slot) + <size_t> max(threads, capacity, 1) * sizeof(Row))
         self._listeners = <Listener *> malloc(max(len(listeners), 1) * sizeof(Listener))
         self.identities = <uint64_t *> malloc(max(len(listeners), 1) * sizeof(uint64_t))
@@ -150,6 +153,7 @@ cdef class Engine(Stewarded):
         self._looked_ns = self._seen_ns = self.reported_ns = pyserver_now_ns()
         if threads:
             self.leadership = Leadership(threads)
+            self.leadership.collector = &self.collector
             self.mutex = self.leadership.mutex()
         if commons is not None and handoff_after > 0 and self.epoll >= 0:
             self.appoint(handoff_after)
@@ -984,6 +988,7 @@ cdef class Engine(Stewarded):
             listener.close()
         if self.access is not None:
             self.access.forget()
+        self.collector.is_kept_off = False
         # The slot is the parent's to write.
         self.slot = self._own_slot
         for lane in self._lanes:

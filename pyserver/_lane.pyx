@@ -705,7 +705,7 @@ cdef class Lane(Transport):
     cdef int _call_alone(self, Connection *connection, Exchange exchange, object request) except -1:
         """Where one thread serves, only a steward has its turn meanwhile."""
         cdef bint was_running = connection.is_running
-        if self.reactor.mutex == NULL:
+        if self.reactor.mutex == NULL and not self.reactor.collector.is_kept_off:
             return self.reactor.gateway.run(exchange, request)
         connection.is_running = True
         self.reactor.call_steward()

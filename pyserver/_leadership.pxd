@@ -2,9 +2,9 @@
 from libc.stdint cimport int64_t
 
 
+from pyserver._collector cimport Collector, pyserver_mutex
+
 cdef extern from "_threads.h":
-    ctypedef struct pyserver_mutex:
-        pass
     ctypedef struct pyserver_bed:
         pass
 
@@ -12,6 +12,7 @@ cdef extern from "_threads.h":
 cdef class Leadership:
     # All of it is guarded by the mutex; what the standby looks at without it is written atomically.
     cdef pyserver_mutex _mutex
+    cdef Collector *collector           # that has to wait while the mutex is held; whoever makes this says which
     cdef pyserver_bed *_beds            # one for each thread
     cdef bint *_is_benched              # likewise
     cdef int *_bench                    # threads that wait to be the standby, the one that came last on top
@@ -30,7 +31,7 @@ cdef class Leadership:
 
     cdef pyserver_mutex *mutex(self) noexcept
     cdef void lock(self) noexcept
-    cdef void unlock(self) noexcept nogil
+    cdef void unlock(self) noexcept
     cdef void make_anew(self) noexcept
     cdef bint follow(self, int thread) noexcept
     cdef void _wait(self, int thread) noexcept nogil
@@ -38,6 +39,6 @@ cdef class Leadership:
     cdef bint _stand_by(self, int thread) noexcept nogil
     cdef void _call_up(self) noexcept nogil
     cdef bint leads(self, int thread) noexcept nogil
-    cdef void leave(self, int thread) noexcept nogil
+    cdef void leave(self, int thread) noexcept
     cdef void come_back(self, int thread, int64_t took_ns) noexcept nogil
     cdef void end(self) noexcept nogil

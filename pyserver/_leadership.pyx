@@ -18,9 +18,10 @@ is allowed to wait for the interpreter lock with the mutex held.
 from libc.stdint cimport int64_t
 from libc.stdlib cimport calloc, free
 
+from pyserver._collector cimport acquire, let_run, release
+
 cdef extern from "_threads.h":
     void pyserver_mutex_make(pyserver_mutex *mutex) nogil
-    bint pyserver_mutex_try(pyserver_mutex *mutex) nogil
     void pyserver_mutex_lock(pyserver_mutex *mutex) nogil
     void pyserver_mutex_unlock(pyserver_mutex *mutex) nogil
     void pyserver_bed_make(pyserver_bed *bed) nogil
@@ -79,12 +80,10 @@ cdef class Leadership:
 
     cdef void lock(self) noexcept:
         """Have the mutex; the interpreter lock is let go while somebody else has it."""
-        if not pyserver_mutex_try(&self._mutex):
-            with nogil:
-                pyserver_mutex_lock(&self._mutex)
+        acquire(&self._mutex, self.collector)
 
-    cdef void unlock(self) noexcept nogil:
-        pyserver_mutex_unlock(&self._mutex)
+    cdef void unlock(self) noexcept:
+        release(&self._mutex, self.collector)
 
     cdef pyserver_mutex *mutex(self) noexcept:
         """By which all that the threads share is guarded."""
@@ -95,6 +94,7 @@ cdef class Leadership:
 
     cdef bint follow(self, int thread) noexcept:
         """Wait, with the mutex held, until this thread leads; False when all is over."""
+        let_run(self.collector)
         with nogil:
             if self._leader != thread:
                 self._wait(thread)
@@ -168,7 +168,7 @@ cdef class Leadership:
             self._standby = thread
             pyserver_wake(&self._beds[thread])
 
-    cdef void leave(self, int thread) noexcept nogil:
+    cdef void leave(self, int thread) noexcept:
         """Let the mutex go and be in the application, and let somebody else lead where that pays."""
         if self._leader == thread:
             self._left_at[thread] = self._turns
@@ -181,7 +181,7 @@ cdef class Leadership:
                 pyserver_store(&self._calls, self._calls + 1)
                 if pyserver_load(&self._standby_sleeps):
                     pyserver_wake(&self._beds[self._standby])
-        pyserver_mutex_unlock(&self._mutex)
+        self.unlock()
 
     cdef void come_back(self, int thread, int64_t took_ns) noexcept nogil:
         """With the mutex held again: the application has taken so long."""

@@ -3,10 +3,11 @@ from libc.stdint cimport int64_t, uint64_t
 
 from pyserver._access cimport AccessLog, RequestIds
 from pyserver._channel cimport Session, Version
+from pyserver._collector cimport Collector, pyserver_mutex
 from pyserver._connection cimport DEADLINES, Buffers, Connection, DeadlineList, Durations
 from pyserver._exchange cimport Gateway
 from pyserver._http cimport Bounds, Limits
-from pyserver._leadership cimport Leadership, pyserver_mutex
+from pyserver._leadership cimport Leadership
 from pyserver._poller cimport Poller, Ready
 from pyserver._proxies cimport Proxies
 from pyserver._scoreboard cimport Slot
@@ -40,6 +41,7 @@ cdef class Reactor:
     cdef Leadership leadership          # None with a single thread
     # Guards all that follows where others than the one thread look at it; NULL where nobody does.
     cdef pyserver_mutex *mutex
+    cdef Collector collector
     cdef Ready *reported                # by the last wait
     cdef int ready_at                   # of what was reported, what is served next
     cdef int ready_count
@@ -79,8 +81,8 @@ cdef class Reactor:
     cdef list spare                     # … and serve nobody
 
     cdef int equip(self, Gateway gateway, Limits limits, Durations durations, Buffers buffers, log, AccessLog access, str poller, bytes server, bint date, Proxies proxies) except -1
-    cdef int lock(self) except -1
-    cdef int unlock(self) except -1
+    cdef void lock(self) noexcept
+    cdef void unlock(self) noexcept
     cdef bint seize(self) noexcept nogil
     cdef int nudge(self) except -1
     cdef void call_steward(self) noexcept nogil

@@ -10,6 +10,7 @@ from posix.unistd cimport close as close_descriptor, write
 
 from pyserver._access cimport AccessLog
 from pyserver._channel cimport Channel, Session
+from pyserver._collector cimport acquire, release
 from pyserver._commons cimport put_connection
 from pyserver._connection cimport (
     AWAIT_CLOSE, AWAIT_CLOSE_FRAME, AWAIT_CONTENT, AWAIT_FIRST_BYTE, AWAIT_HEAD, AWAIT_NEXT_REQUEST, AWAIT_PING,
@@ -27,8 +28,6 @@ from pyserver._system cimport (
 
 cdef extern from "_threads.h":
     bint pyserver_mutex_try(pyserver_mutex *mutex) nogil
-    void pyserver_mutex_lock(pyserver_mutex *mutex) nogil
-    void pyserver_mutex_unlock(pyserver_mutex *mutex) nogil
     int64_t pyserver_load(const int64_t *word) nogil
     void pyserver_store(int64_t *word, int64_t value) nogil
 
@@ -98,18 +97,12 @@ cdef class Reactor:
         self.free_dead()
         free(self._again)
 
-    cdef int lock(self) except -1:
-        """Keep other threads from the connections, where there are others."""
-        if self.mutex != NULL and not pyserver_mutex_try(self.mutex):
-            # Nobody waits for it with the interpreter lock held.
-            with nogil:
-                pyserver_mutex_lock(self.mutex)
-        return 0
+    cdef void lock(self) noexcept:
+        """Keep other threads from the connections, where there are others, and finalizers, where they would be run."""
+        acquire(self.mutex, &self.collector)
 
-    cdef int unlock(self) except -1:
-        if self.mutex != NULL:
-            pyserver_mutex_unlock(self.mutex)
-        return 0
+    cdef void unlock(self) noexcept:
+        release(self.mutex, &self.collector)
 
     cdef bint seize(self) noexcept nogil:
         """Have the lock for good, from a signal handler; whether that was possible."""

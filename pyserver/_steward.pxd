@@ -2,8 +2,8 @@
 from libc.stdint cimport int64_t
 
 from pyserver._balance cimport Balance
+from pyserver._collector cimport pyserver_mutex
 from pyserver._connection cimport Connection, Source
-from pyserver._leadership cimport pyserver_mutex
 from pyserver._poller cimport READY_LIMIT, Ready
 from pyserver._reactor cimport Reactor
 

@@ -17,7 +17,6 @@ from pyserver._connection cimport (
     AWAIT_CLOSE, AWAIT_CONTENT, AWAIT_FIRST_BYTE, AWAIT_HEAD, AWAIT_NEXT_REQUEST, AWAIT_TURN, AWAIT_WRITE,
     CONNECTION_SOURCE, Connection, DeadlineList, Output, Segment, enlist, send_segment,
 )
-from pyserver._leadership cimport pyserver_mutex
 from pyserver._poller cimport BROKEN, READABLE, READY_LIMIT, WRITABLE, look_natively, unwatch_natively
 from pyserver._reactor cimport Reactor
 from pyserver._scoreboard cimport Cell

@@ -23,8 +23,6 @@ cdef class TLSChannel(Channel):
     cdef bint _has_failed
     cdef bint _has_said_end
 
-    cdef Py_ssize_t _receive(self, Connection *connection, unsigned char *into, Py_ssize_t room) except? -2
-    cdef Py_ssize_t _give(self, Connection *connection, const unsigned char *data, Py_ssize_t length) except? -2
     cdef bint speaks_http2(self) except -1
     cdef int feed(self, const unsigned char *data, Py_ssize_t length) except -1
     cdef Py_ssize_t _take(self, Connection *connection, unsigned char *into, Py_ssize_t room) except? -2

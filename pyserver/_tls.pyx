@@ -20,8 +20,6 @@ cdef extern from "Python.h":
     enum:
         PyBUF_READ
         PyBUF_WRITE
-    bint PyGC_Disable()
-    bint PyGC_Enable()
 
 cdef enum:
     BLOCK = 65536               # bytes that are received, or encrypted, at once
@@ -41,14 +39,7 @@ cdef int secure(Connection *connection, context, log) except -1:
         context: an ssl.SSLContext.
         log: where a handshake that fails is told.
     """
-    cdef TLSChannel channel
-    # As in receive().
-    cdef bint collects = PyGC_Disable()
-    try:
-        channel = TLSChannel(context, log)
-    finally:
-        if collects:
-            PyGC_Enable()
+    cdef TLSChannel channel = TLSChannel(context, log)
     Py_INCREF(channel)
     connection.channel = <PyObject *> channel
     connection.awaits_tls = False
@@ -82,15 +73,6 @@ cdef class TLSChannel(Channel):
 
     cdef Py_ssize_t receive(self, Connection *connection, unsigned char *into, Py_ssize_t room) except? -2:
         """As recv(2), and where there was less than `room`, the socket had no more."""
-        # Finalizers of the application must not run here: other threads wait for what is held.
-        cdef bint collects = PyGC_Disable()
-        try:
-            return self._receive(connection, into, room)
-        finally:
-            if collects:
-                PyGC_Enable()
-
-    cdef Py_ssize_t _receive(self, Connection *connection, unsigned char *into, Py_ssize_t room) except? -2:
         cdef Py_ssize_t got, total = 0
         cdef bint is_drained = False
         cdef int blocks = 0
@@ -179,14 +161,6 @@ cdef class TLSChannel(Channel):
 
     cdef Py_ssize_t give(self, Connection *connection, const unsigned char *data, Py_ssize_t length) except? -2:
         """As send(2)."""
-        cdef bint collects = PyGC_Disable()
-        try:
-            return self._give(connection, data, length)
-        finally:
-            if collects:
-                PyGC_Enable()
-
-    cdef Py_ssize_t _give(self, Connection *connection, const unsigned char *data, Py_ssize_t length) except? -2:
         cdef Py_ssize_t taken = min(length, <Py_ssize_t> BLOCK)
         cdef Py_ssize_t encrypted = 0
         if self._has_failed or not self.is_established:
@@ -213,18 +187,13 @@ cdef class TLSChannel(Channel):
 
     cdef int end(self, Connection *connection) except -1:
         """Say that nothing more is sent: what came before is complete; RFC 8446 §6.1."""
-        cdef bint collects
         if not self.is_established or self._has_failed or self._left is not None or self._has_said_end:
             return 0
-        collects = PyGC_Disable()
         self._has_said_end = True
         try:
             self.session.unwrap()
         except SSLError:
             pass                # the peer has not said it yet, and need not
-        finally:
-            if collects:
-                PyGC_Enable()
         self._push(connection)
         return 0
 

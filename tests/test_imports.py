@@ -44,7 +44,7 @@ LAYERS = [
 ]
 LEAVES = {
     "_version", "errors", "refusals", "signals", "_scoreboard", "_signals", "sockets", "log", "_access", "_spool",
-    "_system", "_process", "_stacks", "_alarm", "identity", "daemon", "systemd", "lifespan",
+    "_system", "_collector", "_process", "_stacks", "_alarm", "identity", "daemon", "systemd", "lifespan",
     "commons", "_balance", "_statsd", "syslog", "glogging", "loggers", "ledger", "metrics", "lending", "sni", "tls",
     "trial", "_hpack", "_frames",
 }  # fmt: skip
