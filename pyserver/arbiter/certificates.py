@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import hashlib
 import os
@@ -18,6 +19,12 @@ if TYPE_CHECKING:
 
 _VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
 _PROTOCOLS = {"h1": "http/1.1", "h2": "h2"}  # RFC 7301 §6, RFC 9113 §11.1
+# Why a file cannot be read that stay as they are until somebody does something about it.
+_OF_THE_FILE = (errno.ENOENT, errno.EACCES, errno.EPERM, errno.EISDIR, errno.ENOTDIR, errno.ELOOP)
+
+
+class FileError(ConfigError):
+    """A file is not what it has to be: as it is, another try would bring nothing."""
 
 
 class Pair(NamedTuple):
@@ -71,6 +78,7 @@ class Files:
         named = [*(file for pair in pairs for file in (pair.certfile, pair.keyfile)), settings.ca_certs]
         # The directory may be another after a reload.
         self._seen = {path: _mark(path) for path in (os.path.abspath(file) for file in named if file)}
+        self._seen_before = self._seen
         self._every_ns = int(settings.certificate_check * 1e9)
         self.next_ns = now_ns + self._every_ns
 
@@ -81,17 +89,23 @@ class Files:
         self.next_ns = now_ns + self._every_ns
         now = {path: _mark(path) for path in self._seen}
         changed = [path for path, mark in now.items() if mark != self._seen[path]]
-        self._seen = now
+        if changed:
+            self._seen_before, self._seen = self._seen, now
         return changed
 
+    def note_refusal(self, error: Exception) -> None:
+        """The reload was refused: unless the files are to blame, a change that it was for is told once more."""
+        if not isinstance(error, FileError):
+            self._seen = self._seen_before
 
-def _mark(path: str) -> tuple[int, int, int] | None:
-    """What is another one once the file was written or replaced; None where there is none."""
+
+def _mark(path: str) -> tuple[int, ...] | None:
+    """What is another one once the file was written or replaced, or may be read by others; None where there is none."""
     try:
         status = os.stat(path)
     except OSError:
         return None
-    return status.st_ino, status.st_size, status.st_mtime_ns
+    return status.st_ino, status.st_size, status.st_mtime_ns, status.st_mode, status.st_uid, status.st_gid
 
 
 def _pairs(settings: Settings) -> Iterator[Pair]:
@@ -168,7 +182,7 @@ def _bare(settings: Settings) -> ServerContext:
         try:
             context.load_verify_locations(settings.ca_certs)
         except ssl.SSLError:
-            raise ConfigError(f"ca_certs: {settings.ca_certs} has no certificate in PEM") from None
+            raise FileError(f"ca_certs: {settings.ca_certs} has no certificate in PEM") from None
     elif settings.cert_reqs and settings.ssl_context is None:
         # Not those that the system trusts with the names of servers: they issue certificates to everybody.
         raise ConfigError("cert_reqs asks clients for certificates, and ca_certs names nobody whose are accepted")
@@ -180,8 +194,10 @@ def _load(context: ssl.SSLContext, pair: Pair, settings: Settings) -> None:
     try:
         context.load_cert_chain(pair.certfile, pair.keyfile, _password(settings))
     except ssl.SSLError as error:
-        raise ConfigError(f"{place}: {_why(error, pair, settings)}") from None
-    except (OSError, ValueError) as error:
+        raise FileError(f"{place}: {_why(error, pair, settings)}") from None
+    except ValueError as error:
+        raise FileError(f"{place}: {error}") from None
+    except OSError as error:
         raise ConfigError(f"{place}: {error}") from None
 
 
@@ -217,7 +233,8 @@ def _read(path: str, setting: str) -> bytes:
         with open(path, "rb") as file:
             return file.read()
     except OSError as error:
-        raise ConfigError(f"{setting}: cannot read {path}: {error.strerror}") from None
+        kind = FileError if error.errno in _OF_THE_FILE else ConfigError
+        raise kind(f"{setting}: cannot read {path}: {error.strerror}") from None
 
 
 def _first_certificate(text: bytes) -> str | None:

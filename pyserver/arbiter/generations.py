@@ -193,6 +193,8 @@ def load_generation(
     worker_class.check(settings)
     if settings.admin in settings.bind and not str(settings.admin).endswith(":0"):
         raise ConfigError(f"admin is {settings.admin!r}, which bind is, too: one of the two needs another address")
+    # What is written while it is read has changed since.
+    certificates = _certificates(settings)
     context = tls_context(settings)
     scoreboard = _with_rows(worker_class.rows(settings), scoreboard)
     log, file = _open_logs(worker_class.access_path(settings), settings, scoreboard.slots, access_file)
@@ -202,10 +204,7 @@ def load_generation(
     os.environ.setdefault("SERVER_SOFTWARE", f"pyserver/{__version__} (like gunicorn)")
     generation = Generation(number, settings, worker_class, log, Surroundings.now(), inherited, scoreboard, context)
     generation.access_file = file
-    if context is not None and settings.certificate_check:
-        from pyserver.arbiter.certificates import Files
-
-        generation.certificates = Files(settings, time.monotonic_ns())
+    generation.certificates = certificates
     generation.hand_over_logs()
     if settings.capture_output:
         log.capture()
@@ -243,6 +242,15 @@ def tls_context(settings: Settings) -> ssl.SSLContext | None:
     from pyserver.arbiter.certificates import context_of
 
     return context_of(settings)
+
+
+def _certificates(settings: Settings) -> Files | None:
+    """Their files as they are now, where it is looked whether they change."""
+    if not (settings.certificate_check and (settings.certfile or settings.sni)):
+        return None
+    from pyserver.arbiter.certificates import Files
+
+    return Files(settings, time.monotonic_ns())
 
 
 def _with_rows(rows: int, scoreboard: Scoreboard) -> Scoreboard:

@@ -140,15 +140,13 @@ class Reloads:
         try:
             generation = self._prepared(self._load())
         except (ConfigError, BootError) as error:
-            before.surroundings.restore()
-            before.log.resume()
+            self._refuse(error)
             self._log.error("The reload is refused and nothing has changed: %s", error)
             self._note_failure(f"the reload is refused: {error}")
             return False
         except Exception as error:
             # The config file is a program, and whatever it raises must not end the server.
-            before.surroundings.restore()
-            before.log.resume()
+            self._refuse(error)
             self._log.exception("The reload has failed and nothing has changed")
             self._note_failure(f"the reload has failed: {type(error).__name__}")
             return False
@@ -157,6 +155,14 @@ class Reloads:
             self.watcher.watch_sources_of(generation.settings)
         self._release()
         return True
+
+    def _refuse(self, error: Exception) -> None:
+        """Have everything as it was."""
+        before = self.current
+        before.surroundings.restore()
+        before.log.resume()
+        if before.certificates is not None:
+            before.certificates.note_refusal(error)
 
     def note_ready(self, number: int) -> bool:
         """A worker of that generation is ready; whether that has proved a new one."""

@@ -11,7 +11,12 @@ from classes import DEFAULT
 from sharing import Routes
 from support import Client, eventually
 
+from pyserver.arbiter.certificates import Files, context_of
+from pyserver.errors import ConfigError
+from pyserver.settings.model import Settings
+
 application = Routes()
+SECOND = 1_000_000_000
 NOT_SERVED = (ssl.SSLError, ConnectionError, EOFError)
 
 
@@ -181,6 +186,33 @@ def test_files_that_change_are_noticed(serve, authority, own):
     server = serve(HELLO, *own, "--certificate-check", "100ms")
     replace(own, authority.issue("localhost", "new.example", file="new"))
     eventually(lambda: shown(server, authority.client()) == ["localhost", "new.example"])
+
+
+def test_a_change_is_taken_up_when_what_hindered_its_reload_is_over(serve, authority, own, tmp_path):
+    (tmp_path / "server.conf.py").write_text("import os\nassert not os.path.exists('hindered')\n")
+    server = serve(HELLO, *own, "--certificate-check", "100ms", "-c", "server.conf.py")
+    (tmp_path / "hindered").touch()
+    replace(own, authority.issue("localhost", "new.example", file="new"))
+    eventually(lambda: "The reload is refused and nothing has changed" in server.log())
+    (tmp_path / "hindered").unlink()
+    eventually(lambda: shown(server, authority.client()) == ["localhost", "new.example"])
+
+
+def test_a_file_that_cannot_be_a_certificate_is_not_tried_again(own):
+    files = Files(Settings(certfile=own[1], keyfile=own[3], certificate_check=1), 0)
+    with open(own[1], "w") as certfile:
+        certfile.write("none")
+    assert files.changed(1 * SECOND) == [own[1]]
+    with pytest.raises(ConfigError) as refused:
+        context_of(Settings(certfile=own[1], keyfile=own[3]))
+    files.note_refusal(refused.value)
+    assert files.changed(2 * SECOND) == []
+
+
+def test_a_file_that_others_may_read_has_changed(own):
+    files = Files(Settings(certfile=own[1], keyfile=own[3], certificate_check=1), 0)
+    os.chmod(own[3], 0o640)
+    assert files.changed(SECOND) == [own[3]]
 
 
 # ---- what cannot be loaded ----
