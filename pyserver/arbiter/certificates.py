@@ -7,10 +7,11 @@ import functools
 import hashlib
 import os
 import ssl
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pyserver.errors import ConfigError
 from pyserver.sni import parse_sni
+from pyserver.workers.configuration import Configuration
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -57,12 +58,20 @@ def context_of(settings: Settings) -> ssl.SSLContext:
         ConfigError: a file is missing or is none, or the two do not belong together; then the contexts of before are as
             they were.
     """
+    names = [parse_sni(text).name for text in settings.sni]
+    pairs = list(_pairs(settings))
+    if not pairs:
+        raise ConfigError("keyfile names a key, and certfile no certificate for it")
+    if len({*names}) < len(names):
+        raise ConfigError("sni has two certificates for one name")
     if settings.ssl_context is None:
-        return _made(settings)
-    context = settings.ssl_context(settings, functools.partial(_made, settings))
-    if not isinstance(context, ssl.SSLContext):
-        raise ConfigError(f"ssl_context has returned {type(context).__name__}, which is no ssl.SSLContext")
-    return context
+        contexts = _known(pairs, settings)
+    else:
+        contexts = [_hooked(pair, settings, settings.ssl_context) for pair in pairs]
+    if names and contexts[0].sni_callback is None:
+        # Without a default, the first of the named ones stands in for clients that ask for none.
+        contexts[0].sni_callback = functools.partial(_choose, dict(zip(names, contexts[-len(names) :], strict=True)))
+    return contexts[0]
 
 
 class Files:
@@ -116,24 +125,25 @@ def _pairs(settings: Settings) -> Iterator[Pair]:
         yield Pair(named.certfile, named.keyfile, f"sni {named.name}")
 
 
-def _made(settings: Settings) -> ssl.SSLContext:
-    """As the settings say, without the hook."""
-    names = [parse_sni(text).name for text in settings.sni]
-    pairs = list(_pairs(settings))
-    if not pairs:
-        raise ConfigError("keyfile names a key, and certfile no certificate for it")
-    if len({*names}) < len(names):
-        raise ConfigError("sni has two certificates for one name")
-    # What a hook makes of one is its own affair, and is made anew.
-    known = _contexts if settings.ssl_context is None else {}
-    contexts = {key: known.get(key) or _loaded(pair, settings) for key, pair in _keyed(pairs, settings)}
-    known.clear()
-    known.update(contexts)
+def _known(pairs: list[Pair], settings: Settings) -> list[ssl.SSLContext]:
+    """As the settings say, and those of before where nothing has changed."""
+    contexts = {key: _contexts.get(key) or _loaded(pair, settings) for key, pair in _keyed(pairs, settings)}
+    _contexts.clear()
+    _contexts.update(contexts)
     listed = list(contexts.values())
-    named = dict(zip(names, listed[-len(names) :], strict=True)) if names else {}
-    # Without a default, the first of the named ones stands in for clients that ask for none.
-    listed[0].sni_callback = functools.partial(_choose, named) if named else None
-    return listed[0]
+    listed[0].sni_callback = None
+    return [*listed]
+
+
+def _hooked(pair: Pair, settings: Settings, hook: Callable[..., Any]) -> ssl.SSLContext:
+    """As the hook has it, which is asked for each: a client must not get around what it demands with another name."""
+    values = {name: getattr(settings, name) for name in settings.rows}
+    of_pair = type(settings)(**{**values, "certfile": pair.certfile, "keyfile": pair.keyfile})
+    # What a hook makes of one is its own affair, and is made anew.
+    context = hook(Configuration(of_pair), functools.partial(_loaded, pair, settings))
+    if not isinstance(context, ssl.SSLContext):
+        raise ConfigError(f"ssl_context has returned {type(context).__name__}, which is no ssl.SSLContext")
+    return context
 
 
 def _keyed(pairs: list[Pair], settings: Settings) -> Iterator[tuple[tuple[object, ...], Pair]]:

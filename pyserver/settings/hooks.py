@@ -133,8 +133,8 @@ class Hooks(Table):
     )
     ssl_context: Hook | None = setting(
         None, **_called_with("config", "default_ssl_context_factory"),
-        help="In the arbiter, when the settings are loaded and name a certificate: makes the ssl.SSLContext of every "
-        "bind where TLS is spoken, perhaps from the one that the factory makes of the settings.",
+        help="In the arbiter, when the settings are loaded, for each certificate that they name: makes the "
+        "ssl.SSLContext of it, perhaps from the one that the factory makes of the settings.",
     )
     pre_exec: Hook | None = setting(
         None, **_called_with("server"), reload="arbiter",

@@ -148,6 +148,25 @@ def test_what_a_hook_did_before_a_reload_is_not_there_after_it(serve, authority,
         assert one.request("GET", "/").content == b"hello"
 
 
+def test_a_hook_is_asked_for_the_certificate_of_each_name(serve, authority, certificate, tmp_path):
+    names = ",".join(authority.issue("www.example.org", file="www"))
+    (tmp_path / "server.conf.py").write_text(
+        f"certfile = {certificate[1]!r}\nkeyfile = {certificate[3]!r}\nsni = ['www.example.org={names}']\n"
+        "import ssl\ndef ssl_context(config, factory):\n"
+        "    print('asked by', config.worker_class_str, config.certfile, config.keyfile, flush=True)\n"
+        f"    context = factory()\n    context.load_verify_locations({authority.file!r})\n"
+        "    context.verify_mode = ssl.CERT_REQUIRED\n    return context\n"
+    )
+    server = serve(HELLO, "-c", "server.conf.py")
+    assert f"asked by sync {certificate[1]} {certificate[3]}" in server.log()
+    assert f"asked by sync {names.replace(',', ' ')}" in server.log()
+    context = authority.client(authority.issue("alice@example.org", file="alice"))
+    context.check_hostname = False
+    with Client(server.address) as plain, context.wrap_socket(plain.socket, server_hostname="www.example.org") as own:
+        own.sendall(b"GET / HTTP/1.0\r\n\r\n")
+        assert own.recv(1000).startswith(b"HTTP/1.1 200 OK")
+
+
 # ---- files that change ----
 
 
