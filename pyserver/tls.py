@@ -26,7 +26,7 @@ def client_variables(session: ssl.SSLObject) -> dict[str, str]:
     data = session.getpeercert(True)
     if not found or not data:
         return {"SSL_CLIENT_VERIFY": "NONE"}
-    return {
+    told = {
         "SSL_CLIENT_VERIFY": "SUCCESS",
         "SSL_CLIENT_S_DN": _name_of(found.get("subject", ())),
         "SSL_CLIENT_I_DN": _name_of(found.get("issuer", ())),
@@ -35,6 +35,8 @@ def client_variables(session: ssl.SSLObject) -> dict[str, str]:
         "SSL_CLIENT_V_END": str(found.get("notAfter", "")),
         "SSL_CLIENT_CERT": ssl.DER_cert_to_PEM_cert(data),
     }
+    # PEP 3333: text in environ is bytes, a character for each.
+    return {key: value.encode().decode("latin-1") for key, value in told.items()}
 
 
 def extension(session: ssl.SSLObject) -> dict[str, object]:

@@ -29,7 +29,7 @@ def worker_class():
 @application.route
 def client(environ, start_response):
     start_response("200 OK", [])
-    return [f"{key}={value}\n".encode() for key, value in environ.items() if key.startswith("SSL_CLIENT_")]
+    return [f"{key}={value}\n".encode("latin-1") for key, value in environ.items() if key.startswith("SSL_CLIENT_")]
 
 
 def reload(server):
@@ -82,11 +82,11 @@ def asked(authority, serving, certificate, requirement):
 
 def test_environ_says_who_the_client_is(serving, certificate, authority):
     server = asked(authority, serving, certificate, "required")
-    own = authority.issue("alice@example.org", file="alice", common_name="Alice, A")
+    own = authority.issue("alice@example.org", file="alice", common_name="Älice, A")
     with Client(server.address, tls=authority.client(own)) as connection:
         told = connection.request("GET", "/client").content.decode()
     assert "SSL_CLIENT_VERIFY=SUCCESS" in told
-    assert "CN=Alice\\, A" in told
+    assert "CN=Älice\\, A" in told
     assert "-----BEGIN CERTIFICATE-----" in told
 
 
