@@ -54,6 +54,15 @@ _NEEDS = (
             "http2_max_header_list_size",
         )
     ),
+    _Need("keyfile", lambda s: s.certfile or not s.sni, "without certfile: sni names a key with each certificate"),
+    *(
+        _Need(name, lambda s: any(scheme_of(text) != "http" for text in s.bind), "while every bind is http://")
+        for name in ("certfile", "sni")
+    ),
+    _Need(
+        "ca_certs", lambda s: s.cert_reqs or s.ssl_context or not (s.certfile or s.sni),
+        "while cert_reqs asks no client for a certificate",
+    ),
     _Need("health_log", lambda s: s.health_path, "without health_path"),
     _Need("syslog_prefix", lambda s: s.syslog, "without syslog"),
     _Need("enable_backlog_metric", lambda s: s.statsd_host or s.logger_class, "without statsd_host"),

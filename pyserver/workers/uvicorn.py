@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from pyserver._scoreboard import Cell
 from pyserver.errors import BootError, ConfigError
 from pyserver.identity import ask_as_worker
+from pyserver.sockets import scheme_of
 from pyserver.workers.base import Worker
 
 if TYPE_CHECKING:
@@ -34,10 +35,13 @@ class UvicornWorker(Worker):
 
     @classmethod
     def check(cls, settings: Settings) -> None:
-        """Raise ConfigError where uvicorn is missing or does not take its options."""
+        """Raise ConfigError where uvicorn is missing, or does not take its options or serve at all binds."""
         cls.check_protocols(settings)
         if importlib.util.find_spec("uvicorn") is None:
             raise ConfigError("worker_class uvicorn needs the package uvicorn, which is missing: pip install uvicorn")
+        schemes = {scheme_of(text) for text in settings.bind}
+        if (settings.certfile or settings.sni) and "http" in schemes and schemes != {"http"}:
+            raise ConfigError("uvicorn speaks TLS at every bind or at none: http:// cannot be beside others")
         if settings.worker_options:
             # In a process of its own: it is asyncio and ten megabytes more, which are not for the arbiter.
             trouble = ask_as_worker(settings, lambda: _trouble_with(settings), is_apart=True)

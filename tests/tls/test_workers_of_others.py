@@ -11,13 +11,18 @@ def worker_class():
     return DEFAULT
 
 
-
 ASGI = """
 async def application(scope, receive, send):
     if scope["type"] != "lifespan":
         await send({"type": "http.response.start", "status": 200})
         await send({"type": "http.response.body", "body": scope["scheme"].encode()})
 """
+
+def test_uvicorn_does_not_speak_it_at_some_binds_only(start, certificate):
+    binds = ("-b", "127.0.0.1:0", "-b", "http://127.0.0.2:0")
+    server = start(ASGI, *certificate, "-k", "uvicorn", *binds, "--check-config")
+    assert server.wait() == 1
+    assert "uvicorn speaks TLS at every bind or at none" in server.log()
 
 
 @pytest.mark.parametrize(
