@@ -53,6 +53,7 @@ cdef class StreamLane(Lane):
     cdef int _read_stream(self, Connection *connection, bint to_the_end) except -1
     cdef int _take(self, Connection *connection, Stream stream, Py_ssize_t got) except -1
     cdef int _keep_behind(self, Connection *connection, const unsigned char *data, Py_ssize_t length) except -1
+    cdef int _read_ahead(self, Connection *connection, Stream stream, bint to_the_end) except -1
     cdef int _look_for_end(self, Connection *connection, Stream stream) except -1
     cdef int _watch_stream(self, Connection *connection, Stream stream) except -1
     cdef int _write_stream(self, Connection *connection, Stream stream) except -1

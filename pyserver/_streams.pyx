@@ -319,6 +319,8 @@ cdef class StreamLane(Lane):
                 if connection.waits_for == AWAIT_CONTENT:
                     # It is not the client that is slow.
                     delist(self.reactor.lists, connection)
+                if connection.channel != NULL and stream.has_heard_all and not stream.is_raw and connection.reader == NULL:
+                    return self._read_ahead(connection, stream, to_the_end)
                 return self._look_for_end(connection, stream) if to_the_end else 0
             connection.is_readable = False
             got = receive(connection, self._scratch.data, SCRATCH)
@@ -329,7 +331,7 @@ cdef class StreamLane(Lane):
                         self._flush(connection)
                         self._settle(connection)
                     return 0
-                if got < SCRATCH and not to_the_end:
+                if got < SCRATCH and not to_the_end and not connection.is_readable:
                     return self._watch_stream(connection, stream)
             elif got == 0:
                 connection.has_ended = True
@@ -361,6 +363,23 @@ cdef class StreamLane(Lane):
         """Keep what came behind the content: the next request waits for its turn."""
         connection.reader = new_reader(data, length)
         return 0
+
+    cdef int _read_ahead(self, Connection *connection, Stream stream, bint to_the_end) except -1:
+        """The same where it shows only by decrypting; what comes before the end belongs to the next request."""
+        cdef Py_ssize_t got
+        connection.is_readable = False
+        got = receive(connection, self._scratch.data, SCRATCH)
+        if got > 0:
+            connection.is_readable = connection.is_readable or got == SCRATCH
+            self._keep_behind(connection, self._scratch.data, got)
+            return self._look_for_end(connection, stream) if to_the_end else 0
+        if got == 0:
+            connection.has_ended = True
+            return stream.note_end()
+        if errno in (EAGAIN, EWOULDBLOCK, EINTR):
+            return 0
+        connection.is_gone = True
+        return self.reactor.close(connection)
 
     cdef int _look_for_end(self, Connection *connection, Stream stream) except -1:
         """Tell the request when its client has gone, though nothing is read for it."""

@@ -11,6 +11,7 @@ from cpython.memoryview cimport PyMemoryView_FromMemory
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_INCREF
 from libc.errno cimport EAGAIN, ECONNRESET, EINTR, EPIPE, errno
+from libc.string cimport memset
 
 from pyserver._channel cimport Channel
 from pyserver._connection cimport Connection, peer_of
@@ -23,7 +24,13 @@ cdef extern from "Python.h":
 
 cdef enum:
     BLOCK = 65536               # bytes that are received, or encrypted, at once
-    BARREN = 4                  # blocks in a row that have nothing for anybody in them
+    RECORD = 16384              # … that a record has, at most; RFC 8446 §5.1
+    PARTS = 4                   # … records in a block
+    SLICE = 4096                # … that are decrypted at once, at least, where there are so many
+    HEAD = 5                    # bytes of a record before what is encrypted; RFC 8446 §5.1
+    LONGEST = 16384 + 2048      # … and behind them at most; RFC 5246 §6.2.3
+    FLIGHT = 4096               # … that are received at once of a handshake: requests may be behind it; at least, else
+    BARREN = 4 * BLOCK          # … in a row that have nothing for anybody in them
 
 # Bytes on their way; used with the engine's lock, by one connection at a time.
 cdef unsigned char block[BLOCK]
@@ -69,46 +76,119 @@ cdef class TLSChannel(Channel):
         inner = getattr(self.session, "_sslobj", self.session)
         self._decrypt = inner.read
         self._encrypt = inner.write
+        self._handshake = inner.do_handshake
         self._decrypted = inner.pending
 
     cdef Py_ssize_t receive(self, Connection *connection, unsigned char *into, Py_ssize_t room) except? -2:
-        """As recv(2), and where there was less than `room`, the socket had no more."""
+        """As recv(2), and where there was less than `room`, the socket had no more.
+
+        An end or a failure that follows what is received is told by the next call, which the connection asks for.
+        """
         cdef Py_ssize_t got, total = 0
         cdef bint is_drained = False
-        cdef int blocks = 0
-        while not self._has_ended:
+        cdef Py_ssize_t wanted, barren = 0
+        while not self._has_ended and not self._has_failed:
             if self._has_input:
-                got = self._take(connection, into + total, room - total)
-                if got < 0:
-                    return got
-                total += got
-                if total == room or self._has_ended:
+                total += self._take(connection, into + total, room - total)
+                if total == room or self._has_ended or self._has_failed:
                     break
+            if self._outgoing.pending:
+                # An answer of TLS itself, to new keys say.
+                self._push(connection)
             if is_drained:
                 set_errno(EAGAIN)
                 return total if total else -1
-            got = recv(connection.source.fd, block, BLOCK, 0)
+            if total and room - total < FLIGHT:
+                # What is decrypted later is held twice until then.
+                connection.is_readable = True
+                break
+            wanted = max(min(<Py_ssize_t> BLOCK, room - total), <Py_ssize_t> FLIGHT) if self.is_established else FLIGHT
+            got = recv(connection.source.fd, block, <size_t> wanted, 0)
             if got <= 0:
                 return total if total else got
-            is_drained = got < BLOCK
-            blocks += 1
-            if blocks > BARREN and total == 0:
+            is_drained = got < wanted
+            barren += got
+            if barren > BARREN and total == 0:
                 self._has_failed = True
                 self._log.info("%s sends records that have nothing in them: closed", peer_of(connection))
-                set_errno(ECONNRESET)
-                return -1
-            self.feed(block, got)
-        return total
+                break
+            total += self._take_block(connection, got, into + total, room - total)
+        if total:
+            connection.is_readable = connection.is_readable or self._has_ended or self._has_failed
+            return total
+        if self._has_failed:
+            set_errno(ECONNRESET)
+            return -1
+        return 0
 
     cdef int feed(self, const unsigned char *data, Py_ssize_t length) except -1:
         """Take bytes that were received."""
+        cdef Py_ssize_t at = 0
+        if not self.is_established:
+            # Where records begin has to be known when it is.
+            while at < length:
+                at += self._step(data + at, length - at)
         if length:
             self._incoming.write(PyMemoryView_FromMemory(<char *> data, length, PyBUF_READ))
             self._has_input = True
         return 0
 
+    cdef Py_ssize_t _take_block(
+        self, Connection *connection, Py_ssize_t length, unsigned char *into, Py_ssize_t room
+    ) except? -2:
+        """Decrypt what is in `block`, as far as there is room.
+
+        A record or a few at a time: what holds them for ssl keeps the size that it had at its fullest, and half a
+        record costs an exception.
+        """
+        cdef Py_ssize_t at = 0, end, whole, total = 0
+        if not self.is_established:
+            # A callback of the application's may choose the certificate, and let another greenlet have the block.
+            self.feed(block, length)
+            return 0
+        while at < length and not self._has_ended and not self._has_failed:
+            end = whole = at
+            while end < length and (end == at or self._held + whole - at < SLICE):
+                end += self._step(block + end, length - end)
+                if self._is_whole:
+                    whole = end
+            if whole > at:
+                self.feed(block + at, whole - at)
+                self._held = 0
+                if total < room:
+                    total += self._take(connection, into + total, room - total)
+            if end > whole:
+                self._incoming.write(PyMemoryView_FromMemory(<char *> block + whole, end - whole, PyBUF_READ))
+                self._held += end - whole
+            at = end
+        return total
+
+    cdef Py_ssize_t _step(self, const unsigned char *data, Py_ssize_t length) noexcept:
+        """How many of these bytes belong to the record that is under way or begins; see also `_is_whole`."""
+        cdef Py_ssize_t at = 0
+        cdef Py_ssize_t step
+        if self._record_left == 0:
+            while self._head_length < HEAD and at < length:
+                self._head[self._head_length] = data[at]
+                self._head_length += 1
+                at += 1
+            if self._head_length < HEAD:
+                self._is_whole = False
+                return at
+            self._head_length = 0
+            self._record_left = self._head[3] << 8 | self._head[4]
+            if self._record_left > LONGEST:
+                # It is none: ssl says so.
+                self._record_left = 0
+                self._is_whole = True
+                return length
+        step = min(length - at, self._record_left)
+        self._record_left -= step
+        self._is_whole = self._record_left == 0
+        return at + step
+
     cdef Py_ssize_t _take(self, Connection *connection, unsigned char *into, Py_ssize_t room) except? -2:
-        """Decrypt what there is, as far as there is room; -1 with errno once this is no TLS."""
+        """Decrypt what there is, as far as there is room."""
         cdef Py_ssize_t got, total = 0
         try:
             if not self.is_established and not self._shake(connection):
@@ -118,15 +198,13 @@ cdef class TLSChannel(Channel):
                 if got <= 0:
                     break
                 total += got
-                if not self._incoming.pending and not self._decrypted():
+                # Where there is room left, the record has been taken whole.
+                if not self._incoming.pending and (total < room or not self._decrypted()):
                     self._has_input = False
                     break
-            self._push(connection)
-            return total
         except SSLError as error:
             self._fail(connection, error)
-        set_errno(ECONNRESET)
-        return -1
+        return total
 
     cdef Py_ssize_t _decrypt_some(self, unsigned char *into, Py_ssize_t room) except? -2:
         cdef Py_ssize_t got
@@ -141,7 +219,7 @@ cdef class TLSChannel(Channel):
     cdef bint _shake(self, Connection *connection) except -1:
         """Go on with the handshake; whether it is over."""
         try:
-            self.session.do_handshake()
+            self._handshake()
             self.is_established = True
         except WantRead:
             self._has_input = False
@@ -171,19 +249,62 @@ cdef class TLSChannel(Channel):
         if self._owes:
             self._owes = False
             return 1
-        try:
-            while encrypted < taken:
-                encrypted += self._encrypt(
-                    PyMemoryView_FromMemory(<char *> data + encrypted, taken - encrypted, PyBUF_READ)
-                )
-        except SSLError as error:
-            self._fail(connection, error)
+        if not self._encrypt_some(connection, data, taken):
             set_errno(EPIPE)
             return -1
         if self._push(connection):
             return taken
         self._owes = True
         return taken - 1 if taken > 1 else -1
+
+    cdef bint _encrypt_some(self, Connection *connection, const unsigned char *data, Py_ssize_t length) except -1:
+        """Send what these bytes become, and have `_left` be what the socket does not take; False when ssl fails."""
+        cdef list parts = []
+        cdef Py_ssize_t encrypted = 0
+        cdef Py_ssize_t most
+        try:
+            while encrypted < length:
+                # A record at a time: what holds it for us keeps the size that it had at its fullest.
+                most = min(length - encrypted, <Py_ssize_t> RECORD)
+                encrypted += self._encrypt(PyMemoryView_FromMemory(<char *> data + encrypted, most, PyBUF_READ))
+                parts.append(self._outgoing.read())
+        except SSLError as error:
+            self._fail(connection, error)
+            return False
+        if 1 < len(parts) <= PARTS:
+            self._send_parts(connection, parts)
+        else:
+            # Of many a client has wanted small ones: RFC 6066 §4.
+            self._left = parts[0] if len(parts) == 1 else b"".join(parts)
+            self._sent = 0
+        return True
+
+    cdef int _send_parts(self, Connection *connection, list parts) except -1:
+        """Send several records at once, and have `_left` be what is not taken."""
+        cdef iovec vectors[PARTS]
+        cdef msghdr message
+        cdef Py_ssize_t sent
+        cdef size_t at
+        memset(&message, 0, sizeof(msghdr))
+        message.msg_iov = vectors
+        message.msg_iovlen = <size_t> len(parts)
+        for at in range(<size_t> len(parts)):
+            vectors[at].iov_base = PyBytes_AS_STRING(parts[at])
+            vectors[at].iov_len = <size_t> PyBytes_GET_SIZE(parts[at])
+        sent = sendmsg(connection.source.fd, &message, MSG_NOSIGNAL)
+        if sent < 0:
+            sent = 0            # whatever it is, it is there when the rest is sent
+        elif connection.output != NULL:
+            # The client takes something, though not all of a record yet.
+            connection.output.given += sent
+        at = 0
+        while at < <size_t> len(parts) and sent >= <Py_ssize_t> vectors[at].iov_len:
+            sent -= <Py_ssize_t> vectors[at].iov_len
+            at += 1
+        if at < <size_t> len(parts):
+            self._left = b"".join(parts[at:])
+            self._sent = sent
+        return 0
 
     cdef int end(self, Connection *connection) except -1:
         """Say that nothing more is sent: what came before is complete; RFC 8446 §6.1."""

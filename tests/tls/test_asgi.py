@@ -4,7 +4,8 @@ import json
 
 import pytest
 from classes import DEFAULT
-from support import Client
+from records import Records
+from support import Client, eventually
 from websocket_client import WebSocketClient
 
 
@@ -26,6 +27,13 @@ async def application(scope, receive, send):
         await send({"type": "websocket.send", "bytes": told})
         while (event := await receive())["type"] == "websocket.receive":
             await send({"type": "websocket.send", "bytes": event.get("bytes") or event["text"].encode()})
+        return
+    if scope["path"] == "/disconnect":
+        await send({"type": "http.response.start", "status": 200})
+        await send({"type": "http.response.body", "body": b"begun", "more_body": True})
+        while (event := await receive())["type"] != "http.disconnect":
+            pass
+        open("disconnected", "w").close()
         return
     content = b""
     while (event := await receive()).get("more_body"):
@@ -66,6 +74,24 @@ def test_content_is_streamed_in_both_directions(server, authority):
     content = bytes(range(256)) * 10_000
     with Client(server.address, tls=authority.client(), receive_buffer=8192) as client:
         assert client.request("POST", "/", content=content).content == content
+
+
+@pytest.mark.parametrize("is_apart", [False, True])
+def test_a_close_notify_is_a_disconnect(server, authority, is_apart):
+    with Records(server.address, authority.client()) as client:
+        request, notice = client.encrypted(b"GET /disconnect HTTP/1.1\r\nHost: a\r\n\r\n"), client.close_notify()
+        client.socket.sendall(request if is_apart else request + notice)
+        if is_apart:
+            assert client.socket.recv(1)
+            client.socket.sendall(notice)
+        eventually((server.directory / "disconnected").exists)
+
+
+def test_a_request_may_follow_one_that_runs(server, authority):
+    with Client(server.address, tls=authority.client()) as client:
+        client.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\none")
+        client.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\ntwo")
+        assert [client.receive_response().content for _ in range(2)] == [b"one", b"two"]
 
 
 def test_a_websocket_over_tls(server, authority):

@@ -1,10 +1,12 @@
 """Requests over TLS are requests as any other."""
 
 import hashlib
+import os
 import socket
 import ssl
 
 import pytest
+from records import Records
 from sharing import Routes
 from support import Client, eventually
 
@@ -24,6 +26,12 @@ def digest(environ, start_response):
     content = hashlib.sha256(environ["wsgi.input"].read()).hexdigest().encode()
     start_response("200 OK", [("Content-Length", str(len(content)))])
     return [content]
+
+
+@application.route
+def mark(environ, start_response):
+    open(f"mark {os.getppid()}", "w").close()
+    return scheme(environ, start_response)
 
 
 @application.route
@@ -120,6 +128,38 @@ def test_a_client_that_says_close_is_closed_with_a_close_notify(connect):
     client.socket.suppress_ragged_eofs = False
     client.request("GET", "/scheme", [("Connection", "close")])
     assert client.socket.recv(1) == b""
+
+
+def test_a_close_notify_behind_half_a_request_ends_it(serving, certificate, authority):
+    with Records(serving(*certificate).address, authority.client()) as client:
+        client.socket.sendall(client.encrypted(b"GET / HTT") + client.close_notify())
+        assert client.read_until_closed() == b""
+
+
+def test_a_close_notify_ends_the_connection_behind_the_response(serving, certificate, authority):
+    with Records(serving(*certificate, "--keep-alive", "60").address, authority.client()) as client:
+        client.socket.sendall(client.encrypted(b"GET /scheme HTTP/1.1\r\nHost: a\r\n\r\n") + client.close_notify())
+        client.read_until_closed()
+
+
+def test_a_request_that_a_bad_record_follows_is_one(serving, certificate, authority):
+    server = serving(*certificate)
+    marked = server.directory / f"mark {server.pid}"
+    with Records(server.address, authority.client()) as client:
+        client.socket.sendall(
+            client.encrypted(b"GET /mark HTTP/1.1\r\nHost: a\r\n\r\n") + b"\x17\x03\x03\x00\x20" + bytes(32)
+        )
+        eventually(marked.exists)
+
+
+def test_a_block_of_many_records_and_a_part_of_one_is_taken(serving, certificate, authority):
+    with Records(serving(*certificate).address, authority.client()) as client:
+        head = b"POST /digest HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 60000\r\n\r\n"
+        sent = client.encrypted(head) + b"".join(client.encrypted(b"x" * length) for length in [1] * 5000 + [16000] * 3)
+        sent += client.encrypted(b"x" * 7000)
+        for at in range(0, len(sent), 50_021):
+            client.socket.sendall(sent[at : at + 50_021])
+        assert client.read_until_closed().endswith(hashlib.sha256(b"x" * 60000).hexdigest().encode())
 
 
 def test_clients_with_tls_1_2_are_served(serving, certificate, authority):
