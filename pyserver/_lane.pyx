@@ -1029,7 +1029,8 @@ cdef class Lane(Transport):
         self.reactor.unlock()
         with nogil:
             poll(&waited, 1, wait_ms)
-        return self.reactor.lock()
+        self.reactor.lock()
+        return 0
 
     cdef int _yield_for_room(self, Connection *connection) except -1:
         """The same in a greenlet: others have their turns meanwhile, and whoever reads drains what is queued."""

@@ -15,6 +15,9 @@ cdef class TLSChannel(Channel):
     cdef object _handshake
     cdef object _decrypted              # … how many bytes it holds decrypted
     cdef object _log
+    cdef bytearray _hello               # of the client, as much of it as is there; None where nobody looks at it
+    cdef bytearray _record              # … and the record under way
+    cdef bint _is_misnamed              # it asks for a name that is none
     cdef bytes _left                    # encrypted, and not taken by the socket: from `_sent` on
     cdef Py_ssize_t _sent
     cdef bint _owes                     # a byte of what was given has not been told to be taken, for it is in `_left`
@@ -35,6 +38,8 @@ cdef class TLSChannel(Channel):
     cdef Py_ssize_t _step(self, const unsigned char *data, Py_ssize_t length) noexcept
     cdef Py_ssize_t _take(self, Connection *connection, unsigned char *into, Py_ssize_t room) except? -2
     cdef Py_ssize_t _decrypt_some(self, unsigned char *into, Py_ssize_t room) except? -2
+    cdef int _look_at_name(self, const unsigned char *data, Py_ssize_t length) except -1
+    cdef bint _refuse_name(self, Connection *connection) except -1
     cdef bint _shake(self, Connection *connection) except -1
     cdef int _fail(self, Connection *connection, error) except -1
     cdef bint _encrypt_some(self, Connection *connection, const unsigned char *data, Py_ssize_t length) except -1

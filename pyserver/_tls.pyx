@@ -6,6 +6,7 @@ be taken, and is told when the rest of it has left.
 Encryption is Python's `ssl`, over memory: handshakes wait in the engine as everything does. All is done with the
 engine's lock held; `ssl` lets other threads run meanwhile.
 """
+from cpython.bytearray cimport PyByteArray_AS_STRING
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.memoryview cimport PyMemoryView_FromMemory
 from cpython.object cimport PyObject
@@ -15,7 +16,7 @@ from libc.string cimport memset
 
 from pyserver._channel cimport Channel
 from pyserver._connection cimport Connection, peer_of
-from pyserver._system cimport MSG_NOSIGNAL, pyserver_set_errno as set_errno, recv, send
+from pyserver._system cimport MSG_NOSIGNAL, iovec, msghdr, pyserver_set_errno as set_errno, recv, send, sendmsg
 
 cdef extern from "Python.h":
     enum:
@@ -28,12 +29,16 @@ cdef enum:
     PARTS = 4                   # … records in a block
     SLICE = 4096                # … that are decrypted at once, at least, where there are so many
     HEAD = 5                    # bytes of a record before what is encrypted; RFC 8446 §5.1
+    LONGEST_HELLO = 131400      # … of a ClientHello, as ssl has it
     LONGEST = 16384 + 2048      # … and behind them at most; RFC 5246 §6.2.3
     FLIGHT = 4096               # … that are received at once of a handshake: requests may be behind it; at least, else
     BARREN = 4 * BLOCK          # … in a row that have nothing for anybody in them
 
 # Bytes on their way; used with the engine's lock, by one connection at a time.
 cdef unsigned char block[BLOCK]
+
+# A fatal alert; RFC 8446 §6.
+cdef bytes UNRECOGNIZED_NAME = b"\x15\x03\x03\x00\x02\x02\x70"
 
 # Of ssl, which only a server with certificates needs.
 cdef object WantRead, SSLError
@@ -54,6 +59,32 @@ cdef int secure(Connection *connection, context, log) except -1:
     return 0
 
 
+cdef bint has_foreign_name(const unsigned char *hello, Py_ssize_t length) noexcept nogil:
+    """Whether the server name in the body of a ClientHello, RFC 8446 §4.1.2, has bytes that are not ASCII.
+
+    What is not of that form has none: ssl says what is wrong with it.
+    """
+    cdef Py_ssize_t at = 34                         # the version, and the random bytes
+    cdef Py_ssize_t size, byte
+    at += 1 + hello[at] if at < length else 0       # the session
+    if at + 2 > length:
+        return False
+    at += 2 + (hello[at] << 8 | hello[at + 1])      # the cipher suites
+    if at >= length:
+        return False
+    at += 1 + hello[at] + 2                         # the compression methods, and the length of the extensions
+    while at + 4 <= length:
+        size = hello[at + 2] << 8 | hello[at + 3]
+        if hello[at] == 0 and hello[at + 1] == 0:   # server_name, RFC 6066 §3
+            # Behind the length of the list, the kind of the name and its length.
+            for byte in range(at + 9, min(at + 4 + size, length)):
+                if hello[byte] >= 0x80:
+                    return True
+            return False
+        at += 4 + size
+    return False
+
+
 cdef class TLSChannel(Channel):
     """The server's end of one TLS connection.
 
@@ -72,6 +103,9 @@ cdef class TLSChannel(Channel):
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
         self.session = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
+        # Where a callback is told the name that the client asks for.
+        if context.sni_callback is not None:
+            self._hello, self._record = bytearray(), bytearray()
         # What SSLObject adds to it is a call for each of these.
         inner = getattr(self.session, "_sslobj", self.session)
         self._decrypt = inner.read
@@ -123,11 +157,14 @@ cdef class TLSChannel(Channel):
 
     cdef int feed(self, const unsigned char *data, Py_ssize_t length) except -1:
         """Take bytes that were received."""
-        cdef Py_ssize_t at = 0
+        cdef Py_ssize_t step, at = 0
         if not self.is_established:
             # Where records begin has to be known when it is.
             while at < length:
-                at += self._step(data + at, length - at)
+                step = self._step(data + at, length - at)
+                if self._hello is not None:
+                    self._look_at_name(data + at, step)
+                at += step
         if length:
             self._incoming.write(PyMemoryView_FromMemory(<char *> data, length, PyBUF_READ))
             self._has_input = True
@@ -187,6 +224,33 @@ cdef class TLSChannel(Channel):
         self._is_whole = self._record_left == 0
         return at + step
 
+    cdef int _look_at_name(self, const unsigned char *data, Py_ssize_t length) except -1:
+        """Gather a ClientHello from the records that it comes in, of which this is more; and see what name it asks for.
+
+        ssl would write a traceback to the standard error for one that is not ASCII; RFC 6066 §3.
+        """
+        cdef Py_ssize_t there, size
+        cdef const unsigned char *hello
+        self._record += data[:length]
+        if not self._is_whole:
+            return 0
+        if self._record[0] == HANDSHAKE:
+            self._hello += self._record[HEAD:]
+        self._record.clear()
+        # Another one follows where ssl asks for it: RFC 8446 §4.1.2.
+        while self._hello is not None:
+            there = len(self._hello)
+            hello = <const unsigned char *> PyByteArray_AS_STRING(self._hello)
+            if there > LONGEST_HELLO or (there and hello[0] != CLIENT_HELLO):
+                self._hello = None
+                break
+            size = 4 + (hello[1] << 16 | hello[2] << 8 | hello[3]) if there >= 4 else LONGEST_HELLO
+            if there < size:
+                break
+            self._is_misnamed = self._is_misnamed or has_foreign_name(hello + 4, size - 4)
+            del self._hello[:size]
+        return 0
+
     cdef Py_ssize_t _take(self, Connection *connection, unsigned char *into, Py_ssize_t room) except? -2:
         """Decrypt what there is, as far as there is room."""
         cdef Py_ssize_t got, total = 0
@@ -219,12 +283,23 @@ cdef class TLSChannel(Channel):
     cdef bint _shake(self, Connection *connection) except -1:
         """Go on with the handshake; whether it is over."""
         try:
+            if self._is_misnamed:
+                return self._refuse_name(connection)
             self._handshake()
             self.is_established = True
+            self._hello = None
         except WantRead:
             self._has_input = False
         self._push(connection)
         return self.is_established
+
+    cdef bint _refuse_name(self, Connection *connection) except -1:
+        self._has_failed = True
+        self._left = UNRECOGNIZED_NAME
+        self._sent = 0
+        self._push(connection)
+        self._log.info("a TLS handshake with %s has failed: it asks for a name that is not ASCII", peer_of(connection))
+        return False
 
     cdef int _fail(self, Connection *connection, error) except -1:
         self._has_failed = True

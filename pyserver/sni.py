@@ -21,7 +21,7 @@ def parse_sni(text: str) -> NamedCertificate:
     """
     name, separator, files = text.partition("=")
     certfile, _, keyfile = files.partition(",")
-    name = name.strip().lower()
+    name = name.strip().lower().removesuffix(".")
     if not separator or not name or not certfile:
         raise ValueError(f"{text!r} is not of the form NAME=CERTFILE or NAME=CERTFILE,KEYFILE")
     if not name.isascii() or "*" in name.removeprefix("*."):

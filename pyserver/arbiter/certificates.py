@@ -161,8 +161,10 @@ def _keyed(pairs: list[Pair], settings: Settings) -> Iterator[tuple[tuple[object
 
 def _choose(named: Mapping[str, ssl.SSLContext], session: ssl.SSLObject, name: str | None, _: ssl.SSLContext) -> None:
     """Take the certificate for the name that the client asks for; RFC 6066 §3."""
-    name = (name or "").lower()
-    context = named.get(name) or named.get("*." + name.partition(".")[2])
+    # With a dot at its end it is the same one.
+    name = (name or "").lower().removesuffix(".")
+    label, domain = name.partition(".")[::2]
+    context = named.get(name) or (named.get(f"*.{domain}") if label else None)
     if context is not None:
         session.context = context
 

@@ -1,5 +1,6 @@
 """Certificates and keys: which is shown to whom, who is asked for one, and what happens when files change."""
 
+import contextlib
 import os
 import shutil
 import signal
@@ -63,6 +64,7 @@ def with_names(serving, certificate, authority):
     [
         ("www.example.org", ["www.example.org"]),
         ("WWW.example.ORG", ["www.example.org"]),
+        ("www.example.org.", ["www.example.org"]),
         ("any.example.net", ["*.example.net"]),
         ("a.b.example.net", ["localhost", "127.0.0.1"]),
         ("elsewhere.example", ["localhost", "127.0.0.1"]),
@@ -71,6 +73,29 @@ def with_names(serving, certificate, authority):
 )
 def test_the_certificate_is_that_of_the_name(with_names, authority, asked, found):
     assert shown(with_names, authority.client(), asked) == found
+
+
+@pytest.mark.parametrize("length", [1000, 300, 1])
+def test_a_name_that_is_not_ascii_is_refused_in_one_line(with_names, authority, length):
+    before = with_names.log()
+    hello = hello_of(authority.client(), "xxxxxxxx.example").replace(b"xxxxxxxx", "münchen".encode())
+    # The same in several records.
+    body = hello[5:]
+    parts = [body[at : at + length] for at in range(0, len(body), length)]
+    with Client(with_names.address) as client:
+        for part in parts:
+            client.send(b"\x16\x03\x01" + len(part).to_bytes(2, "big") + part)
+        assert client.read_until_closed() == b"\x15\x03\x03\x00\x02\x02\x70"
+    (line,) = with_names.log().removeprefix(before).splitlines()
+    assert "it asks for a name that is not ASCII" in line
+
+
+def hello_of(context, name):
+    """What a client sends first."""
+    outgoing = ssl.MemoryBIO()
+    with contextlib.suppress(ssl.SSLWantReadError):
+        context.wrap_bio(ssl.MemoryBIO(), outgoing, server_hostname=name).do_handshake()
+    return outgoing.read()
 
 
 # ---- those of clients ----
