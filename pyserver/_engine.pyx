@@ -891,6 +891,11 @@ cdef class Engine(Stewarded):
                     pass
         if takes_queue:
             self._take_rest()
+        elif self.moves and self._sees_commons:
+            # Likewise: what is put back wakes somebody else.
+            for at in range(ACCEPTS):
+                if not self._take_one(None):
+                    break
         self._look_away()
         self.pauses = False
         for at in range(self._listener_count):

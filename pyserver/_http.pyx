@@ -906,9 +906,10 @@ cdef int reserve(Out *out, Py_ssize_t more) except -1:
 
 cdef int append(Out *out, const void *data, Py_ssize_t length) except -1:
     """Put `length` bytes behind those used."""
-    reserve(out, length)
-    memcpy(out.data + out.used, data, <size_t> length)
-    out.used += length
+    if length:                      # or `data` may be NULL
+        reserve(out, length)
+        memcpy(out.data + out.used, data, <size_t> length)
+        out.used += length
     return 0
 
 

@@ -56,6 +56,7 @@ cdef enum:
     COPY_LIMIT = 16384
     DRAINED = 1 << 23           # bytes sent in a row to one connection before others have their turn
     OUT_KEPT = 1 << 20          # what the buffer for them may have grown to and be kept
+    CARRIED_SHARE = 4           # a connection that is one of a hundred has this part of what others have in memory
 
 cdef int64_t SECOND = 1000000000
 cdef int64_t GATHER_NS = 1000000            # how long after the first of a pipeline began others are to join its response
@@ -956,12 +957,14 @@ cdef class Lane(Transport):
     cdef int _queue(self, Connection *connection, const unsigned char *data, Py_ssize_t length) except -1:
         """Keep bytes the socket has not taken: in memory, past the mark in a file, past its limit by waiting."""
         cdef Output *output
+        cdef int64_t limit
         if connection.is_gone:
             return 0
         if connection.output == NULL:
             connection.output = new_output()
         output = connection.output
-        if output.in_memory + length <= self.reactor.buffers.response and output.spooled == 0:
+        limit = self.reactor.buffers.response // (CARRIED_SHARE if connection.is_carried else 1)
+        if output.in_memory + length <= limit and output.spooled == 0:
             return add_copy(output, data, length)
         # What has been sent still takes its place in the file, until all has been and it begins anew.
         if self.reactor.buffers.spool == 0 or (
