@@ -73,6 +73,7 @@ cdef enum:
 cdef int64_t SECOND = 1000000000
 cdef int64_t HELD_NS = HELD_MS * 1000000
 cdef const char *SWITCHING = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n"
+cdef const char *UNTOLD = b"GET / HTTP/1.1\r\nhost: unknown\r\n\r\n"
 cdef const char *OUR_PING = b"pyserver"
 
 # Used with the engine's lock, by one connection at a time.
@@ -439,10 +440,14 @@ cdef class HTTP2Session(Session):
         stream = HTTP2Stream(self)
         stream.id = event.stream
         finish_draft(&draft, stream, event.ends, self.frames.limits.allows_connect)
-        if draft.wrong != NULL:
-            return self._refuse(event.stream, PROTOCOL_ERROR, draft.wrong)
         if is_over_limit:
             stream.fault = Fault.FIELD_LIMIT
+            if draft.wrong != NULL:
+                # What says which request it is may be among the fields that are left out.
+                stream.has_all = event.ends
+                append(&stream._input, UNTOLD, <Py_ssize_t> strlen(UNTOLD))
+        elif draft.wrong != NULL:
+            return self._refuse(event.stream, PROTOCOL_ERROR, draft.wrong)
         elif draft.length >= 0:
             code = expect_content(&self.frames, event.stream, draft.length)
             if code != NO_ERROR:
