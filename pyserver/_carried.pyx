@@ -458,6 +458,8 @@ cdef int add_field(Draft *draft, Span name, Span value) except -1:
         # RFC 9113 §8.2.3
         append(&draft.cookies, b"; " if draft.cookies.used else b"cookie: ", 2 if draft.cookies.used else 8)
         return append(&draft.cookies, value.start, value.length)
+    if draft.protocol.start != NULL and name.length == 17 and memcmp(name.start, b"sec-websocket-key", 17) == 0:
+        return 0                    # RFC 8441 §5: it means nothing, and some proxies pass it on
     if name.length == 4 and memcmp(name.start, b"host", 4) == 0 and draft.host.start == NULL:
         draft.host = value
         return 0

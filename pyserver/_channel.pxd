@@ -27,6 +27,7 @@ cdef class Carried(Channel):
 
     cdef Outcome note_head(self, Head *head, Outcome outcome) except? NEED_MORE
     cdef bint has_ended(self) noexcept
+    cdef bint is_excused(self) noexcept
     cdef int flush(self) except -1
     cdef bint wait_for_room(self, Connection *connection, int wait_ms) except -1
 
@@ -35,6 +36,7 @@ cdef class Session:
     # Of a connection that carries others.
     cdef Connection *carrier            # NULL once it is closed
     cdef bint is_waiting_to_flush
+    cdef bint is_held                   # … until a time comes
 
     cdef int tend(self, int events, int64_t now_ns) except -1
     cdef int flush(self) except -1

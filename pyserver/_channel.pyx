@@ -52,6 +52,10 @@ cdef class Carried(Channel):
         """Whether the client sends nothing more, and nothing that it has sent is still to be received."""
         return False
 
+    cdef bint is_excused(self) noexcept:
+        """Whether it is not for its client that it has waited: others of its session had their turns."""
+        return False
+
     cdef int flush(self) except -1:
         """Have what was given leave now."""
         return self.session.flush()

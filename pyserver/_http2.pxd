@@ -1,5 +1,5 @@
 # The contract of _http2: a connection that speaks HTTP/2.
-from libc.stdint cimport int32_t, int64_t, uint32_t
+from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 
 from pyserver._carried cimport CarriedStream
 from pyserver._channel cimport Session, Version
@@ -33,6 +33,7 @@ cdef class HTTP2Session(Session):
     cdef int alive                      # streams that somebody still has
     cdef Leaving leaving
     cdef bint has_ended                 # the client sends no more
+    cdef uint64_t given                 # bytes of content, to all streams
     cdef bint _is_ending                # once `out` has left, the connection is closed
     cdef bint _has_heard                # something was received since it was decided how long to wait
     cdef bint _has_given                # … or taken by the socket
@@ -75,6 +76,7 @@ cdef class HTTP2Stream(CarriedStream):
     cdef uint32_t id
     cdef bint has_begun                 # it has had its first turn
     cdef bint is_blocked
+    cdef uint64_t given_then            # what the session had given of content when it was looked at last
     cdef int64_t quantum                # bytes that it may give before others that wait have their turn
     cdef int bell                       # written to when there is room, by another thread; -1 for none
 

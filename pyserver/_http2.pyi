@@ -1,4 +1,5 @@
-from pyserver._channel import Version
+from pyserver._carried import CarriedStream
+from pyserver._channel import Session, Version
 
 class HTTP2Limits(Version):
     """What a client may have of HTTP/2. Immutable.
@@ -26,3 +27,9 @@ class HTTP2Limits(Version):
         by_upgrade: bool = False,
         websockets: bool = False,
     ) -> None: ...
+
+class HTTP2Session(Session):
+    """The server's side of one connection."""
+
+class HTTP2Stream(CarriedStream):
+    """One stream."""

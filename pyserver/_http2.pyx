@@ -37,7 +37,7 @@ from pyserver._hpack cimport (
     decode_block, encode_field, encode_status, free_decoder, free_encoder, init_decoder, init_encoder, limit_encoder,
     reset_fields,
 )
-from pyserver._http cimport HAS_CHUNKED, NEED_MORE, REFUSED, Fault, Head, Out, Outcome, Span, append
+from pyserver._http cimport HAS_CHUNKED, NEED_MORE, REFUSED, Fault, Field, Head, Out, Outcome, Span, append
 from pyserver._poller cimport BROKEN, READABLE, WRITABLE
 from pyserver._proxies cimport Origin
 from pyserver._reactor cimport Reactor
@@ -196,13 +196,15 @@ cdef class HTTP2Session(Session):
         cdef HTTP2Stream stream = HTTP2Stream(self)
         append(&self.out, SWITCHING, <Py_ssize_t> strlen(SWITCHING))
         self.begin(base + length, reader.length - reader.begin - length, now_ns)
+        if self._is_ending:
+            return 0                # what came behind it is no HTTP/2, and the request is not looked at
         if begin_upgraded(&self.frames, Span(settings, len(settings))) == NULL:
             return self._fail(PROTOCOL_ERROR, "HTTP2-Settings is none")
         limit_encoder(&self.encoder, self.frames.peer.header_table_size)
         stream.id = 1
         stream.is_of_head = reader.head.method_length == 4 and memcmp(base + reader.head.method, b"HEAD", 4) == 0
         stream.has_all = True
-        append(&stream._input, base, length)
+        put_without_upgrade(&stream._input, &reader.head, base)
         return self._carry(stream)
 
     # ---- a turn ----
@@ -448,7 +450,7 @@ cdef class HTTP2Session(Session):
                 append(&stream._input, UNTOLD, <Py_ssize_t> strlen(UNTOLD))
         elif draft.wrong != NULL:
             return self._refuse(event.stream, PROTOCOL_ERROR, draft.wrong)
-        elif draft.length >= 0:
+        elif draft.length >= 0 and not stream.is_tunnel:
             code = expect_content(&self.frames, event.stream, draft.length)
             if code != NO_ERROR:
                 return self._refuse(event.stream, code, b"content-length is not the length of the content")
@@ -590,8 +592,10 @@ cdef class HTTP2Session(Session):
         now_ns = pyserver_now_ns()
         if self._held_until_ns == 0:
             self._held_until_ns = now_ns + HELD_NS
-            self.reactor.flush_later(self, self._held_until_ns)
-        return room if now_ns >= self._held_until_ns else 0
+        if now_ns >= self._held_until_ns:
+            return room
+        self.reactor.flush_later(self, self._held_until_ns)
+        return 0
 
     # ---- how long ----
 
@@ -696,6 +700,23 @@ cdef class HTTP2Session(Session):
         return 0
 
 
+cdef int put_without_upgrade(Out *out, const Head *head, const unsigned char *base) except -1:
+    """Put the text of a request, but for the fields that have asked for HTTP/2: they mean nothing there."""
+    cdef const Field *field
+    cdef uint32_t at
+    append(out, base + head.method, <Py_ssize_t> (head.target + head.target_length - head.method))
+    append(out, b" HTTP/1.1\r\n", 11)
+    for at in range(head.count):
+        field = &head.fields[at]
+        if base[field.name:field.name + field.name_length].lower() in (b"connection", b"upgrade", b"http2-settings"):
+            continue
+        append(out, base + field.name, field.name_length)
+        append(out, b": ", 2)
+        append(out, base + field.value, <Py_ssize_t> field.value_length)
+        append(out, b"\r\n", 2)
+    return append(out, b"\r\n", 2)
+
+
 cdef bytes settings_in(const Head *head, const unsigned char *base):
     """What HTTP2-Settings says in a request that asks for an upgrade to h2c; None where it does not. RFC 7540 §3.2."""
     cdef bint asks = False, says_upgrade = False, says_settings = False
@@ -717,9 +738,10 @@ cdef bytes settings_in(const Head *head, const unsigned char *base):
     if not (asks and says_upgrade and says_settings and len(settings) == 1):
         return None
     try:
-        return _base64.urlsafe_b64decode(settings[0] + b"=" * (-len(settings[0]) % 4))
+        decoded = _base64.b64decode(settings[0] + b"=" * (-len(settings[0]) % 4), b"-_", True)
     except ValueError:
         return None
+    return decoded if len(decoded) % 6 == 0 else None
 
 
 @cython.no_gc_clear
@@ -770,6 +792,7 @@ cdef class HTTP2Stream(CarriedStream):
             write_data_head(&http2.frames, slot, <uint32_t> some, ends and taken + some == length, &http2.out)
             append(&http2.out, data + taken, some)
             http2._held_until_ns = 0
+            http2.given += <uint64_t> some
             taken += some
             self.quantum -= some
             if taken == length:
@@ -804,6 +827,14 @@ cdef class HTTP2Stream(CarriedStream):
     cdef bint has_ended(self) noexcept:
         return CarriedStream.has_ended(self) or (self.http2.has_ended and self._input.used == 0)
 
+    cdef bint is_excused(self) noexcept:
+        # Whether the client takes anything at all is judged by what the socket takes.
+        cdef H2Stream *slot = find_stream(&self.http2.frames, self.id)
+        if slot == NULL or slot.send_window <= 0 or self.http2.given == self.given_then:
+            return False
+        self.given_then = self.http2.given
+        return True
+
     cdef Py_ssize_t receive(self, Connection *connection, unsigned char *into, Py_ssize_t room) except? -2:
         if not self.has_begun:
             self.has_begun = True
@@ -819,6 +850,7 @@ cdef class HTTP2Stream(CarriedStream):
     cdef int note_blocked(self) except -1:
         if not self.is_blocked:
             self.is_blocked = True
+            self.given_then = self.http2.given
             self.http2._blocked.append(self)
         # Whose turn it is then is decided when all is sent that can be.
         return self.http2.mark()

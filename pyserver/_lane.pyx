@@ -1013,8 +1013,11 @@ cdef class Lane(Transport):
                 until_ns = pyserver_now_ns() + self.reactor.lists[AWAIT_WRITE].duration_ns
                 self._excuse()
             elif pyserver_now_ns() >= until_ns:
-                self._lose(connection)
-                break
+                if not (connection.is_carried and (<Carried> connection.channel).is_excused()):
+                    self._lose(connection)
+                    break
+                before = -1
+                continue
             self._await_room(connection, until_ns)
             PyErr_CheckSignals()
             self._drain(connection)
@@ -1047,6 +1050,9 @@ cdef class Lane(Transport):
         connection.unsent = pyserver_unsent(connection.source.fd)
         self.reactor.wait_for(connection, AWAIT_ROOM, pyserver_now_ns())
         self.reactor.watch_connection(connection, WRITABLE)
+        if connection.is_carried:
+            # What there was room for, the client is to have meanwhile.
+            (<Carried> connection.channel).flush()
         self._excuse()
         # One connection has a hundred of these, and a client that opens no window would fill the worker with them.
         self.reactor.running -= connection.is_carried
@@ -1270,6 +1276,8 @@ cdef class Lane(Transport):
         if reason == AWAIT_WRITE or reason == AWAIT_ROOM:
             # A socket becomes writable when a good part of its buffer is free: a slow reader may have taken much of
             # it since, and be no less alive.
+            if connection.is_carried and (<Carried> connection.channel).is_excused():
+                return self.reactor.wait_for(connection, reason, self.now_ns)
             unsent = pyserver_unsent(connection.source.fd)
             if 0 <= unsent < connection.unsent:
                 connection.unsent = unsent

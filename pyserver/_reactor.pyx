@@ -300,7 +300,9 @@ cdef class Reactor:
 
     cdef int flush_later(self, Session session, int64_t at_ns) except -1:
         """Have it flushed then, whatever happens."""
-        self.held.append(session)
+        if not session.is_held:
+            session.is_held = True
+            self.held.append(session)
         if self.flush_at_ns == 0 or at_ns < self.flush_at_ns:
             self.flush_at_ns = at_ns
             if self.is_waiting and at_ns < self.waits_until_ns:
@@ -308,10 +310,11 @@ cdef class Reactor:
         return 0
 
     cdef int flush_held(self) except -1:
-        """It is time for the first of them; the others may as well be asked."""
+        """It is time for the first of them; the others are asked as well, and may have to wait again."""
         cdef Session session
         self.flush_at_ns = 0
         for session in self.held:
+            session.is_held = False
             session.is_waiting_to_flush = True
             self.unflushed.append(session)
         self.held = []

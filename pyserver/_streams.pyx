@@ -694,6 +694,8 @@ cdef class StreamLane(Lane):
             self._flush(connection)
             return self._settle(connection)
         if reason == AWAIT_ROOM:
+            if connection.is_carried and (<Carried> connection.channel).is_excused():
+                return self.reactor.wait_for(connection, reason, self.now_ns)
             unsent = pyserver_unsent(connection.source.fd)
             if 0 <= unsent < connection.unsent:
                 connection.unsent = unsent

@@ -6,6 +6,7 @@ import base64
 import contextlib
 import os
 import struct
+import time
 
 import pytest
 from http2 import wire
@@ -269,3 +270,17 @@ def test_each_class_stops_while_a_client_stays(kind, tmp_path):
             peer.wait_until(lambda: False)
         assert [last for last, _ in peer.goaways] == [wire.MAX_WINDOW, 1]
         assert server.stop() == os.EX_OK
+
+
+@pytest.mark.parametrize("options", [(), ("-k", "gevent", "--response-spool", "0")], ids=["sync", "gevent"])
+def test_streams_that_wait_for_each_other_are_not_late(serve, options):
+    server = serve(WSGI, *CLEAR, "--write-timeout", "0.4", *options)
+    with Peer(server.address, receive_buffer=16384, settings=[(wire.INITIAL_WINDOW, 2**30)]) as peer:
+        peer.send(wire.window_update(0, 2**30))
+        peer.returns_windows = False
+        streams = [peer.begin("GET", "/blocks", ends=True) for _ in range(4)]
+        while not all(peer.responses[stream].is_complete for stream in streams):
+            # A line that is slow: nobody has a turn each 0.4 s.
+            time.sleep(0.001)
+            peer.read()
+            assert not any(peer.responses[stream].reset for stream in streams)
