@@ -341,6 +341,10 @@ cdef class HTTP2Session(Session):
             if outcome == NEED_MORE:
                 break
             if outcome == REFUSED:
+                if event.owner != NULL:
+                    # Its frame was the last straw, and has ended it before.
+                    (<HTTP2Stream> <PyObject *> event.owner).lose()
+                    self._tell(<HTTP2Stream> <PyObject *> event.owner)
                 self._fail(
                     event.error,
                     "it makes work without asking for anything" if event.error == ENHANCE_YOUR_CALM else "its frames break a rule",
@@ -759,6 +763,9 @@ cdef class HTTP2Stream(CarriedStream):
         self.http2.alive -= 1
 
     cdef bint has_room(self) except -1:
+        if find_stream(&self.http2.frames, self.id) == NULL:
+            self.lose()
+            return False
         return self.http2.pending() < OUT_LIMIT or self.http2.send_some()
 
     cdef int begin_fields(self, int status) except -1:
