@@ -742,7 +742,7 @@ cdef bytes settings_in(const Head *head, const unsigned char *base):
     if not (asks and says_upgrade and says_settings and len(settings) == 1):
         return None
     try:
-        decoded = _base64.b64decode(settings[0] + b"=" * (-len(settings[0]) % 4), b"-_", True)
+        decoded = _base64.b64decode(settings[0] + b"=" * (-len(settings[0]) % 4), b"-_", validate=True)
     except ValueError:
         return None
     return decoded if len(decoded) % 6 == 0 else None

@@ -133,12 +133,13 @@ class Peer:
     def close(self) -> None:
         self.socket.close()
 
-    def send(self, sent: bytes) -> None:
+    def send(self, sent: bytes, is_frames: bool = True) -> None:
         """Send bytes; what there is in them of SETTINGS and WINDOW_UPDATE is what the server is held to.
 
         When the server has closed, `broken` says so, and what it had sent before can still be read.
         """
-        self._note_sent(sent.removeprefix(wire.PREFACE))
+        if is_frames:
+            self._note_sent(sent.removeprefix(wire.PREFACE))
         try:
             for at in range(0, len(sent), self._pieces or max(1, len(sent))):
                 self.socket.sendall(sent[at : at + self._pieces] if self._pieces else sent)
@@ -179,7 +180,7 @@ class Peer:
             handle(self, arrived)
         return arrived
 
-    def _receive(self, deadline: float) -> None:
+    def _receive(self, deadline: float, is_http1: bool = False) -> None:
         self.socket.settimeout(max(0.001, deadline - time.monotonic()))
         try:
             received = self.socket.recv(65536)
@@ -190,12 +191,12 @@ class Peer:
         if not received:
             raise Closed("closed")
         self._received.add(received)
-        if not self.is_established and self._received.bytes.startswith(b"HTTP/1."):
+        if not (is_http1 or self.is_established) and self._received.bytes.startswith(b"HTTP/1."):
             self._read_http1(deadline)
 
     def _read_http1(self, deadline: float) -> None:
         while len(self._received.bytes) < 12:
-            self._receive(deadline)
+            self._receive(deadline, is_http1=True)
         raise AnsweredInHttp1(int(self._received.bytes[9:12]))
 
     def wait_until(self, condition: Callable[[], object], within: float | None = None) -> None:
@@ -211,6 +212,16 @@ class Peer:
             arrived = self.read(deadline)
             if arrived.kind == kind and stream in (None, arrived.stream):
                 return arrived
+
+    def receive_head(self) -> bytes:
+        """The head of a response in HTTP/1.1, before there are frames."""
+        received = self._received.bytes
+        deadline = time.monotonic() + self.timeout
+        while (end := received.find(b"\r\n\r\n")) < 0:
+            self._receive(deadline, is_http1=True)
+        head = bytes(received[:end])
+        del received[: end + 4]
+        return head
 
     def settle(self) -> None:
         """Return when the server has answered all that was sent before, as far as it does that at once."""
