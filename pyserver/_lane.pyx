@@ -75,7 +75,7 @@ cdef class Lane(Transport):
 
     Args:
         reactor: what it shares with the other lanes.
-        number: of its row in the worker's slot; -1 for a lane in which nothing runs.
+        number: of its row in the worker's slot; -1 for a lane in which nothing runs, or that has none.
     """
 
     def __cinit__(self, Reactor reactor not None, int number):
@@ -530,9 +530,11 @@ cdef class Lane(Transport):
         return 0
 
     cdef Lane _new_lane(self):
-        cdef Lane lane = Lane(self.reactor, self.reactor.lanes)
-        self.reactor.lanes += 1
-        return lane
+        cdef Reactor reactor = self.reactor
+        # Those that wait for their client do not count, and keep their rows: who runs meanwhile does without.
+        cdef int number = reactor.lanes if reactor.lanes < reactor.capacity else -1
+        reactor.lanes += number >= 0
+        return Lane(reactor, number)
 
     cdef int _set_running(self, Connection *connection) except -1:
         """Leave the connection alone until its request has run, however often the poller reports it."""
@@ -554,7 +556,8 @@ cdef class Lane(Transport):
             free(self.out.data)
             memset(&self.out, 0, sizeof(Out))
         self.reactor.running -= 1
-        self.reactor.spare.append(self)
+        if self.number >= 0:
+            self.reactor.spare.append(self)
         return self.reactor.note_served()
 
     def serve(self) -> None:

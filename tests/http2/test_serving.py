@@ -174,6 +174,18 @@ def test_an_application_waits_for_a_window_and_others_for_none(serve, options):
         assert peer.response(other).status == 200
 
 
+def test_those_that_wait_for_their_client_leave_room_for_others(serve):
+    server = serve(WSGI, *CLEAR, "-k", "gevent", "--worker-connections", "2", "--workers", "2", "--response-spool", "0")
+    with Peer(server.address) as waiting, Peer(server.address) as other:
+        waiting.returns_windows = False
+        streams = [waiting.begin("GET", "/blocks", ends=True) for _ in range(20)]
+        responses = waiting.responses
+        waiting.wait_until(lambda: sum(len(responses[stream].content) for stream in streams) == wire.DEFAULT_WINDOW)
+        assert other.exchange().status == 200
+    assert server.stop() == os.EX_OK
+    assert "Traceback" not in server.log()
+
+
 def test_a_slow_request_does_not_hold_back_the_answer_before_it(serve):
     server = serve(WSGI, *CLEAR)
     with Peer(server.address) as peer:
