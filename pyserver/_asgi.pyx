@@ -169,7 +169,7 @@ cdef class ASGIGateway(Gateway):
         if head.minor == 0:
             scope["http_version"] = "1.0"
         elif head.minor != 1:
-            scope["http_version"] = "2"
+            scope["http_version"] = "2" if head.minor == 2 else "3"
         scope["headers"] = fields
         self._put_target(scope, head, base)
         scope["state"] = {} if self.state is None else PyDict_Copy(self.state)

@@ -8,6 +8,7 @@ from pyserver._http cimport NEED_MORE, Head, Out, Outcome, Span
 
 cdef enum:
     HTTP_2 = 2                  # `Head.minor` of a request that was a stream of HTTP/2
+    HTTP_3 = 3                  # … of HTTP/3
 
 
 cdef enum Awaited:

@@ -33,6 +33,7 @@ cpdef enum Cell:
     WAITS_SINCE_NS      # since when the worker has had nothing to do; 0 while it has
     DRAINS              # 1 once the server is to stop, which who asks for its health is told; the arbiter's to write
     DURATION_NS         # how long the requests that were answered have taken, all together
+    QUIC                # by which number other workers find it that connections of QUIC come to; 0 where it takes none
     ROWS                # how many rows have ever been used; those behind them are never looked at. 0 counts as 1
 
 

@@ -27,7 +27,8 @@ class Cell(IntEnum):
     WAITS_SINCE_NS = 22
     DRAINS = 23
     DURATION_NS = 24
-    ROWS = 25
+    QUIC = 25
+    ROWS = 26
 
 class Instants(NamedTuple):
     """Of the requests that run in a slot: monotonic nanoseconds, 0 where there is none."""

@@ -18,6 +18,7 @@ _DEFAULT_PORT = 8000  # gunicorn's, when only a host is given
 _ANY_HOST = "0.0.0.0"
 _SCHEMES = ("http://", "https://")
 _LONGEST_PATH = 107 if sys.platform == "linux" else 103  # sun_path without its end, bytes; unix(7)
+_DATAGRAM_ROOM = 4 * 1024 * 1024  # bytes
 _LONGEST_LOCK = 1.0  # how long another server may be at the same place before we go on, seconds
 
 
@@ -159,6 +160,33 @@ def open_listener(
             ) from None
         raise _refusal(address, _reason(error)) from None
     return listener
+
+
+def open_datagram_socket(address: Address, flag: str) -> socket.socket:
+    """A bound, non-blocking socket of UDP, not inherited over exec.
+
+    Raises:
+        AddressInUseError, BootError: as for `open_listener`.
+    """
+    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+    try:
+        bound = socket.socket(family, socket.SOCK_DGRAM)
+        try:
+            # The system gives as much as it allows. A worker that computes for a moment is to lose nothing.
+            for buffer in (socket.SO_RCVBUF, socket.SO_SNDBUF):
+                bound.setsockopt(socket.SOL_SOCKET, buffer, _DATAGRAM_ROOM)
+            bound.setblocking(False)
+            bound.bind((address.host, address.port))
+        except OSError:
+            bound.close()
+            raise
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise AddressInUseError(
+                address, f"the UDP port is in use; stop the other process or choose another {flag}"
+            ) from None
+        raise _refusal(address, _reason(error)) from None
+    return bound
 
 
 def listener_url(listener: socket.socket, is_secure: bool = False) -> str:

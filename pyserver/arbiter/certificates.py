@@ -74,6 +74,16 @@ def context_of(settings: Settings) -> ssl.SSLContext:
     return contexts[0]
 
 
+def quic_certificate(settings: Settings) -> tuple[bytes, bytes, str | None]:
+    """Certificate and key of `certfile`, in PEM, and the password of the key.
+
+    They have been loaded as a context before. A worker may not be allowed to read them.
+    """
+    certificate = _read(settings.certfile or "", "certfile")
+    key = _read(settings.keyfile, "keyfile") if settings.keyfile else certificate
+    return certificate, key, _password(settings)() if settings.keyfile_password else None
+
+
 class Files:
     """The files of certificates and keys, looked at now and then.
 
@@ -180,7 +190,7 @@ def _bare(settings: Settings) -> ServerContext:
     """A context without a certificate."""
     context = ServerContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = _VERSIONS[settings.tls_minimum]
-    context.set_alpn_protocols([_PROTOCOLS[protocol] for protocol in settings.http_protocols])
+    context.set_alpn_protocols([_PROTOCOLS[one] for one in settings.http_protocols if one in _PROTOCOLS])
     # RFC 9325 §3.4: nobody needs to renegotiate, and those who do cost much.
     context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION | ssl.OP_CIPHER_SERVER_PREFERENCE
     if settings.ciphers:

@@ -270,6 +270,7 @@ class Crew:
             contexts=generation.contexts,
             commons=self._commons_of(generation),
             access_file=generation.access_file,
+            quic=generation.quic,
         )
 
     def _commons_of(self, generation: Generation) -> tuple[int, int] | None:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from pyserver.sockets import Address
     from pyserver.systemd import Inherited
     from pyserver.workers.base import Worker
+    from pyserver.workers.messages import QuicSeat
 
 _MOST_FAILED_BOOTS = 3
 _ADMIN_UMASK = 0o117
@@ -94,6 +95,7 @@ class Generation:
         self.scoreboard = scoreboard
         self._context = context
         self.certificates: Files | None = None  # whose changes are looked for
+        self.quic: QuicSeat | None = None  # once its sockets are open, if there is HTTP/3
         self.access_file: AccessFile | None = None  # None where the server writes no access log itself
         self.is_proven = False  # one of its workers has been ready
         self.failed_boots = 0
@@ -134,6 +136,11 @@ class Generation:
     def admin_addresses(self) -> list[Address]:
         """Where its state is told; one at most."""
         return [parse_address(self.settings.admin)] if self.settings.admin else []
+
+    @property
+    def quic_addresses(self) -> list[Address]:
+        """Where HTTP/3 is served, each once."""
+        return list(dict.fromkeys(map(parse_address, self.settings.quic_bind)))
 
     @property
     def admin_access(self) -> FileAccess:

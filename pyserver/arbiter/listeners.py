@@ -69,12 +69,11 @@ class Listeners:
         try:
             for address in addresses:
                 if address not in self._open:
-                    self._add(address, open_listener(address, backlog, access, shares_port, self._flag))
+                    self._add(address, self._opened(address, backlog, access, shares_port))
         except BootError:
             self.keep(before)
             raise
-        for address in addresses:
-            self._open[address].listen(backlog)
+        self._keep_backlog(addresses, backlog)
 
     def addresses(self) -> set[Address]:
         """Those that are open."""
@@ -131,8 +130,7 @@ class Listeners:
         """
         names = {_absolute(address): address for address in wanted}
         for address, descriptor in given.items():
-            listener = open_listener(Address(descriptor=descriptor), backlog)
-            self._add(names.get(address, address), listener)
+            self._add(names.get(address, address), self._inherited(descriptor, backlog))
         self._shared = set(self._open)
 
     def unshare(self) -> None:
@@ -140,6 +138,16 @@ class Listeners:
         self._shared.clear()
         while self._left:
             self._left.pop().remove()
+
+    def _opened(self, address: Address, backlog: int, access: FileAccess, shares_port: bool) -> socket.socket:
+        return open_listener(address, backlog, access, shares_port, self._flag)
+
+    def _keep_backlog(self, addresses: Iterable[Address], backlog: int) -> None:
+        for address in addresses:
+            self._open[address].listen(backlog)
+
+    def _inherited(self, descriptor: int, backlog: int) -> socket.socket:
+        return open_listener(Address(descriptor=descriptor), backlog)
 
     def _add(self, address: Address, listener: socket.socket) -> None:
         self._open[address] = listener

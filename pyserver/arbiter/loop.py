@@ -92,6 +92,7 @@ class Arbiter:
         self._held_ns = 0  # by reloads
         self._excused_ns = 0  # what reloads and hooks had held us up for when the last turn ended
         self._said_urls = ""
+        self._said_quic = ""
         self._launch = launch
         self._inheritance = inheritance
         self._gauges = Gauges()
@@ -224,6 +225,11 @@ class Arbiter:
         if urls != self._said_urls:
             self._said_urls = urls
             self._log.info("Listening at: %s (%s)", urls, os.getpid())
+        if self._reloads.quic is not None and current.quic_addresses:
+            where = self._reloads.quic.where(current.quic_addresses)
+            if where != self._said_quic:
+                self._said_quic = where
+                self._log.info("Listening for HTTP/3 at: %s", where)
 
     def _say_with_what(self) -> None:
         name = self._reloads.current.worker_name

@@ -126,7 +126,8 @@ class _Life:
         return EXIT_OK
 
     def _warn(self) -> None:
-        own = {one.fileno() for one in (*self._seat.listeners, self._channel)} | {0, 1, 2}
+        datagrams = self._seat.quic.sockets if self._seat.quic is not None else ()
+        own = {one.fileno() for one in (*self._seat.listeners, *datagrams, self._channel)} | {0, 1, 2}
         own |= {self._seat.log.fileno(), self._seat.lifeline} | self._worker_class.prepare_to_fork()
         known = {fd: what for fd, what in open_descriptors().items() if fd in own}
         for one in leftovers({**self._before, **known}):

@@ -13,10 +13,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pyserver.arbiter.pidfile import PidFiles
+    from pyserver.arbiter.quic import QuicSockets
     from pyserver.arbiter.spawn import Closable
     from pyserver.arbiter.watch import Watcher
     from pyserver.log import ErrorLog
     from pyserver.settings.model import Settings
+    from pyserver.sockets import Address
     from pyserver.systemd import Notifier
 
 ADMIN_BACKLOG = 64
@@ -45,6 +47,7 @@ class Reloads:
         self.generations = Generations(first)
         self.listeners = listeners
         self.admin_listeners = Listeners("--admin")  # open in no worker
+        self.quic: QuicSockets | None = None  # as long as there is no HTTP/3
         self.proved = 0  # reloads
         self.failed = 0
         self.pidfiles: PidFiles | None = None  # as long as there is no setting that names one
@@ -65,6 +68,8 @@ class Reloads:
         """What is open here and of no use to a worker of the current generation."""
         mine: list[Closable] = [one for one in (self.pidfiles, self.watcher) if one is not None]
         listeners = [*self.listeners.not_at(self.current.addresses), *self.admin_listeners.not_at(())]
+        if self.quic is not None:
+            listeners += self.quic.not_at(self.current.quic_addresses)
         return [*listeners, *self.generations.other_logs(), *mine]
 
     def open(self, generation: Generation) -> None:
@@ -78,16 +83,21 @@ class Reloads:
         self.listeners.open(generation.addresses, settings.backlog, generation.socket_access, settings.reuse_port)
         try:
             self.admin_listeners.open(generation.admin_addresses, ADMIN_BACKLOG, generation.admin_access)
+            self._open_quic(generation)
             self._open_pidfile(generation.pidfile)
-        except BootError:
+        except (BootError, ConfigError):
             self.listeners.keep(before)
             self.admin_listeners.keep(before_admin)
+            if self.quic is not None:
+                self.quic.keep(self._quic_in_use())
             raise
 
     def close(self) -> None:
         """The server ends."""
         self.listeners.close()
         self.admin_listeners.close()
+        if self.quic is not None:
+            self.quic.close()
         if self.pidfiles is not None:
             self.pidfiles.keep(())
 
@@ -210,10 +220,24 @@ class Reloads:
         )
         try:
             self.open(generation)
-        except BootError:
+        except (BootError, ConfigError):
             generation.log.close()
             raise
         return generation
+
+    def _open_quic(self, generation: Generation) -> None:
+        if not generation.settings.quic_bind:
+            return
+        if self.quic is None:
+            # Few serve HTTP/3.
+            from pyserver.arbiter.quic import QuicSockets
+
+            self.quic = QuicSockets()
+        self.quic.open(generation.quic_addresses, 0)
+        generation.quic = self.quic.seat(generation)
+
+    def _quic_in_use(self) -> set[Address]:
+        return {address for one in self.generations.in_use() for address in one.quic_addresses}
 
     def _open_pidfile(self, path: str) -> None:
         if not path:
@@ -231,6 +255,8 @@ class Reloads:
         in_use = {address for one in self.generations.in_use() for address in one.addresses}
         self.listeners.keep(in_use)
         self.admin_listeners.keep({address for one in self.generations.in_use() for address in one.admin_addresses})
+        if self.quic is not None:
+            self.quic.keep(self._quic_in_use())
         if self.pidfiles is not None:
             self.pidfiles.keep([one.pidfile for one in self.generations.in_use()])
 

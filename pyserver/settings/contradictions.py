@@ -47,6 +47,7 @@ _NEEDS = (
         "http_protocols", lambda s: "h2" not in s.http_protocols or s.certfile or s.sni,
         "without certfile: browsers speak HTTP/2 with TLS only; http2_cleartext is for proxies",
     ),
+    _Need("http_protocols", lambda s: "h3" not in s.http_protocols or s.quic_bind, "as to h3 without quic_bind"),
     *(
         _Need(name, lambda s: "h2" in s.http_protocols or s.http2_cleartext != "off", "without h2 in http_protocols")
         for name in (
@@ -87,6 +88,7 @@ def contradictions(settings: Settings, origins: Mapping[str, str]) -> Iterator[s
     """
     _refuse_shared_file(settings, origins)
     _check_schemes(settings, origins)
+    _check_quic(settings, origins)
     if 0 < settings.max_worker_memory < _LEAST_MEMORY:
         raise ConfigError(
             f"{origins['max_worker_memory']}: max_worker_memory is {settings.max_worker_memory} bytes, which every "
@@ -106,6 +108,15 @@ def _check_schemes(settings: Settings, origins: Mapping[str, str]) -> None:
             raise ConfigError(f"{origins['bind']}: {other} and {text} are one address, where one thing can be spoken")
         if scheme_of(text) == "https" and not (settings.certfile or settings.sni):
             raise ConfigError(f"{origins['bind']}: {text} speaks TLS, and certfile names no certificate for it")
+
+
+def _check_quic(settings: Settings, origins: Mapping[str, str]) -> None:
+    if not settings.quic_bind:
+        return
+    if not settings.certfile:
+        raise ConfigError(f"{origins['quic_bind']}: HTTP/3 is encrypted always, and certfile names no certificate for it")
+    if settings.cert_reqs:
+        raise ConfigError(f"{origins['quic_bind']}: cert_reqs asks clients for certificates, which HTTP/3 here cannot")
 
 
 def _may_have_unix_sockets(settings: Settings) -> bool:

@@ -23,7 +23,7 @@ from pyserver.settings.fields import (
     setting,
 )
 from pyserver.settings.hooks import Hooks
-from pyserver.settings.http2 import CLEARTEXT, read_protocols
+from pyserver.settings.http2 import CLEARTEXT, check_quic_address, read_protocols
 from pyserver.settings.proxies import PROXY_PROTOCOLS, check_peers, read_forwarded_fields, read_proxy_protocol
 from pyserver.settings.tls import check_password_source, check_sni, read_cert_reqs
 from pyserver.settings.unavailable import UNAVAILABLE
@@ -48,6 +48,7 @@ _HTTP = "Request and response fields"
 _PROXIES = "Behind a proxy"
 _TLS = "TLS"
 _HTTP2 = "HTTP/2"
+_HTTP3 = "HTTP/3"
 _ASGI = "ASGI and WebSockets"
 _HEALTH = "Health and metrics"
 _LOGGING = "Logging"
@@ -474,7 +475,8 @@ class Settings(Hooks):
 
     http_protocols: tuple[str, ...] = setting(
         ("h1",), section=_HTTP2, flags=("--http",), read=read_protocols, metavar="LIST", source="gunicorn",
-        help="The versions of HTTP that are offered to clients with TLS, the preferred one first: h1, h2 or both.",
+        help="The versions of HTTP that are offered to clients with TLS, the preferred one first: h1, h2 or both; h3 "
+        "may be named beside, and is what quic_bind is for.",
     )
     http2_cleartext: str = setting(
         "off", section=_HTTP2, choices=CLEARTEXT, source="gunicorn",
@@ -496,6 +498,13 @@ class Settings(Hooks):
     http2_max_header_list_size: int = setting(
         65_536, section=_HTTP2, unit="bytes", minimum=1024, maximum=16_777_216, source="gunicorn",
         help="How long all fields of a request may be together, counted as RFC 9113 §6.5.2 does; else it gets 431.",
+    )
+
+    quic_bind: tuple[str, ...] = setting(
+        (), section=_HTTP3, metavar="HOST:PORT", repeatable=True, check=check_quic_address, reload="listener",
+        source="RFC 9114",
+        help="Where HTTP/3 is served, by UDP, with the certificate of certfile; asgi workers only. May be repeated. "
+        "Responses over TLS name the first port to clients (Alt-Svc).",
     )
 
     asgi_loop: str = setting(

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from pyserver.settings.model import Settings
     from pyserver.workers.app import Application
     from pyserver.workers.broken import Page
+    from pyserver.workers.quic import QuicEndpoint
 
 _LAST_SECONDS = 0.1  # that requests have to end when the worker quits, and then the application
 _MOST_TOLD = 5  # slow requests at once
@@ -44,7 +45,9 @@ class ASGIWorker(EngineWorker):
     """Serves up to `worker_connections` requests at the same time, and any number of WebSockets."""
 
     interfaces = ("asgi",)
+    protocols = ("h1", "h2", "h3")
     ends_requests = True
+    _endpoint: QuicEndpoint | None = None  # where HTTP/3 is spoken
 
     @classmethod
     def check(cls, settings: Settings) -> None:
@@ -61,6 +64,8 @@ class ASGIWorker(EngineWorker):
             raise ConfigError(
                 "worker_class asgi needs poller epoll, which Linux has; elsewhere ASGI is served with -k uvicorn"
             )
+        if settings.quic_bind and importlib.util.find_spec("aioquic") is None:
+            raise ConfigError("quic_bind is for HTTP/3, and aioquic is missing: pip install 'pyserver[http3]'")
 
     @classmethod
     def rows(cls, settings: Settings) -> int:
@@ -90,6 +95,11 @@ class ASGIWorker(EngineWorker):
         self.gateway.state = self._lifespan.state
         self._turns = EngineTurns(self._engine, self._loop, self._end, self.log)
         self._catch_stacks_signal()
+        if self._quic is not None:
+            # What few need is not imported for all.
+            from pyserver.workers.quic import QuicEndpoint
+
+            self._endpoint = QuicEndpoint(self, self._quic, self._engine, self._loop)
 
     def watch(self, fd: int, callback: Callable[[], None]) -> None:
         """Have the event loop call back."""
@@ -104,7 +114,11 @@ class ASGIWorker(EngineWorker):
         import asyncio
 
         self._turns.start()
+        if self._endpoint is not None:
+            self._endpoint.start()
         self._loop.run_forever()
+        if self._endpoint is not None:
+            self._endpoint.close()
         if self._failure is not None:
             raise self._failure
         seconds: float | None = self.settings.lifespan_timeout or None
@@ -118,6 +132,8 @@ class ASGIWorker(EngineWorker):
 
     def drain(self) -> None:
         """Have the engine accept no more, and tell who stays for long."""
+        if self._endpoint is not None:
+            self._endpoint.retire()
         super().drain()
         sockets = [call for call in self._engine.calls if call.is_websocket]
         window = self.settings.graceful_timeout * _CLOSING_SHARE
@@ -163,7 +179,8 @@ class ASGIWorker(EngineWorker):
         return ASGIGateway(
             self.watched(),
             self._loop,
-            [_server(listener) for listener in self.listeners],
+            # Those of HTTP/3 come behind.
+            [_server(one) for one in (*self.listeners, *(self._quic.sockets if self._quic is not None else ()))],
             log=self.log,
             root_path=settings.root_path,
             keeps_underscores=settings.header_map == "dangerous",

@@ -88,6 +88,7 @@ class Worker:
         self.lifeline = seat.lifeline
         self._channel = seat.channel
         self.commons = seat.commons
+        self._quic = seat.quic
         self.hooks = seat.hooks
         self._preloaded = seat.application
         self._counts: Counts | None = None
@@ -187,6 +188,8 @@ class Worker:
     def check_protocols(cls, settings: Settings) -> None:
         """Raise ConfigError where a version of HTTP is asked for that this class does not speak."""
         unspoken = [protocol for protocol in settings.http_protocols if protocol not in cls.protocols]
+        if settings.quic_bind and "h3" not in cls.protocols:
+            raise ConfigError(f"quic_bind is for HTTP/3, which {cls.__name__} does not speak; asgi workers do: -k asgi")
         if unspoken:
             raise ConfigError(f"http_protocols asks for {', '.join(unspoken)}, which {cls.__name__} does not speak")
 

@@ -50,6 +50,7 @@ class EngineWorker(Worker):
     @classmethod
     def check(cls, settings: Settings) -> None:
         """Raise ConfigError for settings that the engine cannot be built from."""
+        cls.check_protocols(settings)
         if not settings.accesslog and not _tells_syslog(settings):
             return  # A format that nothing is written in may be for another server.
         if _writes_lines(settings):

@@ -89,6 +89,16 @@ def failure_of(error: BaseException) -> Report:
     return Report(ReportKind.FAILED, exit_code, f"{reason}\n{own_traceback(cause)}" if cause is not None else reason)
 
 
+class QuicSeat(NamedTuple):
+    """What the arbiter gives a worker that speaks HTTP/3."""
+
+    sockets: Sequence[socket.socket]  # of UDP, bound, non-blocking, the same in all workers
+    secret: bytes  # by which connections are found and reset, whoever has them
+    certificate: bytes  # in PEM, behind it those of its issuers
+    key: bytes  # in PEM
+    password: str | None  # of the key
+
+
 class Seat(NamedTuple):
     """What the arbiter gives a worker."""
 
@@ -104,6 +114,7 @@ class Seat(NamedTuple):
     contexts: Sequence[ssl.SSLContext | None] | None = None  # for TLS at each of the listeners; None for none at all
     commons: tuple[int, int] | None = None  # descriptors: where connections are taken from, and where they are put
     access_file: AccessFile | None = None  # with room for what each slot has gathered
+    quic: QuicSeat | None = None  # None without HTTP/3
     hooks: WorkerHooks | None = None  # what calls the operator's functions; None without any
     application: Application | None = None  # when the process that forked this one has loaded it
     refork: Callable[[Worker, int], None] | None = None  # how to fork a mold that is given the descriptor
