@@ -116,6 +116,7 @@ cdef struct Connection:
     bint awaits_tls             # … and then a handshake begins
     bint awaits_preface         # … and then HTTP/2 may
     bint is_carried             # another connection carries it: it has no socket of its own
+    bint is_by_quic             # … and that is QUIC's
     bint stays                  # what was agreed on with its peer is in this process, so it cannot move
     Origin *origin              # NULL unless it has begun with one, which has named the client
     uint8_t family              # of the peer's address, or the client's: 4, 6, or 0 for a Unix socket

@@ -36,6 +36,7 @@ class Engine(Stewarded):
         logs_health: whether the access log has these answers.
         contexts: for each listener the ssl.SSLContext with which TLS is spoken there, or None; None for no TLS at all.
         http2: what a client may have of HTTP/2, where it asks for that in TLS; None for HTTP/1.1 alone.
+        alternative: the line of Alt-Svc that responses over TLS have, with its CRLF; empty for none.
 
     Raises:
         ValueError: there is no such poller on this system.
@@ -72,6 +73,7 @@ class Engine(Stewarded):
         logs_health: bool = False,
         contexts: list[ssl.SSLContext | None] | None = None,
         http2: Version | None = None,
+        alternative: bytes = b"",
     ) -> None: ...
     @property
     def listeners(self) -> list[socket.socket]:

@@ -96,6 +96,7 @@ cdef class Engine(Stewarded):
         logs_health: whether the access log has these answers.
         contexts: for each listener the ssl.SSLContext with which TLS is spoken there, or None; None for no TLS at all.
         http2: what a client may have of HTTP/2, where it asks for that in TLS; None for HTTP/1.1 alone.
+        alternative: the line of Alt-Svc that responses over TLS have, with its CRLF; empty for none.
 
     With a capacity, the one who waits has to set these, of which streams need the last only:
         on_request: called with a lane by run_ready(), when a request is complete; has `lane.serve()` run in a greenlet.
@@ -110,12 +111,14 @@ cdef class Engine(Stewarded):
         bytes server=b"pyserver", bint date=True, int threads=0, int capacity=0, bint streams=False, tuple commons=None,
         bint moves_always=False, tuple siblings=None, int lifeline=-1, double handoff_after=0, Proxies proxies=None,
         bytes health=b"", bint logs_health=False, list contexts=None, Version http2=None,
+        bytes alternative=b"",
     ):
         cdef int at
         self._bell.fd = self._bell_rope = -1
         self.ids = ids
         self.equip(gateway, limits, durations, buffers, log, access, poller, server, date, proxies or Proxies())
         self.health = health or None
+        self.alternative = alternative or None
         self.logs_health = logs_health
         self.listeners = listeners
         self.contexts = contexts

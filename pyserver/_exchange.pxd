@@ -24,6 +24,7 @@ cdef class Transport:
     # What carries responses: a lane.
     cdef Out out                        # responses of the connection being served, not yet given to its socket
     cdef Stamp stamp
+    cdef bytes alternative              # the line that says where HTTP/3 is served; None for nowhere
     cdef Slot *slot
     cdef Row *row                       # of the thread that serves: what it is doing
     cdef AccessLog access

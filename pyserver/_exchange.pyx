@@ -7,6 +7,7 @@ from cpython.object cimport PyObject
 from libc.stdint cimport int64_t
 from libc.stdlib cimport free
 
+from pyserver._channel cimport Channel
 from pyserver._connection cimport peer_of
 from pyserver._http cimport Fault, append
 from pyserver._response cimport (
@@ -153,6 +154,11 @@ cdef object leave_child(object log, object error):
     _os._exit(code & 0xFF)
 
 
+cdef bint is_by_tls(const Connection *connection) noexcept:
+    """Whether the client is there by TLS, and not by QUIC already: who is told where HTTP/3 is, RFC 7838 §3."""
+    return connection.channel != NULL and (<Channel> connection.channel).is_secure and not connection.is_by_quic
+
+
 cdef class Exchange:
     """One request, and the response to it as the gateway gives it piece by piece."""
 
@@ -169,6 +175,8 @@ cdef class Exchange:
         cdef Transport transport = self.transport
         # It may have been told to leave since the request began.
         cdef bint persists = self.persists and (self.is_followed or not transport.leaves(self.connection))
+        if transport.alternative is not None and not self.response.has_alternative and is_by_tls(self.connection):
+            append(&transport.out, PyBytes_AS_STRING(transport.alternative), PyBytes_GET_SIZE(transport.alternative))
         finish_response_head(&self.response, &transport.out, &transport.stamp, known, self.head.minor, &persists)
         self.persists = persists
         if transport.access is not None:

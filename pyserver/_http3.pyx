@@ -509,7 +509,7 @@ cdef class HTTP3Session(Session):
     cdef int _carry(self, HTTP3Stream stream) except -1:
         """Have the stream be a connection, and give it a turn."""
         cdef Connection *connection = new_connection(NO_DESCRIPTOR)
-        connection.is_carried = connection.stays = True
+        connection.is_carried = connection.is_by_quic = connection.stays = True
         connection.listener = <uint8_t> self.listener
         self._note_address()
         connection.family = <uint8_t> self._family

@@ -84,6 +84,7 @@ cdef class Lane(Transport):
         self.slot = reactor.slot
         self.row = &self.slot.rows[0] + number if number >= 0 else &self._own_row
         self.access = reactor.access
+        self.alternative = reactor.alternative
         self.ids = reactor.ids
         self.log = reactor.log
         self.renews = reactor.leadership is not None or reactor.capacity != 0

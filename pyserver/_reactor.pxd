@@ -32,6 +32,7 @@ cdef class Reactor:
     cdef bint looks_back                # fields may name the client
     cdef Buffers buffers
     cdef bytes server
+    cdef bytes alternative              # the line of Alt-Svc in responses over TLS; None for none
     cdef bytes health                   # the path that is answered with how the server is; None for none
     cdef bint logs_health               # … and so it is logged
     cdef bint with_date

@@ -25,6 +25,7 @@ cdef struct Response:
     bint has_length
     bint has_date
     bint has_server
+    bint has_alternative        # Alt-Svc
     bint says_close
     bint drops_hop_by_hop       # what is the server's to send is left out, where WSGI has it refused
     Py_ssize_t head_at          # where its head begins in Out

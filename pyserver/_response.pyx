@@ -218,6 +218,8 @@ cdef int is_plain_field(Response *response, Span key, Span text, object name, ob
         response.has_date = True
     elif length == 6 and equals(key.start, b"server", 6):
         response.has_server = True
+    elif length == 7 and equals(key.start, b"alt-svc", 7):
+        response.has_alternative = True
     elif length == 10 and equals(key.start, b"connection", 10) and text.length == 5 and equals(text.start, b"close", 5):
         response.says_close = True
         return False

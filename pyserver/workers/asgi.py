@@ -95,11 +95,11 @@ class ASGIWorker(EngineWorker):
         self.gateway.state = self._lifespan.state
         self._turns = EngineTurns(self._engine, self._loop, self._end, self.log)
         self._catch_stacks_signal()
-        if self._quic is not None:
+        if self.quic is not None:
             # What few need is not imported for all.
             from pyserver.workers.quic import QuicEndpoint
 
-            self._endpoint = QuicEndpoint(self, self._quic, self._engine, self._loop)
+            self._endpoint = QuicEndpoint(self, self.quic, self._engine, self._loop)
 
     def watch(self, fd: int, callback: Callable[[], None]) -> None:
         """Have the event loop call back."""
@@ -180,7 +180,7 @@ class ASGIWorker(EngineWorker):
             self.watched(),
             self._loop,
             # Those of HTTP/3 come behind.
-            [_server(one) for one in (*self.listeners, *(self._quic.sockets if self._quic is not None else ()))],
+            [_server(one) for one in (*self.listeners, *(self.quic.sockets if self.quic is not None else ()))],
             log=self.log,
             root_path=settings.root_path,
             keeps_underscores=settings.header_map == "dangerous",

@@ -88,7 +88,7 @@ class Worker:
         self.lifeline = seat.lifeline
         self._channel = seat.channel
         self.commons = seat.commons
-        self._quic = seat.quic
+        self.quic = seat.quic
         self.hooks = seat.hooks
         self._preloaded = seat.application
         self._counts: Counts | None = None

@@ -33,6 +33,9 @@ _SOFTWARE = "pyserver"
 # was sent before its client could know; short enough that idle connections hold up a stop for less than half a second.
 _IDLE_GRACE = 0.4
 
+# How long clients keep in mind where HTTP/3 is, seconds.
+_ALTERNATIVE_AGE = 86_400
+
 # From how many seconds on a request is in the access log however few are, where slow_request does not say it.
 _SLOW = 1.0
 
@@ -238,7 +241,15 @@ def build_engine(
         logs_health=settings.health_log,
         contexts=None if worker.contexts is None else list(worker.contexts),
         http2=_http2(settings, streams),
+        alternative=_alternative(worker),
     )
+
+
+def _alternative(worker: Worker) -> bytes:
+    """Where clients over TLS find HTTP/3: at the same host, and this port; RFC 7838 §3."""
+    if worker.quic is None:
+        return b""
+    return b'Alt-Svc: h3=":%d"; ma=%d\r\n' % (worker.quic.sockets[0].getsockname()[1], _ALTERNATIVE_AGE)
 
 
 def _http2(settings: Settings, streams: bool) -> HTTP2Limits | None:

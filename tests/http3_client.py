@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import ssl
 from dataclasses import dataclass, field
 
 from aioquic.asyncio import QuicConnectionProtocol, connect
@@ -114,17 +113,18 @@ class Client(QuicConnectionProtocol):
 
 
 @contextlib.asynccontextmanager
-async def connected(address, authority, **told):
-    """A connection to a server at an address."""
-    told.setdefault("configuration", QuicConfiguration(is_client=True, alpn_protocols=["h3"], server_name="localhost"))
-    told["configuration"].load_verify_locations(authority.file)
-    async with connect(*address, create_protocol=Client, **told) as client:
+async def connected(port, authority):
+    """A connection to a server on a port, with a certificate that this authority has issued."""
+    async with connect("127.0.0.1", port, create_protocol=Client, configuration=configuration(authority)) as client:
         yield client
+
+
+def configuration(authority):
+    told = QuicConfiguration(is_client=True, alpn_protocols=["h3"], server_name="localhost")
+    told.load_verify_locations(authority)
+    return told
 
 
 def run(coroutine):
     """Run a test, and leave nothing behind."""
     return asyncio.run(coroutine)
-
-
-__all__ = ["WITHIN", "Client", "Closed", "Reset", "Response", "connected", "run", "ssl"]
