@@ -38,11 +38,11 @@ class Response:
             self.begun.set()
 
 
-class Reset(Exception):
+class Reset(Exception):  # noqa: N818 - it is what the server does
     """The server has reset the stream; with the code."""
 
 
-class Closed(Exception):
+class Closed(Exception):  # noqa: N818 - likewise
     """The server has closed the connection; with the code."""
 
 

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 
 from pyserver.arbiter.certificates import quic_certificate
 from pyserver.arbiter.listeners import Listeners
-from pyserver.sockets import open_datagram_socket
+from pyserver.sockets import Address, open_datagram_socket
 from pyserver.workers.messages import QuicSeat
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
     from pyserver.arbiter.generations import Generation
-    from pyserver.sockets import Address, FileAccess
+    from pyserver.sockets import FileAccess
 
 _FLAG = "--quic-bind"
 
@@ -41,7 +41,7 @@ class QuicSockets(Listeners):
     def where(self, addresses: Collection[Address]) -> str:
         """The addresses as they are bound, for the log."""
         names = (one.getsockname() for one in self.at(addresses))
-        return ",".join(f"udp://[{name[0]}]:{name[1]}" if ":" in name[0] else f"udp://{name[0]}:{name[1]}" for name in names)
+        return ",".join(f"udp://{Address(host=name[0], port=name[1])}" for name in names)
 
     def _opened(self, address: Address, backlog: int, access: FileAccess, shares_port: bool) -> socket.socket:
         return open_datagram_socket(address, _FLAG)

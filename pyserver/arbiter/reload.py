@@ -10,11 +10,12 @@ from pyserver.errors import BootError, ConfigError
 
 if TYPE_CHECKING:
     import select
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from pyserver.arbiter.pidfile import PidFiles
     from pyserver.arbiter.quic import QuicSockets
     from pyserver.arbiter.spawn import Closable
+    from pyserver.arbiter.succession import QuicShare
     from pyserver.arbiter.watch import Watcher
     from pyserver.log import ErrorLog
     from pyserver.settings.model import Settings
@@ -224,6 +225,22 @@ class Reloads:
             generation.log.close()
             raise
         return generation
+
+    def share_quic(self) -> QuicShare | None:
+        """What another arbiter can go on with HTTP/3 by."""
+        if self.quic is None:
+            return None
+        # Loaded by whoever starts one.
+        from pyserver.arbiter.succession import QuicShare
+
+        return QuicShare(self.quic.share(), self.quic.secret)
+
+    def adopt_quic(self, given: Mapping[Address, int], secret: bytes) -> None:
+        """Take over what another arbiter shares."""
+        from pyserver.arbiter.quic import QuicSockets
+
+        self.quic = QuicSockets(secret)
+        self.quic.adopt(given, self.current.quic_addresses, 0)
 
     def _open_quic(self, generation: Generation) -> None:
         if not generation.settings.quic_bind:

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 _LISTENERS = "PYSERVER_LISTENERS"  # descriptor=address,descriptor=address
 _ADMIN = "PYSERVER_ADMIN_LISTENERS"  # likewise
+_QUIC = "PYSERVER_QUIC_SOCKETS"  # likewise
+_QUIC_SECRET = "PYSERVER_QUIC_SECRET"  # the descriptor of a pipe with it, for variables can be read by others
 _OF = "PYSERVER_UPGRADE_OF"  # the process id of the old arbiter
 _CHANNEL = "PYSERVER_UPGRADE_CHANNEL"  # the descriptor of the socket that leads to it
 _COMMONS = "PYSERVER_COMMONS"  # as `Commons.encoded` has it
@@ -111,6 +113,8 @@ class Inheritance(NamedTuple):
     listeners: dict[Address, int]
     commons: Commons | None = None  # if the two understand each other
     admin: Mapping[Address, int] = MappingProxyType({})  # where the state of the server is told
+    quic: Mapping[Address, int] = MappingProxyType({})  # where HTTP/3 is served
+    quic_secret: bytes = b""
 
     def refuse_commons(self) -> None:
         """Nothing moves here: have the other one pass nothing on."""
@@ -121,8 +125,8 @@ class Inheritance(NamedTuple):
 
 def take_inheritance(environ: MutableMapping[str, str]) -> Inheritance | None:
     """What is inherited, and taken out of `environ`; None in an arbiter that was started in the usual way."""
-    names = (_LISTENERS, _OF, _CHANNEL, _COMMONS, _ADMIN)
-    listeners, of, channel, commons, admin = (environ.pop(name, None) for name in names)
+    names = (_LISTENERS, _OF, _CHANNEL, _COMMONS, _ADMIN, _QUIC, _QUIC_SECRET)
+    listeners, of, channel, commons, admin, quic, secret = (environ.pop(name, None) for name in names)
     if listeners is None or of is None or channel is None:
         return None
     try:
@@ -131,16 +135,26 @@ def take_inheritance(environ: MutableMapping[str, str]) -> Inheritance | None:
         predecessor = OtherArbiter(int(of), connection, is_ready=True)
         inherited = adopted(commons) if commons else None
         predecessor.takes = inherited is not None
-        return Inheritance(predecessor, decoded(listeners), inherited, decoded(admin or ""))
+        return Inheritance(
+            predecessor, decoded(listeners), inherited, decoded(admin or ""), decoded(quic or ""), _read(secret)
+        )
     except (OSError, ValueError):
         # Somebody else's variables.
         return None
+
+
+class QuicShare(NamedTuple):
+    """What another arbiter is given to go on with HTTP/3."""
+
+    sockets: Mapping[Address, socket.socket]
+    secret: bytes
 
 
 def start_successor(
     launch: Launch,
     listeners: Mapping[Address, socket.socket],
     admin: Mapping[Address, socket.socket],
+    quic: QuicShare | None,
     commons: Commons | None,
     passed: Iterable[int],
     inbox: Closable,
@@ -151,6 +165,7 @@ def start_successor(
     Args:
         launch: how this one was started.
         listeners, admin: what the new one is given; the latter are where the state of the server is told.
+        quic: likewise; None without HTTP/3.
         commons: likewise; by which its workers get the connections of ours.
         passed: the descriptors that this one was started with.
         inbox: that of the signals of this process.
@@ -172,6 +187,14 @@ def start_successor(
     if commons is not None:
         environ[_COMMONS] = commons.encoded()
         descriptors.update(commons.descriptors)
+    if quic is not None:
+        environ[_QUIC] = encoded({address: one.fileno() for address, one in quic.sockets.items()})
+        descriptors.update(one.fileno() for one in quic.sockets.values())
+        secret, end = os.pipe()
+        os.write(end, quic.secret)
+        os.close(end)
+        environ[_QUIC_SECRET] = str(secret)
+        descriptors.add(secret)
     try:
         pid = fork_process(lambda mask: _execute(launch._replace(environ=environ), descriptors, inbox, mask, log))
     except OSError:
@@ -179,6 +202,8 @@ def start_successor(
         raise
     finally:
         theirs.close()
+        if quic is not None:
+            os.close(secret)
     return OtherArbiter(pid, ours, is_ready=False)
 
 
@@ -191,6 +216,14 @@ def decoded(text: str) -> dict[Address, int]:
     """The descriptor at each address; ValueError when the text is not of that form."""
     pairs = (pair.partition("=") for pair in text.split(",") if pair)
     return {parse_address(_unquoted(address)): int(descriptor) for descriptor, _, address in pairs}
+
+
+def _read(descriptor: str | None) -> bytes:
+    """What is in a pipe, which is closed then."""
+    if descriptor is None:
+        return b""
+    with open(int(descriptor), "rb") as pipe:
+        return pipe.read()
 
 
 def _execute(

@@ -64,7 +64,7 @@ class Upgrade:
         """
         log, passed = reloads.current.log, reloads.current.inherited.descriptors
         try:
-            shared = reloads.listeners.share(), reloads.admin_listeners.share()
+            shared = reloads.listeners.share(), reloads.admin_listeners.share(), reloads.share_quic()
             other = start_successor(launch, *shared, commons, passed, inbox, log)
         except OSError:
             reloads.listeners.unshare()
@@ -83,6 +83,8 @@ class Upgrade:
         current = reloads.current
         reloads.listeners.adopt(inheritance.listeners, current.addresses, current.settings.backlog)
         reloads.admin_listeners.adopt(inheritance.admin, current.admin_addresses, ADMIN_BACKLOG)
+        if inheritance.quic:
+            reloads.adopt_quic(inheritance.quic, inheritance.quic_secret)
         reloads.is_successor = True
         return cls(inheritance.predecessor, is_new=True, reloads=reloads, poll=poll, notifier=notifier)
 

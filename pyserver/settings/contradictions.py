@@ -114,7 +114,7 @@ def _check_quic(settings: Settings, origins: Mapping[str, str]) -> None:
     if not settings.quic_bind:
         return
     if not settings.certfile:
-        raise ConfigError(f"{origins['quic_bind']}: HTTP/3 is encrypted always, and certfile names no certificate for it")
+        raise ConfigError(f"{origins['quic_bind']}: HTTP/3 is always encrypted, and certfile names no certificate")
     if settings.cert_reqs:
         raise ConfigError(f"{origins['quic_bind']}: cert_reqs asks clients for certificates, which HTTP/3 here cannot")
 

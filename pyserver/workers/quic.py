@@ -1,8 +1,8 @@
 """The datagrams of QUIC in a worker: which connection each belongs to, and which worker has that.
 
 All workers receive from the same sockets. Who gets a datagram of a connection that another worker has passes it on,
-by the connection id that this one has chosen; of a new connection, by the one that the client has. So a connection stays
-where it is when its worker leaves and others come, and when its client has another address.
+by the connection id that this one has chosen; of a new connection, by the one that the client has. So a connection
+stays where it is when its worker leaves and others come, and when its client has another address.
 
 Imported by workers that speak HTTP/3.
 """
@@ -318,7 +318,7 @@ def _mailbox(secret: bytes) -> tuple[int, Names, socket.socket]:
 
 
 def _silence() -> None:
-    """What aioquic says of a connection that breaks a rule is of no use to who reads our log, unless it is asked for."""
+    """What aioquic says of a connection that breaks a rule is of no use in our log, unless it is asked for."""
     logger = logging.getLogger("quic")
     if logger.level == logging.NOTSET:
         logger.setLevel(logging.CRITICAL)

@@ -1,4 +1,4 @@
-"""What connections of QUIC are called by the server: so that a worker is found by it, and nobody else can tell which."""
+"""What connections of QUIC are called by the server: by it their worker is found, and nobody else can tell which."""
 
 from __future__ import annotations
 

@@ -17,8 +17,6 @@ from pyserver._http3 import HTTP3Session
 if TYPE_CHECKING:
     import socket
 
-    from aioquic.quic.configuration import QuicConfiguration
-
     from pyserver.workers.quic import QuicEndpoint
     from pyserver.workers.quic_names import Names
 

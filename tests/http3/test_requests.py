@@ -256,7 +256,8 @@ def test_other_versions_of_quic_are_told_which_there_are(port):
 
 def test_what_is_no_quic_is_ignored(port, fetch):
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
-        for data in (b"", b"\x00", b"\xc0", b"\xc0\0\0\0\x01", b"\xc0\0\0\0\x01\x08abcdefgh\x00\x00\x44\x00".ljust(1200, b"x")):
+        initial = b"\xc0\0\0\0\x01\x08abcdefgh\x00\x00\x44\x00".ljust(1200, b"x")
+        for data in (b"", b"\x00", b"\xc0", b"\xc0\0\0\0\x01", initial):
             client.sendto(data, ("127.0.0.1", port))
     assert fetch("/process").status == 200
 

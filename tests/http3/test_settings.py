@@ -9,7 +9,7 @@ from pyserver.settings.http2 import check_quic_address, read_protocols
 from pyserver.workers.asgi import ASGIWorker
 
 NEEDS = {
-    "a certificate": ((), "--quic-bind: HTTP/3 is encrypted always, and certfile names no certificate for it"),
+    "a certificate": ((), "--quic-bind: HTTP/3 is always encrypted, and certfile names no certificate"),
     "another class": (
         ("-k", "sync"),
         "quic_bind is for HTTP/3, which SyncWorker does not speak; asgi workers do: -k asgi",

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import signal
 import socket
 
@@ -124,7 +125,7 @@ def test_a_quick_stop_tells_clients(serve_http3, authority):
 
 
 def test_connections_of_a_dead_worker_are_reset(serve_http3, authority, pid_of):
-    server, port = serve_http3()
+    _, port = serve_http3()
 
     async def ask():
         async with connected(port, authority) as client:
@@ -159,7 +160,7 @@ def test_an_idle_connection_is_closed(serve_http3, authority, pid_of):
 
 
 def test_many_unfinished_handshakes_have_clients_show_their_address(serve_http3, authority):
-    server, port = serve_http3()
+    _, port = serve_http3()
 
     async def ask():
         async with connected(port, authority) as client:
@@ -177,14 +178,24 @@ def test_many_unfinished_handshakes_have_clients_show_their_address(serve_http3,
 
 
 def test_an_upgrade_keeps_connections(serve_http3, authority, pid_of):
-    server, port = serve_http3("-w", "2")
+    server, port = serve_http3()
 
     async def ask():
         async with connected(port, authority) as client:
             before = await pid_of(client)
             server.send_signal(signal.SIGUSR2)
-            while server.log().count("Listening for HTTP/3") < 2 or len(server.workers()) < 4:
+            while not (said := re.search(r"The new arbiter \(pid: (\d+)\) serves", server.log())):
                 await asyncio.sleep(0.05)
             assert {await pid_of(client) for _ in range(20)} == {before}
+            server.send_signal(signal.SIGTERM)
+            await asyncio.wait_for(client.wait_closed(), 15)
+            assert client.closed == 0x100
+        assert server.wait() == os.EX_OK
+        try:
+            async with connected(port, authority) as client:
+                assert await pid_of(client) != before
+        finally:
+            os.kill(int(said.group(1)), signal.SIGTERM)
 
     run(asyncio.wait_for(ask(), 60))
+    eventually(lambda: not server.processes())
