@@ -49,6 +49,7 @@ cdef class HTTP3Session(Session):
     cdef int _grudge                    # against a client that costs more than it asks for
     cdef readonly int departing         # Departing
     cdef readonly bint is_closed
+    cdef readonly bint has_asked        # for anything
     cdef readonly int64_t quiet_since_ns    # since when nothing has been asked; 0 while something is
 
     cdef int mark(self) except -1

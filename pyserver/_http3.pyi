@@ -1,6 +1,6 @@
 from typing import Any
 
-from pyserver._engine import Engine
+from pyserver._reactor import Reactor
 
 class HTTP3Session:
     """The server's side of one connection of QUIC.
@@ -17,9 +17,10 @@ class HTTP3Session:
     carried: int
     departing: int
     is_closed: bool
+    has_asked: bool
     quiet_since_ns: int
     def __init__(
-        self, reactor: Engine, quic: Any, peer: Any, *, listener: int, streams: int, field_list: int
+        self, reactor: Reactor, quic: Any, peer: Any, *, listener: int, streams: int, field_list: int
     ) -> None: ...
     def begin(self) -> None:
         """It is one of the worker's connections from now on."""
@@ -36,3 +37,6 @@ class HTTP3Session:
     @property
     def all_owed(self) -> int:
         """The same of all streams."""
+
+class HTTP3Stream:
+    """One stream."""

@@ -1,9 +1,9 @@
 """A connection that speaks HTTP/3, RFC 9114: its frames and fields, and the streams that it carries as connections.
 
 QUIC is aioquic's, QPACK is pylsqpack's, and without the dynamic table: its memory would be a client's to fill. Each
-request becomes a connection of its own without a socket (_carried), as it does with HTTP/2. What is given is kept by QUIC
-until the client has it, and only so much is taken as it may keep; what a client sends is given room anew when who serves
-the request has received it.
+request becomes a connection of its own without a socket (_carried), as it does with HTTP/2. What is given is kept by
+QUIC until the client has it, and only so much is taken as it may keep; what a client sends is given room anew when who
+serves the request has received it.
 
 All but what is called by name from Python is done with the engine's lock held.
 """
@@ -14,7 +14,9 @@ from cpython.ref cimport Py_INCREF
 from libc.stdint cimport int64_t, uint8_t, uint64_t
 from libc.string cimport memcpy, memset
 
-from pyserver._carried cimport HTTP_3, NOTHING, CarriedStream, Draft, add_field, begin_draft, finish_draft, wrong_in_trailer
+from pyserver._carried cimport (
+    HTTP_3, NOTHING, CarriedStream, Draft, add_field, begin_draft, finish_draft, wrong_in_trailer,
+)
 from pyserver._channel cimport NO_DESCRIPTOR, Session
 from pyserver._connection cimport Connection, is_peer_in, new_connection
 from pyserver._http cimport Fault, Span
@@ -75,6 +77,7 @@ cdef enum:
     MAX_FIELD_SECTION_SIZE = 0x6
     LEAST_ROOM = 16384          # bytes of a response that QUIC keeps at least, however many there are
     MOST_ROOM = 1048576         # … and of all responses of a connection
+    QUANTUM = 65536             # … of which so much is taken at once, so that a slow client is seen to take something
     CONTROL_FRAME = 4096        # bytes of a frame on the control stream, at most
     OWN_RESET_COST = 5          # of a request that is refused, in the currency of those that are taken back
     MOST_GRUDGE = 200
@@ -316,7 +319,7 @@ cdef class HTTP3Session(Session):
                 self.decoder.feed_encoder(data)
             except Exception:
                 # There are several, and each says the same.
-                return self._fail(ENCODER_STREAM_ERROR, "what it says of a table of QPACK, of which there is none, is wrong")
+                return self._fail(ENCODER_STREAM_ERROR, "it speaks of a table of QPACK that there is not")
         return 0
 
     cdef bytes _take_kind(self, int64_t number, bytes data):
@@ -445,7 +448,7 @@ cdef class HTTP3Session(Session):
             return 0
         if kind == DATA and stream.stage != IN_CONTENT or kind == HEADERS and stream.stage == BEHIND_TRAILERS:
             self._fail(FRAME_UNEXPECTED, "a frame of a request comes before its head, or behind its end")
-        elif kind in (SETTINGS, GOAWAY, MAX_PUSH_ID, CANCEL_PUSH) or kind == PUSH_PROMISE or is_of_others(kind) and kind > HEADERS:
+        elif kind in (SETTINGS, GOAWAY, MAX_PUSH_ID, CANCEL_PUSH) or kind > HEADERS and is_of_others(kind):
             self._fail(FRAME_UNEXPECTED, "a frame is not one of a request")
         elif kind == HEADERS and size > <uint64_t> self.field_list:
             self._refuse(stream, EXCESSIVE_LOAD, b"a block of fields is too large")
@@ -526,6 +529,7 @@ cdef class HTTP3Session(Session):
         self.carried += 1
         self.reactor.carried += 1
         self.quiet_since_ns = 0
+        self.has_asked = True
         connection.is_readable = True
         return self.reactor.go_on_later(connection)
 
@@ -632,7 +636,8 @@ cdef class HTTP3Session(Session):
         """Give those a turn that may give more."""
         cdef HTTP3Stream stream
         cdef list still = []
-        cdef Py_ssize_t enough = self.room() // 2
+        cdef Py_ssize_t room = self.room()
+        cdef Py_ssize_t enough = max(room // 2, room - QUANTUM)
         for stream in self._blocked:
             if not stream.is_lost and stream.backlog() > enough:
                 still.append(stream)

@@ -27,7 +27,7 @@ LAYERS = [
     {"_streams"},
     {"_lane"},
     {"_steward"},
-    {"_http2"},
+    {"_http2", "_http3"},
     {"_reactor"},
     {"_leadership"},
     {"_abort"},

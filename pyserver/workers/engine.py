@@ -44,7 +44,7 @@ class EngineWorker(Worker):
     """Slow clients wait in the engine, not in the application; a subclass says who waits on the engine."""
 
     takes_connections = True
-    protocols = ("h1", "h2")
+    protocols: ClassVar[tuple[str, ...]] = ("h1", "h2")
     # Whether gevent's hub has its turn while the worker waits.
     runs_hub: ClassVar[bool] = False
     _access: AccessLog | None = None

@@ -96,6 +96,7 @@ class Peer:
         self._loop = endpoint.loop
         self._bound = bound
         self._keepalive = settings.keepalive
+        self._first_within = settings.request_head_timeout or IDLE_TIMEOUT
         self._timer: Any = None
         self._due = 0.0
         self._heard_at = self._loop.time()
@@ -208,6 +209,11 @@ class Peer:
 
     # ---- time ----
 
+    @property
+    def _patience(self) -> float:
+        """How long it may ask for nothing, seconds."""
+        return self._keepalive if self.session.has_asked else self._first_within
+
     def _set_timer(self) -> None:
         due = self.quic.get_timer()
         if due is None or self._is_terminated:
@@ -215,7 +221,7 @@ class Peer:
         if not self.session.is_closed:
             quiet_since = self.session.quiet_since_ns
             if quiet_since and not self.session.departing:
-                due = min(due, quiet_since / 1e9 + self._keepalive)
+                due = min(due, quiet_since / 1e9 + self._patience)
             elif self.session.carried:
                 due = min(due, self._heard_at + _PING_AFTER)
         if self._timer is not None:
@@ -244,7 +250,7 @@ class Peer:
 
     def _look_after(self, now: float) -> None:
         quiet_since = self.session.quiet_since_ns
-        if quiet_since and not self.session.departing and quiet_since / 1e9 + self._keepalive <= now:
+        if quiet_since and not self.session.departing and quiet_since / 1e9 + self._patience <= now:
             self.session.depart()
         elif self.session.carried and self._heard_at + _PING_AFTER <= now:
             self._heard_at = now
