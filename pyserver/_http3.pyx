@@ -197,9 +197,15 @@ cdef class HTTP3Session(Session):
         self.is_waiting_to_flush = False
         if self.is_closed:
             return 0
-        if self._blocked:
-            self._wake_blocked()
-        self.peer.transmit()
+        try:
+            if self._blocked:
+                self._wake_blocked()
+            self.peer.transmit()
+        except Exception:
+            # Of aioquic's, perhaps: it ends this connection and no other.
+            self.reactor.log.exception("A connection of QUIC is closed")
+            self._close()
+            self.peer.note_terminated(None)
         return 0
 
     cdef int expire(self, int reason, int64_t now_ns) except -1:

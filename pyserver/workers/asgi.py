@@ -65,7 +65,7 @@ class ASGIWorker(EngineWorker):
                 "worker_class asgi needs poller epoll, which Linux has; elsewhere ASGI is served with -k uvicorn"
             )
         if settings.quic_bind and importlib.util.find_spec("aioquic") is None:
-            raise ConfigError("quic_bind is for HTTP/3, and aioquic is missing: pip install 'pyserver[http3]'")
+            raise ConfigError("HTTP/3, which quic_bind asks for, needs aioquic, the extra http3: pip install aioquic")
 
     @classmethod
     def rows(cls, settings: Settings) -> int:
