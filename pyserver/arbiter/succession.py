@@ -187,14 +187,7 @@ def start_successor(
     if commons is not None:
         environ[_COMMONS] = commons.encoded()
         descriptors.update(commons.descriptors)
-    if quic is not None:
-        environ[_QUIC] = encoded({address: one.fileno() for address, one in quic.sockets.items()})
-        descriptors.update(one.fileno() for one in quic.sockets.values())
-        secret, end = os.pipe()
-        os.write(end, quic.secret)
-        os.close(end)
-        environ[_QUIC_SECRET] = str(secret)
-        descriptors.add(secret)
+    secret = None if quic is None else _share(quic, environ, descriptors)
     try:
         pid = fork_process(lambda mask: _execute(launch._replace(environ=environ), descriptors, inbox, mask, log))
     except OSError:
@@ -202,7 +195,7 @@ def start_successor(
         raise
     finally:
         theirs.close()
-        if quic is not None:
+        if secret is not None:
             os.close(secret)
     return OtherArbiter(pid, ours, is_ready=False)
 
@@ -216,6 +209,17 @@ def decoded(text: str) -> dict[Address, int]:
     """The descriptor at each address; ValueError when the text is not of that form."""
     pairs = (pair.partition("=") for pair in text.split(",") if pair)
     return {parse_address(_unquoted(address)): int(descriptor) for descriptor, _, address in pairs}
+
+
+def _share(quic: QuicShare, environ: MutableMapping[str, str], descriptors: set[int]) -> int:
+    """Name what is shared to the other process; the descriptor that is to be closed then."""
+    secret, end = os.pipe()
+    os.write(end, quic.secret)
+    os.close(end)
+    environ[_QUIC] = encoded({address: one.fileno() for address, one in quic.sockets.items()})
+    environ[_QUIC_SECRET] = str(secret)
+    descriptors.update((secret, *(one.fileno() for one in quic.sockets.values())))
+    return secret
 
 
 def _read(descriptor: str | None) -> bytes:

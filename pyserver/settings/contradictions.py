@@ -50,10 +50,14 @@ _NEEDS = (
     _Need("http_protocols", lambda s: "h3" not in s.http_protocols or s.quic_bind, "as to h3 without quic_bind"),
     *(
         _Need(name, lambda s: "h2" in s.http_protocols or s.http2_cleartext != "off", "without h2 in http_protocols")
-        for name in (
-            "http2_max_concurrent_streams", "http2_initial_window_size", "http2_max_frame_size",
-            "http2_max_header_list_size",
+        for name in ("http2_initial_window_size", "http2_max_frame_size")
+    ),
+    *(
+        _Need(
+            name, lambda s: "h2" in s.http_protocols or s.http2_cleartext != "off" or s.quic_bind,
+            "without h2 in http_protocols, nor quic_bind",
         )
+        for name in ("http2_max_concurrent_streams", "http2_max_header_list_size")
     ),
     _Need("keyfile", lambda s: s.certfile or not s.sni, "without certfile: sni names a key with each certificate"),
     *(
