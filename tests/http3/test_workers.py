@@ -124,6 +124,21 @@ def test_a_quick_stop_tells_clients(serve_http3, authority):
     assert server.wait() == os.EX_OK
 
 
+def answer_to(cid, port):
+    """What a client gets that sends to a connection which is no more."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        client.settimeout(1)
+
+        def answer():
+            client.sendto((b"\x40" + cid).ljust(100, b"x"), ("127.0.0.1", port))
+            try:
+                return client.recv(2000)
+            except TimeoutError:
+                return b""  # Nobody receives yet.
+
+        return eventually(answer)
+
+
 def test_connections_of_a_dead_worker_are_reset(serve_http3, authority, pid_of):
     _, port = serve_http3()
 
@@ -134,17 +149,7 @@ def test_connections_of_a_dead_worker_are_reset(serve_http3, authority, pid_of):
             return name.cid, name.stateless_reset_token
 
     cid, token = run(ask())
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
-        client.settimeout(1)
-
-        def answer():
-            client.sendto((b"\x40" + cid).ljust(100, b"x"), ("127.0.0.1", port))
-            try:
-                return client.recv(2000)
-            except TimeoutError:
-                return b""  # The new worker does not receive yet.
-
-        assert eventually(answer)[-16:] == token
+    assert answer_to(cid, port)[-16:] == token
 
 
 def test_an_idle_connection_is_closed(serve_http3, authority, pid_of):
@@ -187,10 +192,13 @@ def test_an_upgrade_keeps_connections(serve_http3, authority, pid_of):
             while not (said := re.search(r"The new arbiter \(pid: (\d+)\) serves", server.log())):
                 await asyncio.sleep(0.05)
             assert {await pid_of(client) for _ in range(20)} == {before}
+            name = client._quic._peer_cid
             server.send_signal(signal.SIGTERM)
             await asyncio.wait_for(client.wait_closed(), 15)
             assert client.closed == 0x100
         assert server.wait() == os.EX_OK
+        # The new workers know what the old ones knew.
+        assert answer_to(name.cid, port)[-16:] == name.stateless_reset_token
         try:
             async with connected(port, authority) as client:
                 assert await pid_of(client) != before
