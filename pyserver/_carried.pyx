@@ -563,7 +563,8 @@ cdef int finish_draft(Draft *draft, CarriedStream stream, bint ends, bint allows
         append(to, b"host: ", 6)
         append(to, host.start, host.length)
         append(to, b"\r\n", 2)
-    append(to, draft.lines.data, draft.lines.used)
+    if draft.lines.used:
+        append(to, draft.lines.data, draft.lines.used)
     if draft.cookies.used:
         append(to, draft.cookies.data, draft.cookies.used)
         append(to, b"\r\n", 2)
