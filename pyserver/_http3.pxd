@@ -100,3 +100,4 @@ cdef class HTTP3Stream(CarriedStream):
 
     cdef Py_ssize_t backlog(self) except -1
     cdef int put_frame(self, int kind, bytes payload, bint ends) except -1
+    cdef int put(self, bytes data, bint ends) except -1

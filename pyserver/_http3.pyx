@@ -498,6 +498,10 @@ cdef class HTTP3Session(Session):
         """A request begins."""
         cdef int64_t size = 0
         cdef bytes name, value
+        stream.sender = self.quic._streams[stream.number].sender
+        if stream.sender._reset_error_code is not None:
+            # The client has said first that it wants no response.
+            return self._refuse(stream, REQUEST_CANCELLED, NULL)
         if self.alive >= 2 * self.most_streams:
             # Requests that were taken back may run on.
             return self._refuse(stream, REQUEST_REJECTED, b"too many that were taken back still run")
@@ -530,7 +534,6 @@ cdef class HTTP3Session(Session):
         connection.channel = <PyObject *> stream
         stream.is_secure = True
         stream.connection = connection
-        stream.sender = self.quic._streams[stream.number].sender
         stream.is_open = True
         self.carried += 1
         self.reactor.carried += 1
@@ -589,7 +592,7 @@ cdef class HTTP3Session(Session):
         if stream.connection != NULL:
             stream.lose()
             self._tell(stream)
-        return self._bear(OWN_RESET_COST if code != REQUEST_REJECTED else 1)
+        return self._bear(1 if code == REQUEST_REJECTED or code == REQUEST_CANCELLED else OWN_RESET_COST)
 
     cdef int _fail(self, int code, str why) except -1:
         """Close the connection with an error; RFC 9114 §8."""
@@ -744,11 +747,19 @@ cdef class HTTP3Stream(CarriedStream):
         if length:
             self.put_frame(DATA, PyBytes_FromStringAndSize(<const char *> data, some), ends and some == length)
         elif ends:
-            self.http3.quic.send_stream_data(self.number, b"", True)
+            self.put(b"", True)
         return some if length else 0
 
     cdef int put_frame(self, int kind, bytes payload, bint ends) except -1:
-        self.http3.quic.send_stream_data(self.number, varint(kind) + varint(len(payload)) + payload, ends)
+        return self.put(varint(kind) + varint(len(payload)) + payload, ends)
+
+    cdef int put(self, bytes data, bint ends) except -1:
+        try:
+            self.http3.quic.send_stream_data(self.number, data, ends)
+        except (RuntimeError, ValueError) as error:
+            # Reset by the client, as we shall hear.
+            self.http3.reactor.log.debug("A stream of HTTP/3 takes nothing more: %s", error)
+            self.lose()
         return 0
 
     cdef int put_reset(self, bint is_complete) except -1:

@@ -198,6 +198,26 @@ def test_a_client_that_closes_is_a_disconnect(port, authority):
     assert run(ask()) == 200
 
 
+def test_a_request_whose_response_is_refused_first_is_not_run(port, authority):
+    async def ask():
+        async with connected(port, authority) as client:
+            number = client._quic.get_next_available_stream_id()
+            client._quic.send_stream_data(number, b"\x01")
+            client._quic.stop_stream(number, 0x10C)
+            client.transmit()
+            await client.fetch("/process")
+            _, block = client.http._encoder.encode(number, [*HEAD[:3], (b":path", b"/open/refused")])
+            client._quic.send_stream_data(number, bytes([len(block)]) + block, end_stream=True)
+            client.transmit()
+            await client.fetch("/process")
+            waiting = client.ask("/wait/refused")
+            for _ in range(5):
+                await client.fetch("/process")
+            return waiting.done.done()
+
+    assert not run(ask())
+
+
 def test_an_application_that_fails_is_answered_for(fetch):
     assert fetch("/fail").status == 500
 
