@@ -84,6 +84,10 @@ async def open_(scope, receive, send, name):
     await answer(send, b"")
 
 
+async def is_open(scope, receive, send, name):
+    await answer(send, str(gate(name).is_set()).encode())
+
+
 async def until_gone(scope, receive, send, name):
     gate("begun " + name).set()
     await content_of(receive)
@@ -120,6 +124,7 @@ async def own_alternative(scope, receive, send):
 
 ROUTES = {
     "": process, "told": told, "digest": digest, "process": process, "large": large, "pieces": pieces, "wait": wait,
-    "begun": begun, "open": open_, "until_gone": until_gone, "gone": gone, "hints": hints, "fail": fail,
+    "begun": begun, "open": open_, "is_open": is_open,
+    "until_gone": until_gone, "gone": gone, "hints": hints, "fail": fail,
     "fail_late": fail_late, "own_alternative": own_alternative,
 }  # fmt: skip

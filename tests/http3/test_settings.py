@@ -6,6 +6,7 @@ import pytest
 
 from pyserver.errors import ConfigError
 from pyserver.settings.http2 import check_quic_address, read_protocols
+from pyserver.sockets import Address, AddressInUseError, open_datagram_socket
 from pyserver.workers.asgi import ASGIWorker
 
 NEEDS = {
@@ -31,11 +32,12 @@ def test_what_cannot_be_is_one_line(start, certificate, arguments, words):
     assert "Traceback" not in server.log()
 
 
-def test_a_port_that_is_taken_is_one_line(start, serve_http3, certificate):
-    _, port = serve_http3()
-    server = start("m:application", "-k", "asgi", "--quic-bind", f"127.0.0.1:{port}", *certificate)
-    assert server.wait(30) != 0
-    assert "the UDP port is in use; stop the other process or choose another --quic-bind" in server.log()
+def test_a_port_that_is_taken_is_one_line():
+    with open_datagram_socket(Address("127.0.0.1", 0), "--quic-bind") as taken:
+        address = Address(*taken.getsockname())
+        words = rf"cannot listen on {address}: the UDP port is in use; .* choose another --quic-bind"
+        with pytest.raises(AddressInUseError, match=words):
+            open_datagram_socket(address, "--quic-bind")
 
 
 def test_a_missing_package_is_named(monkeypatch):
