@@ -1,8 +1,10 @@
 from typing import Any
 
+from pyserver._carried import CarriedStream
+from pyserver._channel import Session
 from pyserver._reactor import Reactor
 
-class HTTP3Session:
+class HTTP3Session(Session):
     """The server's side of one connection of QUIC.
 
     Args:
@@ -38,5 +40,5 @@ class HTTP3Session:
     def all_owed(self) -> int:
         """The same of all streams."""
 
-class HTTP3Stream:
+class HTTP3Stream(CarriedStream):
     """One stream."""
