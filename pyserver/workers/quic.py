@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from pyserver.workers.messages import QuicSeat
 
 _ROOM = 9216  # bytes of a datagram; more than any network carries
+_ON_THE_WAY = 4 * 1024 * 1024  # bytes from one worker to another, of which the system gives as many as it allows
 _IN_A_ROW = 64  # datagrams, before others have their turn
 _LEAST_INITIAL = 1200  # bytes, RFC 9000 §14.1
 _RETRY_FROM = 64  # handshakes under way, from which on a client has to show that its address is its own
@@ -80,6 +81,8 @@ class QuicEndpoint:
         self._configuration = _configuration(seat)
         self._number, self._names, self._mailbox = _mailbox(seat.secret)
         self._key = self._names.key("forward")
+        self._ways_in: set[socket.socket] = set()  # from other workers
+        self._ways_out: dict[int, socket.socket] = {}  # to them, by their numbers
         self._retry = QuicRetryTokenHandler()
         # The client's next datagram may be another worker's.
         self._retry._aead = AESGCM(self._names.key("retry"))
@@ -89,7 +92,7 @@ class QuicEndpoint:
         """Take connections."""
         for at, bound in enumerate(self._sockets):
             self.loop.add_reader(bound.fileno(), self._read, at)
-        self.loop.add_reader(self._mailbox.fileno(), self._read_mailbox)
+        self.loop.add_reader(self._mailbox.fileno(), self._accept)
         self._board.write(self._slot, Cell.QUIC, self._number)
 
     def retire(self) -> None:
@@ -102,7 +105,7 @@ class QuicEndpoint:
         self.retire()
         for peer in list(self.open):
             peer.session.close()
-        for one in (*self._sockets, self._mailbox):
+        for one in (*self._sockets, self._mailbox, *self._ways_in, *self._ways_out.values()):
             self.loop.remove_reader(one.fileno())
 
     def forget(self, peer: Peer) -> None:
@@ -123,17 +126,30 @@ class QuicEndpoint:
                 return
             self._dispatch(at, data, address, is_forwarded=False)
 
-    def _read_mailbox(self) -> None:
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            way, _ = self._mailbox.accept()
+            way.setblocking(False)
+            self._ways_in.add(way)
+            self.loop.add_reader(way.fileno(), self._read_way, way)
+
+    def _read_way(self, way: socket.socket) -> None:
         for _ in range(_IN_A_ROW):
             try:
-                message = self._mailbox.recv(_ROOM + _HEAD.size)
-            except OSError:
+                message = way.recv(_ROOM + _HEAD.size)
+            except BlockingIOError:
                 return
-            if len(message) < _HEAD.size:
-                continue
-            key, at, family, port, scope, packed = _HEAD.unpack_from(message)
-            if key != self._key or at >= len(self._sockets):
-                continue  # Whoever has found the address.
+            except OSError:
+                message = b""
+            # The other one has gone, or is whoever has found the address.
+            if len(message) < _HEAD.size or not message.startswith(self._key):
+                self.loop.remove_reader(way.fileno())
+                self._ways_in.discard(way)
+                way.close()
+                return
+            _, at, family, port, scope, packed = _HEAD.unpack_from(message)
+            if at >= len(self._sockets):
+                continue  # Of a reload that has changed quic_bind.
             if family == 4:
                 address: Any = (socket.inet_ntop(socket.AF_INET, packed[:4]), port)
             else:
@@ -163,12 +179,36 @@ class QuicEndpoint:
         packed = socket.inet_pton(_FAMILIES[family], host)
         head = _HEAD.pack(self._key, at, family, address[1], address[3] if family == 6 else 0, packed)
         try:
-            self._mailbox.sendto(head + data, self._names.mailbox(owner))
+            self._way_to(owner).send(head + data)
         except BlockingIOError:
             pass  # It is busy. The datagram is lost, as one may be on its way.
         except OSError:
+            self._drop_way(owner)
             return False
         return True
+
+    def _drop_way(self, owner: int) -> None:
+        """The other one has gone, or says something, which it never does."""
+        way = self._ways_out.pop(owner, None)
+        if way is not None:
+            self.loop.remove_reader(way.fileno())
+            way.close()
+
+    def _way_to(self, owner: int) -> socket.socket:
+        """Not a socket of datagrams: those keep ten, in most containers, whatever their size."""
+        way = self._ways_out.get(owner)
+        if way is None:
+            way = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            way.setblocking(False)
+            way.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _ON_THE_WAY)
+            try:
+                way.connect(self._names.mailbox(owner))
+            except OSError:
+                way.close()
+                raise
+            self._ways_out[owner] = way
+            self.loop.add_reader(way.fileno(), self._drop_way, owner)
+        return way
 
     def _reset(self, at: int, name: bytes, data: bytes, address: Any) -> None:
         """Tell a client that its connection is no more; RFC 9000 §10.3."""
@@ -219,15 +259,13 @@ class QuicEndpoint:
         if len(self.open) >= self._settings.worker_connections or len(self.half_open) >= _MOST_HALF_OPEN:
             return
         original, retried = header.destination_cid, None
-        if header.token:
-            try:
-                original = self._retry.validate_token(
-                    address=address, destination_cid=header.destination_cid, token=header.token, now=self.loop.time()
-                )
-                retried = header.destination_cid
-            except ValueError:
-                return
-        elif len(self.half_open) >= _RETRY_FROM:
+        # One of another server, or of long ago, is as good as none; RFC 9000 §8.1.3.
+        with contextlib.suppress(ValueError):
+            original = self._retry.validate_token(
+                address=address, destination_cid=header.destination_cid, token=header.token, now=self.loop.time()
+            )
+            retried = header.destination_cid
+        if retried is None and len(self.half_open) >= _RETRY_FROM:
             self._ask_to_retry(at, address, header)
             return
         quic = Connection(
@@ -306,7 +344,7 @@ def _first(text: bytes) -> str:
 
 def _mailbox(secret: bytes) -> tuple[int, Names, socket.socket]:
     """A number that no other worker has, what connections are called by it, and where others put what is for it."""
-    mailbox = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    mailbox = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     mailbox.setblocking(False)
     while True:
         number = int.from_bytes(os.urandom(4), "big") or 1
@@ -314,6 +352,7 @@ def _mailbox(secret: bytes) -> tuple[int, Names, socket.socket]:
         # Somebody else may have it: another one, then.
         with contextlib.suppress(OSError):
             mailbox.bind(names.mailbox(number))
+            mailbox.listen(128)
             return number, names, mailbox
 
 

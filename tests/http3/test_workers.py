@@ -1,14 +1,17 @@
 """Connections of several workers, of workers that leave, and of such as have died."""
 
 import asyncio
+import contextlib
 import os
 import re
 import signal
 import socket
+from pathlib import Path
 
 import pytest
+from aioquic.asyncio import connect
 from aioquic.quic.connection import QuicConnection
-from http3_client import Closed, configuration, connected, run
+from http3_client import Client, Closed, configuration, connected, run
 from support import eventually
 
 
@@ -180,6 +183,40 @@ def test_many_unfinished_handshakes_have_clients_show_their_address(serve_http3,
                 return client._quic._retry_count, (await client.fetch("/process")).status
 
     assert run(ask()) == (1, 200)
+
+
+def test_a_token_of_another_server_is_as_good_as_none(serve_http3, authority, pid_of):
+    server, port = serve_http3()
+
+    async def ask():
+        told = configuration(authority)
+        told.token = b"of another server, and long ago, or of nobody"
+        async with connect("127.0.0.1", port, configuration=told, create_protocol=Client) as client:
+            return await pid_of(client)
+
+    assert run(ask()) in server.workers()
+
+
+def test_what_others_put_into_a_mailbox_is_dropped(serve_http3, authority, pid_of):
+    _, port = serve_http3()
+
+    async def ask():
+        async with connected(port, authority) as client:
+            await pid_of(client)
+            lines = Path("/proc/net/unix").read_text().splitlines()
+            names = {line.split()[-1] for line in lines if "@pyserver-" in line}
+            for name in names:
+                # Another server's may be gone by now.
+                with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as other, contextlib.suppress(OSError):
+                    other.connect("\0" + name[1:])
+                    other.send(b"x" * 1000)
+                    other.settimeout(10)
+                    assert await asyncio.to_thread(other.recv, 10) == b""
+            return len(names), await pid_of(client) > 0
+
+    found, is_served = run(ask())
+    assert found >= 1
+    assert is_served
 
 
 def test_an_upgrade_keeps_connections(serve_http3, authority, pid_of):
