@@ -28,6 +28,7 @@ cdef class HTTP2Session(Session):
     cdef Py_ssize_t _kept_length
     cdef list _waiting                  # streams whose requests are to begin after the one that has its turn first
     cdef bint _has_next                 # there is one that has
+    cdef int _begun                     # streams that have had a turn, or are to have one now
     cdef list _blocked                  # streams that have more to give than there is room for
     cdef int carried                    # connections that are open
     cdef int alive                      # streams that somebody still has
@@ -58,6 +59,8 @@ cdef class HTTP2Session(Session):
     cdef int _act_on_block(self, H2Event *event) except -1
     cdef int _open(self, H2Event *event, bint is_over_limit) except -1
     cdef int _carry(self, HTTP2Stream stream) except -1
+    cdef bint _may_begin(self) noexcept
+    cdef int _let_begin(self, HTTP2Stream stream) except -1
     cdef int begin_next(self) except -1
     cdef int _take_trailers(self, H2Event *event) except -1
     cdef int _refuse(self, uint32_t id, int code, const char *why) except -1
@@ -74,7 +77,8 @@ cdef class HTTP2Session(Session):
 cdef class HTTP2Stream(CarriedStream):
     cdef HTTP2Session http2             # its session, which is also `session`
     cdef uint32_t id
-    cdef bint has_begun                 # it has had its first turn
+    cdef bint is_let                    # it is to have its first turn
+    cdef bint has_begun                 # … and has had it
     cdef bint is_blocked
     cdef uint64_t given_then            # what the session had given of content when it was looked at last
     cdef int64_t quantum                # bytes that it may give before others that wait have their turn

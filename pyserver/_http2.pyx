@@ -402,7 +402,7 @@ cdef class HTTP2Session(Session):
         """Give a stream a turn."""
         if stream.connection != NULL:
             stream.connection.is_readable = True
-            if stream.has_begun or stream.is_lost or self.reactor.capacity:
+            if stream.is_let or stream.is_lost:
                 self.reactor.go_on_later(stream.connection)
         return stream.ring()
 
@@ -487,22 +487,33 @@ cdef class HTTP2Session(Session):
         self.carried += 1
         self.reactor.carried += 1
         connection.is_readable = True
-        if self.reactor.capacity == 0 and self._has_next:
-            # Each turn is a call of the application: one for each client, and not a hundred for one.
-            self._waiting.append(stream)
-            return 0
+        if self._may_begin():
+            return self._let_begin(stream)
+        self._waiting.append(stream)
+        return 0
+
+    cdef bint _may_begin(self) noexcept:
+        """Whether another request may have its first turn."""
+        if self.reactor.capacity:
+            # However many run, others find room.
+            return self._begun < max(self.reactor.capacity // 2, 1)
+        # Each turn is a call of the application: one for each client, and not a hundred for one.
+        return not self._has_next
+
+    cdef int _let_begin(self, HTTP2Stream stream) except -1:
         self._has_next = True
-        return self.reactor.go_on_later(connection)
+        self._begun += 1
+        stream.is_let = True
+        return self.reactor.go_on_later(stream.connection)
 
     cdef int begin_next(self) except -1:
-        """A request has its turn: the next one is to have one."""
+        """A request has its turn, or has ended: the next one is to have one."""
         cdef HTTP2Stream stream
         self._has_next = False
-        while self._waiting and not self._has_next:
+        while self._waiting and self._may_begin():
             stream = self._waiting.pop(0)
-            if stream.connection != NULL and not stream.has_begun:
-                self._has_next = True
-                self.reactor.go_on_later(stream.connection)
+            if stream.connection != NULL:
+                self._let_begin(stream)
         return 0
 
     cdef int _take_trailers(self, H2Event *event) except -1:
@@ -824,7 +835,8 @@ cdef class HTTP2Stream(CarriedStream):
         if self.is_blocked:
             self.is_blocked = False
             self.http2._blocked.remove(self)
-        if not self.has_begun:
+        self.http2._begun -= self.is_let
+        if self.is_let and (not self.has_begun or self.http2._waiting):
             self.has_begun = True
             self.http2.begin_next()
         self.http2.carried -= 1

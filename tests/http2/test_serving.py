@@ -186,6 +186,15 @@ def test_those_that_wait_for_their_client_leave_room_for_others(serve):
     assert "Traceback" not in server.log()
 
 
+def test_no_connection_has_all_requests_of_a_worker(serve):
+    server = serve(ASGI, "-k", "asgi", *CLEAR, "--worker-connections", "4")
+    with Peer(server.address) as greedy, Peer(server.address) as other:
+        for _ in range(20):
+            greedy.begin("POST")
+        greedy.settle()
+        assert other.exchange().status == 200
+
+
 def test_a_slow_request_does_not_hold_back_the_answer_before_it(serve):
     server = serve(WSGI, *CLEAR)
     with Peer(server.address) as peer:
