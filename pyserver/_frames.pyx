@@ -27,6 +27,7 @@ cdef enum:
     PING_COST = 2
     EMPTY_COST = 5
     IDLE_FRAME_COST = 1                 # nothing comes of it
+    SMALL_DATA = 256            # bytes of DATA that are worth a frame whatever has made it so short
     SMALL_UPDATE = 1024                 # bytes: a WINDOW_UPDATE by less has its price
     FINISHED_CREDIT = 5                 # what a request gives back that came to its end
     SENT_CREDIT = 2                     # … and DATA sent, which a peer may answer with two WINDOW_UPDATEs
@@ -763,7 +764,7 @@ cdef int write_data_head(H2Connection *connection, H2Stream *stream, uint32_t le
     write_frame_head(out, length, DATA, END_STREAM if ends else 0, stream.id)
     connection.send_window -= length
     stream.send_window -= length
-    if length and connection.send_window > 0 and stream.send_window > 0:
+    if length >= SMALL_DATA or (length and connection.send_window > 0 and stream.send_window > 0):
         # Not so where the window was the reason for its length: a peer could open it byte by byte.
         earn_credit(connection, SENT_CREDIT)
     earn_credit(connection, <int32_t> (length // SMALL_UPDATE))

@@ -26,7 +26,7 @@ from pyserver._connection cimport (
 )
 from pyserver._frames cimport (
     CONTENT, DISCARDED, ENHANCE_YOUR_CALM, FAILED, IGNORED, INTERNAL_ERROR, NO_ERROR, PEER_LEAVES, PINGED, PONGED,
-    PROTOCOL_ERROR, REFUSED_STREAM, REQUEST, SETTINGS_CHANGED, STREAM_FAILED, STREAM_RESET, TRAILERS, H2Connection,
+    PROTOCOL_ERROR, REFUSED_STREAM, REQUEST, SETTINGS_ACKNOWLEDGED, SETTINGS_CHANGED, STREAM_FAILED, STREAM_RESET, TRAILERS, H2Connection,
     H2Event, H2Limits, H2Stream, begin_connection, begin_upgraded, earn_credit, expect_content, find_stream, free_connection, read_preface,
     receive_frame, return_window, sendable, write_block, write_data_head, write_frame_head, write_goaway, write_goaway_warning,
     write_ping_ack, write_reset, write_settings, write_settings_ack,
@@ -45,7 +45,6 @@ from pyserver._scoreboard cimport Cell
 from pyserver._system cimport EWOULDBLOCK, POLLIN, POLLOUT, poll, pollfd, pyserver_now_ns, pyserver_unsent
 
 import base64 as _base64
-import os as _os
 
 from pyserver._frames import ErrorCode as _ErrorCode
 
@@ -390,6 +389,10 @@ cdef class HTTP2Session(Session):
         elif event.kind == SETTINGS_CHANGED:
             limit_encoder(&self.encoder, self.frames.peer.header_table_size)
             write_settings_ack(&self.out)
+        elif event.kind == SETTINGS_ACKNOWLEDGED:
+            # Windows may have become smaller, and what was consumed of them be worth returning.
+            for stream in self._streams():
+                return_window(&self.frames, stream.id, 0, &self.out)
         elif event.kind == PINGED:
             write_ping_ack(event.payload.start, &self.out)
         elif event.kind == PONGED and self.leaving == WARNED and memcmp(event.payload.start, OUR_PING, 8) == 0:
@@ -595,13 +598,15 @@ cdef class HTTP2Session(Session):
     cdef int64_t room_on(self, const H2Stream *slot, int64_t wanted) except -1:
         """How many of `wanted` bytes of content a stream may be given.
 
-        What little is left of the connection's window waits a moment for more. Else, once that was used up, each block
-        would be as small as what a client returns of the one before; RFC 1122 §4.2.3.4 knows this of TCP.
+        What little is left of a window waits a moment for more. Else, once that was used up, each block would be as
+        small as what a client returns of the one before; RFC 1122 §4.2.3.4 knows this of TCP.
         """
         cdef int64_t room = sendable(&self.frames, slot)
         cdef int64_t now_ns
-        if room >= SMALL or room >= wanted or slot.send_window <= room:
+        if room >= SMALL or room >= wanted:
             return room
+        if slot.send_window <= room and self.frames.peer.initial_window < 2 * SMALL:
+            return room             # there never is more
         if room == 0:
             return 0
         now_ns = pyserver_now_ns()
@@ -622,15 +627,17 @@ cdef class HTTP2Session(Session):
             if self.carrier.waits_for != AWAIT_WRITE or self._has_given:
                 self.carrier.unsent = pyserver_unsent(self.carrier.source.fd)
                 self.reactor.wait_for(self.carrier, AWAIT_WRITE, self._now_ns)
+        elif self.leaving == WARNED:
+            if self.carrier.waits_for != AWAIT_NEXT_REQUEST:
+                enlist_until(
+                    self.reactor.lists, self.carrier, AWAIT_NEXT_REQUEST, self._now_ns + self.reactor.idle_grace_ns
+                )
         elif not self.frames.has_settings or self.frames.block_stream or (
             self._kept_length > 3 and self._kept[3] != DATA
         ):
             # Its time runs from its first byte, however many follow.
             if self.carrier.waits_for != AWAIT_HEAD:
                 self.reactor.wait_for(self.carrier, AWAIT_HEAD, self._now_ns)
-        elif self.leaving == WARNED:
-            if self.carrier.waits_for != AWAIT_NEXT_REQUEST:
-                enlist_until(self.reactor.lists, self.carrier, AWAIT_NEXT_REQUEST, self._now_ns + self.reactor.idle_grace_ns)
         elif self.carried:
             self._wait_for(AWAIT_PING)
         else:
@@ -849,7 +856,11 @@ cdef class HTTP2Stream(CarriedStream):
     cdef bint is_excused(self) noexcept:
         # Whether the client takes anything at all is judged by what the socket takes.
         cdef H2Stream *slot = find_stream(&self.http2.frames, self.id)
-        if slot == NULL or slot.send_window <= 0 or self.http2.given == self.given_then:
+        if slot == NULL:
+            return False
+        if self.http2.pending():
+            return True
+        if slot.send_window <= 0 or self.http2.given == self.given_then:
             return False
         self.given_then = self.http2.given
         return True
@@ -912,9 +923,13 @@ cdef class HTTP2Stream(CarriedStream):
         watched[0] = pollfd(http2.carrier.source.fd, POLLIN | (POLLOUT if http2.pending() else 0), 0)
         if is_one_of_many:
             # The thread that leads may receive what makes room.
-            ends[0], ends[1] = _os.pipe()
-            self.bell = ends[1]
-            watched[1] = pollfd(ends[0], POLLIN, 0)
+            if pipe(ends) < 0:
+                # Descriptors have run out, perhaps: look now and then.
+                is_one_of_many = False
+                wait_ms = min(wait_ms, HELD_MS)
+            else:
+                self.bell = ends[1]
+                watched[1] = pollfd(ends[0], POLLIN, 0)
         http2.reactor.unlock()
         with nogil:
             found = poll(watched, 2 if is_one_of_many else 1, wait_ms)

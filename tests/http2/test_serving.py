@@ -305,3 +305,18 @@ def test_streams_that_wait_for_each_other_are_not_late(serve, options):
             time.sleep(0.001)
             peer.read()
             assert not any(peer.responses[stream].reset for stream in streams)
+
+
+def test_content_that_was_sent_before_the_window_became_small_is_returned(serve):
+    server = serve(WSGI, *CLEAR, "--http2-initial-window-size", "5000")
+    with Peer(server.address) as peer:
+        assert bytes(peer.exchange("POST", content=b"x" * 200_000).content) == b"('HTTP/2', 'http', None, 200000)"
+
+
+def test_a_client_that_goes_over_and_says_no_more_does_not_hold_up_a_stop(serve):
+    server = serve(WSGI, *CLEAR, "--request-head-timeout", "60", "--graceful-timeout", "60")
+    with Client(server.address) as client:
+        client.send(upgrade())
+        client.receive(12)
+        server.begin_to_stop()
+        assert server.stop() == os.EX_OK
