@@ -39,6 +39,9 @@ class HTTP3Session(Session):
     @property
     def all_owed(self) -> int:
         """The same of all streams."""
+    @property
+    def all_kept(self) -> int:
+        """Bytes of frames of which not all has come."""
 
 class HTTP3Stream(CarriedStream):
     """One stream."""

@@ -188,6 +188,16 @@ cdef class HTTP3Session(Session):
         """The same of all streams."""
         return self.owed
 
+    @property
+    def all_kept(self) -> int:
+        """Bytes of frames of which not all has come."""
+        cdef HTTP3Stream stream
+        cdef Py_ssize_t kept = 0
+        for stream in self.streams.values():
+            if stream.kept is not None:
+                kept += PyBytes_GET_SIZE(stream.kept)
+        return kept
+
     # ---- what the reactor calls ----
 
     cdef int tend(self, int events, int64_t now_ns) except -1:
@@ -629,9 +639,11 @@ cdef class HTTP3Session(Session):
                 self._tell(stream)
         self._blocked = []
         self._kept.clear()
-        self.reactor.sessions.discard(self)
-        self.reactor.connections -= 1
-        self.reactor.slot.cells[<int> Cell.CONNECTIONS] = self.reactor.connections
+        if self in self.reactor.sessions:
+            # It has begun.
+            self.reactor.sessions.discard(self)
+            self.reactor.connections -= 1
+            self.reactor.slot.cells[<int> Cell.CONNECTIONS] = self.reactor.connections
         self.peer.note_closed()
         return self.reactor.nudge()
 

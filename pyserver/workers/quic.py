@@ -46,8 +46,12 @@ _ROOM = 9216  # bytes of a datagram; more than any network carries
 _ON_THE_WAY = 4 * 1024 * 1024  # bytes from one worker to another, of which the system gives as many as it allows
 _IN_A_ROW = 64  # datagrams, before others have their turn
 _LEAST_INITIAL = 1200  # bytes, RFC 9000 §14.1
+_LEAST_NAME = 8  # bytes of the id that a client makes up for a server, RFC 9000 §7.2
 _RETRY_FROM = 64  # handshakes under way, from which on a client has to show that its address is its own
 _MOST_HALF_OPEN = 1024
+_WAYS_EACH = 4  # to a worker, from each there may be: more than two generations have
+_PAUSE = 1.0  # seconds until others are accepted again
+_CREDENTIALS = struct.Struct("iII")  # process, user, group: unix(7)
 _FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
 _HEAD = struct.Struct("!16sBBHI16s")  # key, listener, family, port, scope, address
 
@@ -78,6 +82,7 @@ class QuicEndpoint:
         self._sockets = seat.sockets
         self._board, self._slot = worker.scoreboard, worker.slot
         self._is_retiring = False
+        self._told = 0  # what others find of it on the scoreboard
         self._configuration = _configuration(seat)
         self._number, self._names, self._mailbox = _mailbox(seat.secret)
         self._key = self._names.key("forward")
@@ -92,13 +97,23 @@ class QuicEndpoint:
         """Take connections."""
         for at, bound in enumerate(self._sockets):
             self.loop.add_reader(bound.fileno(), self._read, at)
-        self.loop.add_reader(self._mailbox.fileno(), self._accept)
-        self._board.write(self._slot, Cell.QUIC, self._number)
+        self._listen()
+        self.note_room()
 
     def retire(self) -> None:
         """Take no new ones. It goes on receiving: perhaps there is nobody else."""
         self._is_retiring = True
-        self._board.write(self._slot, Cell.QUIC, 0)
+        self.note_room()
+
+    def note_room(self) -> None:
+        """Tell the others whether it takes connections."""
+        told = 0 if self._is_retiring or self._is_full() else self._number
+        if told != self._told:
+            self._board.write(self._slot, Cell.QUIC, told)
+        self._told = told
+
+    def _is_full(self) -> bool:
+        return len(self.open) >= self._settings.worker_connections or len(self.half_open) >= _MOST_HALF_OPEN
 
     def close(self) -> None:
         """Tell all clients that it is over, and receive nothing more."""
@@ -127,11 +142,25 @@ class QuicEndpoint:
             self._dispatch(at, data, address, is_forwarded=False)
 
     def _accept(self) -> None:
-        with contextlib.suppress(OSError):
+        try:
             way, _ = self._mailbox.accept()
-            way.setblocking(False)
-            self._ways_in.add(way)
-            self.loop.add_reader(way.fileno(), self._read_way, way)
+        except BlockingIOError:
+            return
+        except OSError:
+            # Descriptors have run out: it is not to be told so again and again.
+            self.loop.remove_reader(self._mailbox.fileno())
+            self.loop.call_later(_PAUSE, self._listen)
+            return
+        if len(self._ways_in) >= self._board.slots * _WAYS_EACH or not _is_of_ours(way):
+            way.close()
+            return
+        way.setblocking(False)
+        self._ways_in.add(way)
+        self.loop.add_reader(way.fileno(), self._read_way, way)
+
+    def _listen(self) -> None:
+        if self._mailbox.fileno() >= 0:
+            self.loop.add_reader(self._mailbox.fileno(), self._accept)
 
     def _read_way(self, way: socket.socket) -> None:
         for _ in range(_IN_A_ROW):
@@ -157,6 +186,8 @@ class QuicEndpoint:
             self._dispatch(at, message[_HEAD.size :], address, is_forwarded=True)
 
     def _dispatch(self, at: int, data: bytes, address: Any, *, is_forwarded: bool) -> None:
+        if not data:
+            return
         name = _destination(data)
         peer = self.peers.get(name)
         if peer is not None:
@@ -227,7 +258,7 @@ class QuicEndpoint:
             header = pull_quic_header(Buffer(data=data), host_cid_length=LENGTH)
         except ValueError:
             return
-        if header.packet_type is QuicPacketType.VERSION_NEGOTIATION:
+        if header.packet_type is QuicPacketType.VERSION_NEGOTIATION or len(header.destination_cid) < _LEAST_NAME:
             return
         if header.version not in self._configuration.supported_versions:
             self._send(at, address, encode_quic_version_negotiation(
@@ -239,7 +270,7 @@ class QuicEndpoint:
             return
         if not owner and not is_forwarded and self._is_of_another(at, data, address, header.destination_cid):
             return
-        if header.packet_type is QuicPacketType.INITIAL and not self._is_retiring:
+        if header.packet_type is QuicPacketType.INITIAL and not (self._is_retiring or self._is_full()):
             self._open(at, data, address, header)
 
     def _is_of_another(self, at: int, data: bytes, address: Any, name: bytes) -> bool:
@@ -256,8 +287,6 @@ class QuicEndpoint:
         return False
 
     def _open(self, at: int, data: bytes, address: Any, header: Any) -> None:
-        if len(self.open) >= self._settings.worker_connections or len(self.half_open) >= _MOST_HALF_OPEN:
-            return
         original, retried = header.destination_cid, None
         # One of another server, or of long ago, is as good as none; RFC 9000 §8.1.3.
         with contextlib.suppress(ValueError):
@@ -277,6 +306,7 @@ class QuicEndpoint:
         self.peers.update((name, peer) for name in peer.names)
         self.half_open.add(peer)
         self.open.add(peer)
+        self.note_room()
         if not peer.receive(data, address):
             self.forget(peer)
 
@@ -295,6 +325,12 @@ class QuicEndpoint:
     def _send(self, at: int, address: Any, data: bytes) -> None:
         with contextlib.suppress(OSError):
             self._sockets[at].sendto(data, address)
+
+
+def _is_of_ours(way: socket.socket) -> bool:
+    """Whether the other end is a process of this user, or of root: a name of this kind is anybody's to find."""
+    credentials = way.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    return _CREDENTIALS.unpack(credentials)[1] in (0, os.geteuid())
 
 
 def _destination(data: bytes) -> bytes:

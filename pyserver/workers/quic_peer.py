@@ -60,13 +60,19 @@ class Connection(QuicConnection):
         limit = self._local_max_data
         wanted = limit.used - self.session.all_owed + CONNECTION_WINDOW
         if wanted - limit.value >= CONNECTION_WINDOW // 4:
-            limit.value = wanted
+            # What lies behind a gap, or is half a frame, takes its room as well.
+            limit.value = max(limit.value, wanted - self._undelivered() - self.session.all_kept)
         # It would be doubled otherwise, whatever is owed.
         used, limit.used = limit.used, 0
         try:
             super()._write_connection_limits(builder, space)
         finally:
             limit.used = used
+
+    def _undelivered(self) -> int:
+        """Bytes that have come, or have been passed over, and that nobody was given."""
+        receivers = [stream.receiver for stream in self._streams.values()]
+        return sum(one.highest_offset - one._buffer_start for one in receivers if not one.is_finished)
 
     def _write_stream_limits(self, builder: Any, space: Any, stream: Any) -> None:
         receiver = stream.receiver
@@ -161,6 +167,7 @@ class Peer:
             self._endpoint.peers.pop(event.connection_id, None)
         elif isinstance(event, events.HandshakeCompleted):
             self._endpoint.half_open.discard(self)
+            self._endpoint.note_room()
 
     def note_terminated(self, _: Any) -> None:
         """QUIC is done with it."""
@@ -173,6 +180,7 @@ class Peer:
         """Nothing is served on it any more, though datagrams of it may still come."""
         self._endpoint.half_open.discard(self)
         self._endpoint.open.discard(self)
+        self._endpoint.note_room()
 
     def note_departing(self) -> None:
         """The client was told that it is to go."""

@@ -272,12 +272,13 @@ def test_other_versions_of_quic_are_told_which_there_are(port):
     assert 1 in header.supported_versions
 
 
-def test_what_is_no_quic_is_ignored(port, fetch):
+def test_what_is_no_quic_is_ignored(port, fetch, shared):
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
         initial = b"\xc0\0\0\0\x01\x08abcdefgh\x00\x00\x44\x00".ljust(1200, b"x")
         for data in (b"", b"\x00", b"\xc0", b"\xc0\0\0\0\x01", initial):
             client.sendto(data, ("127.0.0.1", port))
     assert fetch("/process").status == 200
+    assert "IndexError" not in shared.log()
 
 
 def test_requests_behind_the_end_of_a_connection_are_told_of_it(port, authority):
