@@ -53,6 +53,7 @@ cdef class HTTP2Session(Session):
     cdef int _note_end(self) except -1
     cdef list _streams(self)
     cdef int _tell(self, HTTP2Stream stream) except -1
+    cdef int _lose(self, HTTP2Stream stream) except -1
     cdef int _ping(self) except -1
     cdef int _take(self, Py_ssize_t length) except -1
     cdef int _act(self, H2Event *event) except -1

@@ -9,31 +9,29 @@ All is done with the engine's lock held.
 """
 cimport cython
 from cpython.object cimport PyObject
-from cpython.ref cimport Py_DECREF, Py_INCREF
+from cpython.ref cimport Py_INCREF
 from libc.errno cimport EAGAIN, EINTR, errno
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
-from libc.stdlib cimport calloc, free, malloc, realloc
+from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcmp, memcpy, memmove, memset, strlen
-from posix.unistd cimport close as close_descriptor, pipe, read, write
+from posix.unistd cimport close as close_descriptor, pipe, write
 
-from pyserver._carried cimport (
-    HTTP_2, NOTHING, CarriedStream, Draft, add_field, begin_draft, finish_draft, wrong_in_trailer,
-)
+from pyserver._carried cimport HTTP_2, CarriedStream, Draft, add_field, begin_draft, finish_draft, wrong_in_trailer
 from pyserver._channel cimport NO_DESCRIPTOR, Channel, Session, Version, give, receive
 from pyserver._connection cimport (
-    AWAIT_FIRST_BYTE, AWAIT_HEAD, AWAIT_NEXT_REQUEST, AWAIT_PING, AWAIT_PONG, AWAIT_WRITE, Connection, Reader, delist, enlist_until,
-    new_connection, peer_of,
+    AWAIT_FIRST_BYTE, AWAIT_HEAD, AWAIT_NEXT_REQUEST, AWAIT_PING, AWAIT_PONG, AWAIT_WRITE, Connection, Reader, delist,
+    enlist_until, new_connection, peer_of,
 )
 from pyserver._frames cimport (
-    CONTENT, DISCARDED, ENHANCE_YOUR_CALM, FAILED, IGNORED, INTERNAL_ERROR, NO_ERROR, PEER_LEAVES, PINGED, PONGED,
-    PROTOCOL_ERROR, REFUSED_STREAM, REQUEST, SETTINGS_ACKNOWLEDGED, SETTINGS_CHANGED, STREAM_FAILED, STREAM_RESET, TRAILERS, H2Connection,
-    H2Event, H2Limits, H2Stream, begin_connection, begin_upgraded, earn_credit, expect_content, find_stream, free_connection, read_preface,
-    receive_frame, return_window, sendable, write_block, write_data_head, write_frame_head, write_goaway, write_goaway_warning,
-    write_ping_ack, write_reset, write_settings, write_settings_ack,
+    CONTENT, DISCARDED, ENHANCE_YOUR_CALM, INTERNAL_ERROR, NO_ERROR, PINGED, PONGED, PROTOCOL_ERROR, REFUSED_STREAM,
+    REQUEST, SETTINGS_ACKNOWLEDGED, SETTINGS_CHANGED, STREAM_FAILED, STREAM_RESET, TRAILERS, H2Event, H2Stream,
+    begin_connection, begin_upgraded, earn_credit, expect_content, find_stream, free_connection, read_preface,
+    receive_frame, return_window, sendable, write_block, write_data_head, write_frame_head, write_goaway,
+    write_goaway_warning, write_ping_ack, write_reset, write_settings, write_settings_ack,
 )
 from pyserver._frames cimport COMPRESSION_ERROR as COMPRESSION_FAILED, DATA, PING
 from pyserver._hpack cimport (
-    ABANDONED, COMPRESSION_ERROR, DECODED, OUT_OF_MEMORY, OVER_LIMIT, BlockOutcome, FieldLine, Fields, begin_block,
+    ABANDONED, COMPRESSION_ERROR, OUT_OF_MEMORY, OVER_LIMIT, BlockOutcome, FieldLine, Fields, begin_block,
     decode_block, encode_field, encode_status, free_decoder, free_encoder, init_decoder, init_encoder, limit_encoder,
     reset_fields,
 )
@@ -342,8 +340,7 @@ cdef class HTTP2Session(Session):
             if outcome == REFUSED:
                 if event.owner != NULL:
                     # Its frame was the last straw, and has ended it before.
-                    (<HTTP2Stream> <PyObject *> event.owner).lose()
-                    self._tell(<HTTP2Stream> <PyObject *> event.owner)
+                    self._lose(<HTTP2Stream> <PyObject *> event.owner)
                 self._fail(
                     event.error,
                     "it makes work without asking for anything" if event.error == ENHANCE_YOUR_CALM else "its frames break a rule",
@@ -384,8 +381,7 @@ cdef class HTTP2Session(Session):
                 return_window(&self.frames, event.stream, <uint32_t> event.payload.length, &self.out)
         elif event.kind == STREAM_RESET or event.kind == STREAM_FAILED:
             if stream is not None:
-                stream.lose()
-                self._tell(stream)
+                self._lose(stream)
         elif event.kind == SETTINGS_CHANGED:
             limit_encoder(&self.encoder, self.frames.peer.header_table_size)
             write_settings_ack(&self.out)
@@ -409,6 +405,11 @@ cdef class HTTP2Session(Session):
                 self.reactor.go_on_later(stream.connection)
         return stream.ring()
 
+    cdef int _lose(self, HTTP2Stream stream) except -1:
+        """Nothing is said on a stream any more, of which who serves it is to learn."""
+        stream.lose()
+        return self._tell(stream)
+
     cdef int _act_on_block(self, H2Event *event) except -1:
         """Decode fields, for the sake of the table in any case, and do with them what they are for."""
         cdef BlockOutcome outcome
@@ -425,8 +426,7 @@ cdef class HTTP2Session(Session):
         if event.kind == TRAILERS:
             return self._take_trailers(event)
         if event.owner != NULL:
-            (<HTTP2Stream> <PyObject *> event.owner).lose()
-            self._tell(<HTTP2Stream> <PyObject *> event.owner)
+            self._lose(<HTTP2Stream> <PyObject *> event.owner)
         if event.error != NO_ERROR:
             write_reset(&self.frames, event.stream, event.error, &self.out)
         return 0
@@ -563,8 +563,7 @@ cdef class HTTP2Session(Session):
     cdef int _lose_streams(self) except -1:
         cdef HTTP2Stream stream
         for stream in self._streams():
-            stream.lose()
-            self._tell(stream)
+            self._lose(stream)
         for stream in self._blocked:
             stream.is_blocked = False
         self._blocked = []
