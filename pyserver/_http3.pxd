@@ -29,6 +29,7 @@ cdef class HTTP3Session(Session):
     cdef object decoder                 # of QPACK
     cdef object encoder
     cdef dict streams                   # of requests, by their numbers
+    cdef dict _heads                    # since when requests have begun whose heads have not come, the oldest first
     cdef list _blocked                  # those that have more to give than there is room for
     cdef dict _kept                     # beginnings of frames on other streams, by their numbers
     cdef dict _kinds                    # what other streams are for, by their numbers
@@ -57,6 +58,7 @@ cdef class HTTP3Session(Session):
     cdef int _begin(self) except -1
     cdef int _act(self, object event) except -1
     cdef int _take_data(self, int64_t number, bytes data, bint ends) except -1
+    cdef HTTP3Stream _stream(self, int64_t number)
     cdef int _take_other(self, int64_t number, bytes data, bint ends) except -1
     cdef bytes _take_kind(self, int64_t number, bytes data)
     cdef int _take_control(self, int64_t number, bytes data) except -1

@@ -32,6 +32,13 @@ class HTTP3Session(Session):
         """Say GOAWAY: first that nothing more is to be asked, then, or `at_once`, what is not answered any more."""
     def close(self, code: int = 0x100, why: str = "") -> None:
         """Have the client told that all is over; then it is none of the worker's connections any more."""
+    def note_begun(self, number: int) -> None:
+        """Something has come of a request whose head has not."""
+    def expire_heads(self, latest_ns: int) -> None:
+        """Refuse the requests that have begun by then, and whose heads have not come."""
+    @property
+    def oldest_head_ns(self) -> int:
+        """When the oldest request has begun whose head has not come; 0 where there is none."""
     def is_settled(self) -> bool:
         """Whether nothing is asked, and the client has all that was answered."""
     def credit(self, number: int) -> int:

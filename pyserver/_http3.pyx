@@ -111,6 +111,7 @@ cdef class HTTP3Session(Session):
         self.decoder = _pylsqpack.Decoder(0, 0)
         self.encoder = _pylsqpack.Encoder()
         self.streams = {}
+        self._heads = {}
         self._blocked = []
         self._kept = {}
         self._kinds = {}
@@ -168,6 +169,32 @@ cdef class HTTP3Session(Session):
                 self.peer.transmit()
         finally:
             self.reactor.unlock()
+
+    def note_begun(self, int64_t number) -> None:
+        """Something has come of a request whose head has not."""
+        cdef HTTP3Stream stream = self.streams.get(number)
+        if stream is None or stream.stage == BEFORE_HEAD:
+            self._heads.setdefault(number, pyserver_now_ns())
+
+    def expire_heads(self, int64_t latest_ns) -> None:
+        """Refuse the requests that have begun by then, and whose heads have not come."""
+        cdef int64_t number, since_ns
+        if not self._heads or self.oldest_head_ns > latest_ns:
+            return
+        self.reactor.lock()
+        try:
+            for number, since_ns in list(self._heads.items()):
+                if since_ns > latest_ns or self.is_closed:
+                    break
+                self._refuse(self._stream(number), REQUEST_INCOMPLETE, b"its head has taken request_head_timeout")
+            self.mark()
+        finally:
+            self.reactor.unlock()
+
+    @property
+    def oldest_head_ns(self) -> int:
+        """When the oldest request has begun whose head has not come; 0 where there is none."""
+        return next(iter(self._heads.values()), 0)
 
     def is_settled(self) -> bool:
         """Whether nothing is asked, and the client has all that was answered."""
@@ -278,6 +305,7 @@ cdef class HTTP3Session(Session):
     cdef int _note_reset(self, int64_t number, bint stops) except -1:
         """The client takes a request back, or wants no response."""
         cdef HTTP3Stream stream
+        self._heads.pop(number, None)
         if number == self._control or number in self._kinds and self._kinds[number] < OTHER_STREAM:
             return self._fail(CLOSED_CRITICAL_STREAM, "a stream is closed that is needed to the end")
         stream = self.streams.get(number)
@@ -298,7 +326,15 @@ cdef class HTTP3Session(Session):
         cdef HTTP3Stream stream
         if number & 2:
             return self._take_other(number, data, ends)
-        stream = self.streams.get(number)
+        stream = self._stream(number)
+        stream.has_input_ended = ends
+        if stream.stage != REFUSED_WHOLE:
+            self._take_frames(stream, data, ends)
+        return self._forget(stream)
+
+    cdef HTTP3Stream _stream(self, int64_t number):
+        """The one of that number, from its beginning."""
+        cdef HTTP3Stream stream = self.streams.get(number)
         if stream is None:
             stream = HTTP3Stream(self)
             stream.number = number
@@ -306,10 +342,7 @@ cdef class HTTP3Session(Session):
             if self.departing == LEAVES and number >= self._next:
                 self._refuse(stream, REQUEST_REJECTED, NULL)
             self._next = max(self._next, number + 4)
-        stream.has_input_ended = ends
-        if stream.stage != REFUSED_WHOLE:
-            self._take_frames(stream, data, ends)
-        return self._forget(stream)
+        return stream
 
     # ---- streams that are no request's ----
 
@@ -500,6 +533,7 @@ cdef class HTTP3Session(Session):
             return self._fail(DECOMPRESSION_FAILED, "a block of fields cannot be decoded")
         if stream.stage == BEFORE_HEAD:
             stream.stage = IN_CONTENT
+            self._heads.pop(stream.number, None)
             return self._open(stream, fields, ends)
         stream.stage = BEHIND_TRAILERS
         return self._take_trailers(stream, fields)
@@ -598,6 +632,7 @@ cdef class HTTP3Session(Session):
             self.reactor.slot.cells[<int> Cell.REFUSED] += 1
         stream.stage = REFUSED_WHOLE
         stream.kept = None
+        self._heads.pop(stream.number, None)
         stop(self.quic, stream.number, code)
         if stream.connection != NULL:
             stream.lose()
@@ -639,6 +674,7 @@ cdef class HTTP3Session(Session):
                 self._tell(stream)
         self._blocked = []
         self._kept.clear()
+        self._heads.clear()
         if self in self.reactor.sessions:
             # It has begun.
             self.reactor.sessions.discard(self)

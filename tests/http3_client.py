@@ -72,6 +72,16 @@ class Client(QuicConnectionProtocol):
         self.transmit()
         return response
 
+    def put(self, data, lost=0):
+        """Begin a request by the bytes of its stream, of which the first so many are always lost; its Response."""
+        number = self._quic.get_next_available_stream_id()
+        response = self.responses[number] = Response(asyncio.get_running_loop().create_future())
+        self._quic.send_stream_data(number, data)
+        if lost:
+            self._quic._streams[number].sender._pending.subtract(0, lost)
+        self.transmit()
+        return response
+
     async def fetch(self, path, *args, **kwargs):
         """The whole response to a request; raises Reset or Closed."""
         response = self.ask(path, *args, **kwargs)

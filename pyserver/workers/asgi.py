@@ -9,6 +9,7 @@ import contextlib
 import faulthandler
 import importlib.util
 import os
+import re
 import signal
 import socket
 import sys
@@ -39,6 +40,8 @@ _MOST_TOLD = 5  # slow requests at once
 _BETWEEN_CLOSES = 0.01  # seconds between two WebSockets that are told to come back …
 _CLOSING_SHARE = 0.5  # … unless there are so many that this part of the graceful timeout would not be enough
 _STREAMING_SHARE = 0.75  # of the graceful timeout, after which streams are told that it ends
+_LAST_WORD = 0.2  # seconds before the end of the graceful timeout, when clients of QUIC hear that it is over
+_AIOQUIC_FROM, _AIOQUIC_BELOW = (1, 7), (2, 0)  # as pyproject.toml says
 
 
 class ASGIWorker(EngineWorker):
@@ -64,8 +67,8 @@ class ASGIWorker(EngineWorker):
             raise ConfigError(
                 "worker_class asgi needs poller epoll, which Linux has; elsewhere ASGI is served with -k uvicorn"
             )
-        if settings.quic_bind and importlib.util.find_spec("aioquic") is None:
-            raise ConfigError("HTTP/3, which quic_bind asks for, needs aioquic, the extra http3: pip install aioquic")
+        if settings.quic_bind:
+            _check_aioquic()
 
     @classmethod
     def rows(cls, settings: Settings) -> int:
@@ -134,6 +137,8 @@ class ASGIWorker(EngineWorker):
         """Have the engine accept no more, and tell who stays for long."""
         if self._endpoint is not None:
             self._endpoint.retire()
+            # No end of a socket tells them.
+            self._loop.call_later(max(self.settings.graceful_timeout - _LAST_WORD, 0), self._endpoint.close)
         super().drain()
         sockets = [call for call in self._engine.calls if call.is_websocket]
         window = self.settings.graceful_timeout * _CLOSING_SHARE
@@ -226,6 +231,20 @@ class ASGIWorker(EngineWorker):
 
         line, peer = (read(self.slot, call.number) for read in (self.scoreboard.request_line, self.scoreboard.peer))
         return f"{line} from {peer} {what} (most recent call last):\n{stack_of(call)}"
+
+
+def _check_aioquic() -> None:
+    """Raise ConfigError unless there is one of the versions whose inside is known."""
+    if importlib.util.find_spec("aioquic") is None:
+        raise ConfigError("HTTP/3, which quic_bind asks for, needs aioquic, the extra http3: pip install aioquic")
+    from importlib.metadata import version
+
+    found = version("aioquic")
+    if not _AIOQUIC_FROM <= tuple(int(part) for part in re.findall(r"\d+", found)[:2]) < _AIOQUIC_BELOW:
+        raise ConfigError(
+            f"HTTP/3, which quic_bind asks for, needs aioquic 1.7 or later, below 2, and {found} is installed: "
+            "pip install 'aioquic>=1.7,<2'"
+        )
 
 
 def _new_loop(kind: str) -> asyncio.AbstractEventLoop:

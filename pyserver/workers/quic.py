@@ -30,8 +30,9 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from pyserver._scoreboard import Cell
 from pyserver.errors import BootError
-from pyserver.workers.quic_names import LENGTH, Names
+from pyserver.workers.quic_names import LENGTH
 from pyserver.workers.quic_peer import CONNECTION_WINDOW, IDLE_TIMEOUT, STREAM_WINDOW, Connection, Peer
+from pyserver.workers.quic_ways import Ways
 
 if TYPE_CHECKING:
     import asyncio
@@ -43,17 +44,14 @@ if TYPE_CHECKING:
     from pyserver.workers.messages import QuicSeat
 
 _ROOM = 9216  # bytes of a datagram; more than any network carries
-_ON_THE_WAY = 4 * 1024 * 1024  # bytes from one worker to another, of which the system gives as many as it allows
 _IN_A_ROW = 64  # datagrams, before others have their turn
 _LEAST_INITIAL = 1200  # bytes, RFC 9000 §14.1
 _LEAST_NAME = 8  # bytes of the id that a client makes up for a server, RFC 9000 §7.2
 _RETRY_FROM = 64  # handshakes under way, from which on a client has to show that its address is its own
 _MOST_HALF_OPEN = 1024
-_WAYS_EACH = 4  # to a worker, from each there may be: more than two generations have
-_PAUSE = 1.0  # seconds until others are accepted again
-_CREDENTIALS = struct.Struct("iII")  # process, user, group: unix(7)
+_ROOMY = 7 / 8  # of `worker_connections`: beyond that idle clients make room
 _FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
-_HEAD = struct.Struct("!16sBBHI16s")  # key, listener, family, port, scope, address
+_HEAD = struct.Struct("!BBHI16s")  # listener, family, port, scope, address
 
 
 class QuicEndpoint:
@@ -84,10 +82,8 @@ class QuicEndpoint:
         self._is_retiring = False
         self._told = 0  # what others find of it on the scoreboard
         self._configuration = _configuration(seat)
-        self._number, self._names, self._mailbox = _mailbox(seat.secret)
-        self._key = self._names.key("forward")
-        self._ways_in: set[socket.socket] = set()  # from other workers
-        self._ways_out: dict[int, socket.socket] = {}  # to them, by their numbers
+        self._ways = Ways(seat.secret, self._board.slots, _HEAD.size + _ROOM, self._take_forwarded, loop)
+        self._number, self._names = self._ways.number, self._ways.names
         self._retry = QuicRetryTokenHandler()
         # The client's next datagram may be another worker's.
         self._retry._aead = AESGCM(self._names.key("retry"))
@@ -97,7 +93,7 @@ class QuicEndpoint:
         """Take connections."""
         for at, bound in enumerate(self._sockets):
             self.loop.add_reader(bound.fileno(), self._read, at)
-        self._listen()
+        self._ways.start()
         self.note_room()
 
     def retire(self) -> None:
@@ -120,8 +116,9 @@ class QuicEndpoint:
         self.retire()
         for peer in list(self.open):
             peer.session.close()
-        for one in (*self._sockets, self._mailbox, *self._ways_in, *self._ways_out.values()):
-            self.loop.remove_reader(one.fileno())
+        for bound in self._sockets:
+            self.loop.remove_reader(bound.fileno())
+        self._ways.close()
 
     def forget(self, peer: Peer) -> None:
         """QUIC is done with it."""
@@ -141,49 +138,16 @@ class QuicEndpoint:
                 return
             self._dispatch(at, data, address, is_forwarded=False)
 
-    def _accept(self) -> None:
-        try:
-            way, _ = self._mailbox.accept()
-        except BlockingIOError:
-            return
-        except OSError:
-            # Descriptors have run out: it is not to be told so again and again.
-            self.loop.remove_reader(self._mailbox.fileno())
-            self.loop.call_later(_PAUSE, self._listen)
-            return
-        if len(self._ways_in) >= self._board.slots * _WAYS_EACH or not _is_of_ours(way):
-            way.close()
-            return
-        way.setblocking(False)
-        self._ways_in.add(way)
-        self.loop.add_reader(way.fileno(), self._read_way, way)
-
-    def _listen(self) -> None:
-        if self._mailbox.fileno() >= 0:
-            self.loop.add_reader(self._mailbox.fileno(), self._accept)
-
-    def _read_way(self, way: socket.socket) -> None:
-        for _ in range(_IN_A_ROW):
-            try:
-                message = way.recv(_ROOM + _HEAD.size)
-            except BlockingIOError:
-                return
-            except OSError:
-                message = b""
-            # The other one has gone, or is whoever has found the address.
-            if len(message) < _HEAD.size or not message.startswith(self._key):
-                self.loop.remove_reader(way.fileno())
-                self._ways_in.discard(way)
-                way.close()
-                return
-            _, at, family, port, scope, packed = _HEAD.unpack_from(message)
-            if at >= len(self._sockets):
-                continue  # Of a reload that has changed quic_bind.
-            if family == 4:
-                address: Any = (socket.inet_ntop(socket.AF_INET, packed[:4]), port)
-            else:
-                address = (socket.inet_ntop(socket.AF_INET6, packed), port, 0, scope)
-            self._dispatch(at, message[_HEAD.size :], address, is_forwarded=True)
+    def _take_forwarded(self, message: bytes) -> None:
+        """What another worker has received."""
+        at, family, port, scope, packed = _HEAD.unpack_from(message)
+        if at >= len(self._sockets):
+            return  # Of a reload that has changed quic_bind.
+        if family == 4:
+            address: Any = (socket.inet_ntop(socket.AF_INET, packed[:4]), port)
+        else:
+            address = (socket.inet_ntop(socket.AF_INET6, packed), port, 0, scope)
+        self._dispatch(at, message[_HEAD.size :], address, is_forwarded=True)
 
     def _dispatch(self, at: int, data: bytes, address: Any, *, is_forwarded: bool) -> None:
         if not data:
@@ -200,46 +164,16 @@ class QuicEndpoint:
         elif not data[0] & 0x80:
             if owner:
                 self._reset(at, name, data, address)
-        elif len(data) >= _LEAST_INITIAL:
-            self._begin(at, data, address, owner, is_forwarded=is_forwarded)
+        elif len(data) >= _LEAST_INITIAL and not owner:
+            self._begin(at, data, address, is_forwarded=is_forwarded)
 
     def _forward(self, owner: int, at: int, data: bytes, address: Any) -> bool:
         """Give a datagram to the worker that has its connection; whether there is one."""
         family = 6 if len(address) == 4 else 4
         host = address[0].partition("%")[0]
         packed = socket.inet_pton(_FAMILIES[family], host)
-        head = _HEAD.pack(self._key, at, family, address[1], address[3] if family == 6 else 0, packed)
-        try:
-            self._way_to(owner).send(head + data)
-        except BlockingIOError:
-            pass  # It is busy. The datagram is lost, as one may be on its way.
-        except OSError:
-            self._drop_way(owner)
-            return False
-        return True
-
-    def _drop_way(self, owner: int) -> None:
-        """The other one has gone, or says something, which it never does."""
-        way = self._ways_out.pop(owner, None)
-        if way is not None:
-            self.loop.remove_reader(way.fileno())
-            way.close()
-
-    def _way_to(self, owner: int) -> socket.socket:
-        """Not a socket of datagrams: those keep ten, in most containers, whatever their size."""
-        way = self._ways_out.get(owner)
-        if way is None:
-            way = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-            way.setblocking(False)
-            way.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _ON_THE_WAY)
-            try:
-                way.connect(self._names.mailbox(owner))
-            except OSError:
-                way.close()
-                raise
-            self._ways_out[owner] = way
-            self.loop.add_reader(way.fileno(), self._drop_way, owner)
-        return way
+        head = _HEAD.pack(at, family, address[1], address[3] if family == 6 else 0, packed)
+        return self._ways.send(owner, head + data)
 
     def _reset(self, at: int, name: bytes, data: bytes, address: Any) -> None:
         """Tell a client that its connection is no more; RFC 9000 §10.3."""
@@ -253,7 +187,7 @@ class QuicEndpoint:
 
     # ---- a connection begins ----
 
-    def _begin(self, at: int, data: bytes, address: Any, owner: int, *, is_forwarded: bool) -> None:
+    def _begin(self, at: int, data: bytes, address: Any, *, is_forwarded: bool) -> None:
         try:
             header = pull_quic_header(Buffer(data=data), host_cid_length=LENGTH)
         except ValueError:
@@ -268,9 +202,10 @@ class QuicEndpoint:
             return
         if header.packet_type not in (QuicPacketType.INITIAL, QuicPacketType.ZERO_RTT):
             return
-        if not owner and not is_forwarded and self._is_of_another(at, data, address, header.destination_cid):
+        has_room = not (self._is_retiring or self._is_full())
+        if not (is_forwarded and has_room) and self._is_of_another(at, data, address, header.destination_cid):
             return
-        if header.packet_type is QuicPacketType.INITIAL and not (self._is_retiring or self._is_full()):
+        if has_room and header.packet_type is QuicPacketType.INITIAL:
             self._open(at, data, address, header)
 
     def _is_of_another(self, at: int, data: bytes, address: Any, name: bytes) -> bool:
@@ -281,7 +216,8 @@ class QuicEndpoint:
             owner = self._names.chosen(name, takers)
             if owner == self._number:
                 return False
-            if self._forward(owner, at, data, address):
+            # A client asks again, and need not wait for a worker that does nothing, as it would not with TCP.
+            if not self._ways.is_stuck(owner) and self._forward(owner, at, data, address):
                 return True
             takers.remove(owner)
         return False
@@ -307,12 +243,21 @@ class QuicEndpoint:
         self.half_open.add(peer)
         self.open.add(peer)
         self.note_room()
+        self._make_room()
         if not peer.receive(data, address):
             self.forget(peer)
 
+    def _make_room(self) -> None:
+        """Have one leave that asks for nothing, before there is no room for others."""
+        if len(self.open) > self._settings.worker_connections * _ROOMY:
+            idle = [peer for peer in self.open if peer.is_idle]
+            if idle:
+                min(idle, key=lambda peer: peer.session.quiet_since_ns).session.depart()
+
     def _ask_to_retry(self, at: int, address: Any, header: Any) -> None:
         """Have the client show that it receives what is sent to its address; RFC 9000 §8.1.2."""
-        name = self._names.new()
+        # It names no worker: that one may have gone when the client asks again, and each reads what another has sealed.
+        name = os.urandom(LENGTH)
         token = self._retry.create_token(
             address=address, original_destination_connection_id=header.destination_cid,
             retry_source_connection_id=name, now=self.loop.time(),
@@ -325,12 +270,6 @@ class QuicEndpoint:
     def _send(self, at: int, address: Any, data: bytes) -> None:
         with contextlib.suppress(OSError):
             self._sockets[at].sendto(data, address)
-
-
-def _is_of_ours(way: socket.socket) -> bool:
-    """Whether the other end is a process of this user, or of root: a name of this kind is anybody's to find."""
-    credentials = way.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-    return _CREDENTIALS.unpack(credentials)[1] in (0, os.geteuid())
 
 
 def _destination(data: bytes) -> bytes:
@@ -376,20 +315,6 @@ def _first(text: bytes) -> str:
     return _certificates(text).partition(b"-----END CERTIFICATE-----\n")[0].decode("ascii", "replace") + (
         "-----END CERTIFICATE-----\n"
     )
-
-
-def _mailbox(secret: bytes) -> tuple[int, Names, socket.socket]:
-    """A number that no other worker has, what connections are called by it, and where others put what is for it."""
-    mailbox = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    mailbox.setblocking(False)
-    while True:
-        number = int.from_bytes(os.urandom(4), "big") or 1
-        names = Names(secret, number)
-        # Somebody else may have it: another one, then.
-        with contextlib.suppress(OSError):
-            mailbox.bind(names.mailbox(number))
-            mailbox.listen(128)
-            return number, names, mailbox
 
 
 def _silence() -> None:

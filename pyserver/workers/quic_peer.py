@@ -56,6 +56,13 @@ class Connection(QuicConnection):
             )
             self._host_cid_seq += 1
 
+    def _get_or_create_stream(self, frame_type: int, stream_id: int) -> Any:
+        stream = super()._get_or_create_stream(frame_type, stream_id)
+        if not stream_id & 3 and not stream.receiver._buffer_start:
+            # What comes first may lie behind a gap, and be no event yet.
+            self.session.note_begun(stream_id)
+        return stream
+
     def _write_connection_limits(self, builder: Any, space: Any) -> None:
         limit = self._local_max_data
         wanted = limit.used - self.session.all_owed + CONNECTION_WINDOW
@@ -102,6 +109,7 @@ class Peer:
         self._loop = endpoint.loop
         self._bound = bound
         self._keepalive = settings.keepalive
+        self._head_within = settings.request_head_timeout
         self._first_within = settings.request_head_timeout or IDLE_TIMEOUT
         self._timer: Any = None
         self._due = 0.0
@@ -130,11 +138,19 @@ class Peer:
             }
         return self._tls
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether it has asked for something, does not now, and was not told to go."""
+        return self.session.has_asked and self.session.quiet_since_ns > 0 and not self.session.departing
+
     def receive(self, data: bytes, address: Any) -> bool:
         """Take a datagram; False when it was the first and is none of QUIC's."""
         try:
-            self._heard_at = now = self._loop.time()
+            now, closes_at = self._loop.time(), self.quic._close_at
             self.quic.receive_datagram(data, address, now=now)
+            if self.quic._close_at != closes_at:
+                # It is the client's, and not of somebody who has seen the name.
+                self._heard_at = now
             if self.quic._state is QuicConnectionState.FIRSTFLIGHT:
                 return False
             if not self._is_open:
@@ -232,6 +248,8 @@ class Peer:
                 due = min(due, quiet_since / 1e9 + self._patience)
             elif self.session.carried:
                 due = min(due, self._heard_at + _PING_AFTER)
+            if self.session.oldest_head_ns and self._head_within:
+                due = min(due, self.session.oldest_head_ns / 1e9 + self._head_within)
         if self._timer is not None:
             if self._due <= due:
                 return  # It will be looked at then.
@@ -257,6 +275,8 @@ class Peer:
             self._set_timer()
 
     def _look_after(self, now: float) -> None:
+        if self._head_within:
+            self.session.expire_heads(int((now - self._head_within) * 1e9))
         quiet_since = self.session.quiet_since_ns
         if quiet_since and not self.session.departing and quiet_since / 1e9 + self._patience <= now:
             self.session.depart()

@@ -49,6 +49,17 @@ def test_a_missing_package_is_named(monkeypatch):
         ASGIWorker.check(Settings(quic_bind=("127.0.0.1:0",)))
 
 
+@pytest.mark.parametrize("found", ["1.6.9", "2.0"])
+def test_another_version_of_the_package_is_refused(monkeypatch, tmp_path, found):
+    from pyserver.settings.model import Settings
+
+    (tmp_path / f"aioquic-{found}.dist-info").mkdir()
+    (tmp_path / f"aioquic-{found}.dist-info" / "METADATA").write_text(f"Name: aioquic\nVersion: {found}\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ConfigError, match=f"needs aioquic 1.7 or later, below 2, and {found} is installed"):
+        ASGIWorker.check(Settings(quic_bind=("127.0.0.1:0",)))
+
+
 def test_h3_without_an_address_is_without_effect(serve, certificate):
     server = serve("http3_application:application", "--http", "h3,h1", "-k", "asgi", *certificate)
     assert "http_protocols has no effect as to h3 without quic_bind" in server.log()
