@@ -9,7 +9,9 @@ import socket
 from pathlib import Path
 
 import pytest
+import trustme
 from aioquic.asyncio import connect
+from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.connection import QuicConnection
 from http3_client import Client, Closed, configuration, connected, run
 from support import eventually
@@ -217,6 +219,30 @@ def test_what_others_put_into_a_mailbox_is_dropped(serve_http3, authority, pid_o
     found, is_served = run(ask())
     assert found >= 1
     assert is_served
+
+
+def test_a_reload_takes_another_certificate(serve_http3, tmp_path, pid_of):
+    def issue():
+        """A certificate of a new authority, which is returned."""
+        issuer = trustme.CA(key_type=trustme.KeyType.ECDSA)
+        issued = issuer.issue_cert("localhost", key_type=trustme.KeyType.ECDSA)
+        issued.private_key_and_cert_chain_pem.write_to_path(str(tmp_path / "pair.pem"))
+        return issuer.cert_pem.bytes().decode()
+
+    async def who(authority):
+        told = QuicConfiguration(is_client=True, alpn_protocols=["h3"], server_name="localhost")
+        told.load_verify_locations(cadata=authority.encode())
+        async with connect("127.0.0.1", port, configuration=told, create_protocol=Client) as client:
+            return await pid_of(client)
+
+    first = issue()
+    pair = str(tmp_path / "pair.pem")
+    server, port = serve_http3("--certfile", pair, "--keyfile", pair)
+    before = run(who(first))
+    second = issue()
+    server.send_signal(signal.SIGHUP)
+    eventually(lambda: before not in server.workers())
+    assert run(who(second)) != before
 
 
 def test_an_upgrade_keeps_connections(serve_http3, authority, pid_of):
