@@ -14,7 +14,7 @@ from posix.signal cimport SA_NODEFER, SA_ONSTACK, SA_RESTART, sigaction, sigacti
 from posix.types cimport pid_t
 from posix.unistd cimport getpid
 
-from pyserver._access cimport Facts
+from pyserver._atoms cimport Facts
 from pyserver._connection cimport BORROWED, COPIED, Connection, Segment
 from pyserver._exchange cimport Exchange, Transport
 from pyserver._response cimport BY_CLOSE, put_date

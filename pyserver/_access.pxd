@@ -1,47 +1,9 @@
 # The contract of _access: one line for each answered request.
-from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint64_t
 
-from pyserver._http cimport Head, Out, Span
+from pyserver._atoms cimport Facts, Own, Step
+from pyserver._http cimport Out
 from pyserver._statsd cimport Datagrams, Statsd
-
-
-cdef struct Facts:
-    # What an access-log line can tell; borrowed for the call.
-    const Head *head
-    const unsigned char *base   # where the offsets of `head` begin
-    const unsigned char *address
-    uint8_t family              # 4, 6, or 0 for a Unix socket
-    uint16_t port
-    int minor                   # as in Head; -1 where the request line was not read to its end
-    Py_ssize_t line_length      # of the request line as far as it was received, where `minor` is -1
-    int status
-    int64_t sent                # content bytes
-    int64_t duration_ns
-    int64_t queue_ns            # how long it has waited before
-    int64_t receive_ns          # … and before that, for the rest of it to arrive
-    int64_t headed_ns           # when its response began; 0 where that is not known
-    int64_t ended_ns            # when it was complete
-    const char *request_id      # NULL for none
-    Py_ssize_t request_id_length
-
-
-cdef struct Step:
-    int atom                    # Atom
-    const unsigned char *text   # of TEXT: what to print; of a field: its name in lower case
-    Py_ssize_t length
-
-
-cdef struct Own:
-    # What lines tell of the process and the moment, ready to be copied.
-    char time[40]
-    int time_length
-    int64_t second_ns           # when the second of `time` began, by the clock that instants are of
-    char date[24]               # UTC, for JSON
-    char pid[24]
-    int pid_length
-    char worker[12]
-    int worker_length
-    bint in_json
 
 
 cdef class RequestIds:

@@ -3,7 +3,8 @@ from cpython.object cimport PyObject
 from libc.stdint cimport int64_t
 from libc.string cimport memcmp, memcpy
 
-from pyserver._access cimport AccessLog, Facts, RequestIds
+from pyserver._access cimport AccessLog, RequestIds
+from pyserver._atoms cimport Facts
 from pyserver._connection cimport Connection, Content, Reader
 from pyserver._http cimport Head, Out, Span
 from pyserver._proxies cimport Address, Forwarded

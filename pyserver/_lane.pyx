@@ -15,7 +15,7 @@ from libc.stdlib cimport free
 from libc.string cimport memcmp, memcpy, memmove, memset, strerror
 
 from pyserver._abort cimport answer_for, forget
-from pyserver._access cimport Facts
+from pyserver._atoms cimport Facts
 from pyserver._channel cimport (
     Carried, Channel, Session, give, give_parts, give_range, give_segment, receive,
 )

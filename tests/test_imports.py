@@ -46,7 +46,7 @@ LEAVES = {
     "_version", "errors", "refusals", "signals", "_scoreboard", "_signals", "sockets", "log", "_access", "_spool",
     "_system", "_collector", "_process", "_stacks", "_alarm", "identity", "daemon", "systemd", "lifespan",
     "commons", "_balance", "_statsd", "syslog", "glogging", "loggers", "ledger", "metrics", "lending", "sni", "tls",
-    "trial", "_hpack", "_frames",
+    "trial", "_hpack", "_frames", "_atoms",
 }  # fmt: skip
 # `__init__` offers names of any layer, so nothing but a user imports it; the demo is an application.
 OUTSIDE = {"__init__", "demo"}
@@ -66,6 +66,7 @@ ONLY = {
 ALSO = {
     "refusals": {"pyserver._http"},  # Its rows are keyed by the faults that the parser reports.
     "_access": {"pyserver._http"},  # It writes down what the parser found.
+    "_atoms": {"pyserver._http"},  # Likewise.
     "_statsd": {"pyserver._http"},  # Numbers are written as everywhere.
     "_hpack": {"pyserver._http"},  # It writes to the same kind of memory.
     "_frames": {"pyserver._http"},  # Bytes and outcomes are told as everywhere.
