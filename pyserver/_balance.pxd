@@ -19,6 +19,7 @@ cdef class Balance:
     cdef Slot *_slot(self, int at) noexcept nogil
     cdef bint somebody_takes(self) noexcept nogil
     cdef bint somebody_waits(self, int64_t now_ns, int64_t for_ns) noexcept nogil
+    cdef bint somebody_has_fewer(self, int64_t connections) noexcept nogil
     cdef int surplus(self, int64_t now_ns, int64_t busy_ns, int connections) noexcept nogil
     cdef bint _note_busy(self, int64_t now_ns, bint is_known) noexcept nogil
     cdef int _weigh(self, int connections) noexcept nogil

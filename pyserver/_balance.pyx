@@ -64,6 +64,18 @@ cdef class Balance:
                 return True
         return False
 
+    cdef bint somebody_has_fewer(self, int64_t connections) noexcept nogil:
+        """Whether another worker, which has nothing to do, would still have fewer if it had one of these."""
+        cdef int at
+        cdef Slot *slot
+        for at in range(self._count):
+            slot = self._slot(at)
+            if slot == self._own or not slot.cells[<int> Cell.TAKES] or not slot.cells[<int> Cell.WAITS_SINCE_NS]:
+                continue
+            if slot.cells[<int> Cell.CONNECTIONS] + 1 < connections:
+                return True
+        return False
+
     cdef int surplus(self, int64_t now_ns, int64_t busy_ns, int connections) noexcept nogil:
         """How many of its connections the worker is to give away; asked before each wait.
 

@@ -78,6 +78,7 @@ cdef class Engine(Stewarded):
     cdef int _accept(self, Lane lane, Listener *listener) except -1
     cdef bint _accept_one(self, Listener *listener, Lane lane) except -1
     cdef int _adopt(self, int fd, const sockaddr_storage *address, int listener, Lane lane) except -1
+    cdef bint _is_for_another(self, Connection *connection) except -1
     cdef bint _may_begin_http2(self, const Connection *connection) noexcept
     cdef int _watch_commons(self, bint wanted) except -1
     cdef int _take_moved(self, Lane lane) except -1
@@ -87,6 +88,7 @@ cdef class Engine(Stewarded):
     cdef int _take_rest(self) except -1
     cdef int _even_out(self, int64_t now_ns) except -1
     cdef int _give_some(self, int wanted) except -1
+    cdef int _shun(self) except -1
     cdef int _stop_moving(self) except -1
     cdef int _hurry(self) except -1
     cdef int _hurry_secured(self) except -1
@@ -94,6 +96,6 @@ cdef class Engine(Stewarded):
     cdef int _listen(self) except -1
     cdef int _pause_accepting(self, int reason) except -1
     cdef int _resume_accepting(self, int64_t now_ns) except -1
-    cdef int _retire(self, double idle_grace, bint takes_queue, bint moves) except -1
+    cdef int _retire(self, double idle_grace, bint takes_queue, bint moves, double stay_grace) except -1
     cdef int _drop_copy(self, Connection *connection) except -1
     cdef int _expire(self, Lane lane) except -1

@@ -110,11 +110,14 @@ class Engine(Stewarded):
 
         Only where the whole server stops: else others serve the accept queues, and there is no hurry.
         """
-    def retire(self, idle_grace: float = 1.0, takes_queue: bool = True, moves: bool = False) -> None:
+    def retire(
+        self, idle_grace: float = 1.0, takes_queue: bool = True, moves: bool = False, stay_grace: float = 1.0
+    ) -> None:
         """Empty the accept queues, then accept no more; answer with `Connection: close` from now on. From any thread.
 
         Without `takes_queue` one connection is taken from each where this engine may have been woken for it.
-        Connections without a request under way are closed after `idle_grace` seconds; where `moves`, others get them.
+        Connections without a request under way are closed after `idle_grace` seconds; where `moves`, others get them,
+        but for those that cannot move, which are closed after `stay_grace` seconds.
         """
     def reopen(self) -> None:
         """Open the access log anew, between two of its lines; from any thread."""

@@ -564,9 +564,12 @@ cdef class Engine(Stewarded):
     cdef int _step_back(self, Listener *listener) except -1:
         """Be the last of the workers that wait for the listener: the kernel wakes the one that has waited longest.
 
-        With threads a worker waits also while it serves, and would get every new connection.
+        With threads a worker waits also while it serves, and would get every new connection; and those that cannot move
+        are to be spread from the beginning.
         """
-        if self._accepts and self.leadership is not None and self.poller.is_edge_triggered:
+        if not self.poller.is_edge_triggered or not self._accepts:
+            return 0
+        if self.leadership is not None or listener.is_secure or self.http2 is not None:
             self.poller.remove(&listener.source)
             self.poller.add(&listener.source, READABLE | EXCLUSIVE)
         return 0
@@ -620,11 +623,24 @@ cdef class Engine(Stewarded):
         # Nobody else was woken for it.
         if self.is_dying and self._may_give() and self.pass_on(connection, <int> Cell.GIVEN_LEAVING, 0):
             return 0
+        if lane is not None and self._is_for_another(connection):
+            return 0
         if lane is None:
             self.wait_for(connection, AWAIT_FIRST_BYTE, pyserver_now_ns())
             return self.watch_connection(connection, READABLE)
         self.wait_for(connection, AWAIT_FIRST_BYTE, lane.now_ns)
         return lane.tend(connection, READABLE)
+
+    cdef bint _is_for_another(self, Connection *connection) except -1:
+        """Whether it is new, will not be able to move, and was given to a worker that has fewer."""
+        if not (connection.awaits_tls or connection.awaits_preface) or connection.reader != NULL:
+            return False
+        if self.balance is None or self.is_retiring or self.is_left_alone():
+            return False
+        if not self.balance.somebody_has_fewer(self.connections):
+            return False
+        self._shun()
+        return self.pass_on(connection, <int> Cell.GIVEN_UNEVEN, 0)
 
     cdef bint _may_begin_http2(self, const Connection *connection) noexcept:
         """Whether its first bytes may be those of HTTP/2: where TLS is spoken, that decides."""
@@ -677,7 +693,7 @@ cdef class Engine(Stewarded):
             return arrival.was_lost or arrival.was_interrupted
         fd = connection.source.fd
         self._restore(connection, &arrival)
-        if connection.source.fd < 0:
+        if connection.source.fd < 0 or (lane is not None and self._is_for_another(connection)):
             return True
         if lane is None:
             if connection.is_held:
@@ -755,9 +771,7 @@ cdef class Engine(Stewarded):
         """Give away so many of those that have asked for something last."""
         cdef Connection *connection = self.lists[AWAIT_NEXT_REQUEST].last
         cdef Connection *earlier
-        # It would be the first to see them.
-        self._watch_commons(False)
-        self._shuns_until_ns = pyserver_now_ns() + SHUNNED_NS
+        self._shun()
         while connection != NULL and wanted > 0:
             earlier = connection.earlier
             if connection.reader == NULL and not connection.stays and not connection.has_ended:
@@ -768,6 +782,11 @@ cdef class Engine(Stewarded):
                 wanted -= 1
             connection = earlier
         return 0
+
+    cdef int _shun(self) except -1:
+        """Leave to others for a while what is passed on: this worker would be the first to see it."""
+        self._shuns_until_ns = pyserver_now_ns() + SHUNNED_NS
+        return self._watch_commons(False)
 
     cdef int _stop_moving(self) except -1:
         """Serve what is left in the commons: those who should have taken it may be gone."""
@@ -854,7 +873,7 @@ cdef class Engine(Stewarded):
             add_door(self._listeners[at].source.fd)
         return closer()
 
-    def retire(self, double idle_grace=1.0, bint takes_queue=True, bint moves=False) -> None:
+    def retire(self, double idle_grace=1.0, bint takes_queue=True, bint moves=False, double stay_grace=1.0) -> None:
         """Accept no more, and answer with `Connection: close` from now on.
 
         Connections without a request under way are closed after `idle_grace` seconds, so that a request which was
@@ -867,16 +886,17 @@ cdef class Engine(Stewarded):
                 sooner the listener is closed, the sooner are new clients refused. Otherwise at most one is taken from
                 each.
             moves: whether others take what is put into the commons.
+            stay_grace: what idle_grace is for connections that cannot move where others can; seconds.
         """
         self.lock()
         try:
             if not self.is_retiring:
-                self._retire(idle_grace, takes_queue, moves)
+                self._retire(idle_grace, takes_queue, moves, stay_grace)
                 self.nudge()
         finally:
             self.unlock()
 
-    cdef int _retire(self, double idle_grace, bint takes_queue, bint moves) except -1:
+    cdef int _retire(self, double idle_grace, bint takes_queue, bint moves, double stay_grace) except -1:
         cdef int at
         cdef Taken taken
         self.is_retiring = True
@@ -906,6 +926,7 @@ cdef class Engine(Stewarded):
         for listener in self.listeners:
             listener.close()
         self.idle_grace_ns = <int64_t> (idle_grace * 1e9)
+        self.stay_grace_ns = <int64_t> (stay_grace * 1e9)
         if self.contexts is not None and self.moves:
             self._hurry_secured()
         for session in list(self.sessions):
@@ -913,11 +934,11 @@ cdef class Engine(Stewarded):
         return self._move_idle() if self.moves else self._hurry()
 
     cdef int _hurry_secured(self) except -1:
-        """The same with those that cannot move."""
+        """Let those that cannot move be idle for no longer than that."""
         cdef int reason
         cdef Connection *connection
         cdef Connection *later
-        cdef int64_t latest = pyserver_now_ns() + self.idle_grace_ns
+        cdef int64_t latest = pyserver_now_ns() + self.stay_grace_ns
         for reason in (AWAIT_FIRST_BYTE, AWAIT_NEXT_REQUEST):
             connection = self.lists[reason].first
             while connection != NULL:

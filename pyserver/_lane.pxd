@@ -90,6 +90,7 @@ cdef class Lane(Transport):
     cdef int _lose(self, Connection *connection) except -1
     cdef int _settle_itself(self, Connection *connection) except -1
     cdef int _settle(self, Connection *connection) except -1
+    cdef int _let_shake(self, Connection *connection) except -1
     cdef int _finish(self, Connection *connection) except -1
     cdef int _discard(self, Connection *connection) except -1
     cdef int expire(self, Connection *connection, int reason) except -1

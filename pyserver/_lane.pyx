@@ -1194,6 +1194,7 @@ cdef class Lane(Transport):
 
     cdef int _settle_itself(self, Connection *connection) except -1:
         cdef int reason
+        cdef int64_t latest
         if connection.source.fd < 0 or connection.is_running or connection.waits_for == AWAIT_TURN:
             return 0
         if connection.session != NULL:
@@ -1218,8 +1219,21 @@ cdef class Lane(Transport):
             self.reactor.wait_for(connection, reason, self.now_ns)
             if reason == AWAIT_NEXT_REQUEST and connection.stays and self.leaves(connection):
                 # It has begun its last response before it knew that it is the last one, and cannot move.
-                enlist_until(self.reactor.lists, connection, reason, self.now_ns + self.reactor.idle_grace_ns)
+                latest = min(connection.deadline_ns, self.now_ns + self.reactor.stay_grace_ns)
+                enlist_until(self.reactor.lists, connection, reason, latest)
+        elif reason == AWAIT_FIRST_BYTE and connection.channel != NULL and not connection.is_carried:
+            self._let_shake(connection)
         return self.reactor.watch_connection(connection, WRITABLE if reason == AWAIT_WRITE else READABLE)
+
+    cdef int _let_shake(self, Connection *connection) except -1:
+        """Have who is told how to go on with a handshake while the worker leaves go on, and ask for something."""
+        cdef TLSChannel channel = <TLSChannel> connection.channel
+        cdef int64_t latest
+        if channel.has_advanced and self.leaves(connection):
+            channel.has_advanced = False
+            latest = max(connection.deadline_ns, self.now_ns + self.reactor.idle_grace_ns)
+            enlist_until(self.reactor.lists, connection, AWAIT_FIRST_BYTE, latest)
+        return 0
 
     cdef int _finish(self, Connection *connection) except -1:
         """All is written: close, or first let the peer read its answer while what it still sends is dropped."""

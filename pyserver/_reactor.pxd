@@ -67,6 +67,7 @@ cdef class Reactor:
     cdef readonly int listed            # … and those that do not count as such, where they run beside others
     cdef readonly bint is_retiring
     cdef int64_t idle_grace_ns          # … and how long connections without a request are kept then
+    cdef int64_t stay_grace_ns          # … where others can move and these cannot
     cdef bint moves                     # … and connections go on with another worker
     cdef bint is_waiting                # between two rounds
     cdef int64_t waits_until_ns         # … no longer than this

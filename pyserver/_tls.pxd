@@ -22,6 +22,7 @@ cdef class TLSChannel(Channel):
     cdef Py_ssize_t _sent
     cdef bint _owes                     # a byte of what was given has not been told to be taken, for it is in `_left`
     cdef bint is_established            # the handshake is over
+    cdef bint has_advanced              # … or the peer was told how to go on with it
     cdef bint _has_input                # it holds something that was received
     cdef unsigned char _head[5]         # of the record under way, as much of it as is there
     cdef int _head_length

@@ -290,6 +290,7 @@ cdef class TLSChannel(Channel):
             self._hello = None
         except WantRead:
             self._has_input = False
+        self.has_advanced = self.has_advanced or self.is_established or self._outgoing.pending > 0
         self._push(connection)
         return self.is_established
 

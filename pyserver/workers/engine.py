@@ -32,6 +32,10 @@ _SOFTWARE = "pyserver"
 # How long a retiring worker answers once more on a connection that is idle, seconds. Long enough for a request that
 # was sent before its client could know; short enough that idle connections hold up a stop for less than half a second.
 _IDLE_GRACE = 0.4
+# The same of a connection that cannot go on with another worker, as long as it would be kept without a reload: seconds,
+# and the part of the graceful timeout, at most. Who asks for something now and then hears that it is to go.
+_STAYING_GRACE = 5.0
+_STAYING_SHARE = 0.5
 
 # How long clients keep in mind where HTTP/3 is, seconds.
 _ALTERNATIVE_AGE = 86_400
@@ -112,7 +116,10 @@ class EngineWorker(Worker):
 
     def drain(self) -> None:
         """Have the engine accept no more."""
-        self._engine.retire(_IDLE_GRACE, self.is_last, self.scoreboard.read(self.slot, Cell.MOVES) != 0)
+        settings = self.settings
+        staying = min(_STAYING_GRACE, settings.keepalive, settings.graceful_timeout * _STAYING_SHARE)
+        moves = self.scoreboard.read(self.slot, Cell.MOVES) != 0
+        self._engine.retire(_IDLE_GRACE, self.is_last, moves, max(_IDLE_GRACE, staying))
 
     def quit(self) -> None:
         """Have the engine cut off what is open."""
