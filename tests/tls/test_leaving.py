@@ -136,10 +136,13 @@ def test_connections_are_spread_over_workers_from_the_beginning(serve, certifica
     context = authority.client()
     seen = set()
     with contextlib.ExitStack() as stack:
-        for _ in range(24):
+
+        def both_have_some():
             client = stack.enter_context(Client(server.address, tls=context))
             seen.add(int(client.request("GET", "/").content))
-    assert seen == set(server.workers())
+            return seen == set(server.workers())
+
+        eventually(both_have_some)
 
 
 def test_no_request_is_lost_while_workers_are_replaced(serve, certificate, authority):
