@@ -87,7 +87,7 @@ class Http2Connection:
         connection_window: likewise of all streams; 65,535 at least.
         field_list: bytes of fields that the peer is told; 0 for 65,536.
         block: bytes of a compressed field block; 0 for as many as `field_list`.
-        continuations: frames that a block may go on in; 0 for what `block` takes, and eight.
+        continuations: frames that a block may go on in; 0 for what `block` takes, and 128.
         credit: what a peer may spend on frames that do not serve a request; 0 for 1,000.
         allows_connect: whether it is told of extended CONNECT, RFC 8441.
     """

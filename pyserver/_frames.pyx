@@ -26,8 +26,10 @@ cdef enum:
     SETTINGS_COST = 10
     PING_COST = 2
     EMPTY_COST = 5
-    IDLE_FRAME_COST = 1                 # nothing comes of it
-    SMALL_DATA = 256            # bytes of DATA that are worth a frame whatever has made it so short
+    IDLE_FRAME_COST = 1                 # nothing comes of it, or little of what one before could have brought
+    SMALL_DATA = 256                    # bytes of DATA that are worth a frame whatever has made it so short
+    SMALL_FRAGMENT = 64                 # bytes of a field block: a CONTINUATION of fewer has its price
+    CONTINUATIONS = 128                 # … and so many a block may have beside those that its length takes
     SMALL_UPDATE = 1024                 # bytes: a WINDOW_UPDATE by less has its price
     FINISHED_CREDIT = 5                 # what a request gives back that came to its end
     SENT_CREDIT = 2                     # … and DATA sent, which a peer may answer with two WINDOW_UPDATEs
@@ -294,7 +296,7 @@ cdef void begin_connection(H2Connection *connection, const H2Limits *limits) noe
     connection.limits.field_list = limits.field_list or 65536
     connection.limits.block = limits.block or connection.limits.field_list
     connection.limits.continuations = <uint32_t> (
-        limits.continuations or (connection.limits.block >> 14) + 8
+        limits.continuations or (connection.limits.block >> 14) + CONTINUATIONS
     )
     connection.limits.credit = limits.credit or 1000
     connection.credit = connection.limits.credit
@@ -568,6 +570,8 @@ cdef int take_fragment(H2Connection *connection, const H2Frame *frame, H2Event *
         connection.continuations += 1
         if block.length == 0:
             connection.credit -= EMPTY_COST
+        elif block.length < SMALL_FRAGMENT:
+            connection.credit -= IDLE_FRAME_COST
         if connection.continuations > connection.limits.continuations:
             return ENHANCE_YOUR_CALM
     if <uint64_t> connection.block_length + <uint64_t> block.length > connection.limits.block:

@@ -198,6 +198,7 @@ UNFINISHED = headers(1, pseudo(), END_STREAM)
 CONTINUATIONS = [
     Case("block-in-two-frames", "RFC 9113 §6.10", in_continuations(10, pseudo()[:20] + pseudo()[20:]), OK),
     Case("block-in-frames-of-7-bytes", "RFC 9113 §6.10", in_continuations(7, pseudo()), OK),
+    Case("block-in-frames-of-1-byte", "RFC 9113 §6.10", in_continuations(1, pseudo()), OK),
     Case("block-whose-last-frame-is-empty", "RFC 9113 §6.10", UNFINISHED + continuation(1, b""), OK),
     Case("block-whose-first-frame-is-empty", "RFC 9113 §6.10", headers(1, b"", 1) + continuation(1, pseudo()), OK),
     Case("end-stream-on-continuation-means-nothing", "RFC 9113 §6.10",

@@ -166,7 +166,7 @@ def test_a_block_of_too_many_frames_ends_a_connection():
     connection = opened()
     connection.feed(headers(5, flags=0))
     count, error = frames_until_it_fails(connection, always(continuation(5, b"x")))
-    assert (error, count) == (ErrorCode.ENHANCE_YOUR_CALM, 65536 // 16384 + 8)
+    assert (error, count) == (ErrorCode.ENHANCE_YOUR_CALM, 65536 // 16384 + 128)
 
 
 def test_empty_continuations_cost_credit():
@@ -174,6 +174,13 @@ def test_empty_continuations_cost_credit():
     before = connection.credit
     connection.feed(headers(5, flags=0) + continuation(5) + continuation(5, flags=END_HEADERS))
     assert connection.credit == before - 10
+
+
+def test_small_continuations_cost_credit():
+    connection = opened()
+    before = connection.credit
+    connection.feed(headers(5, BLOCK[:1], flags=0) + continuation(5, BLOCK[1:2]) + continuation(5, BLOCK[2:], flags=END_HEADERS))
+    assert connection.credit == before - 2
 
 
 @pytest.mark.parametrize(
