@@ -164,7 +164,7 @@ class Site:
         rows = (line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:])
         inodes = {row[2].rpartition(":")[2]: f"socket:[{row[9]}]" for row in rows if row[9] != "0"}
         # Of a worker and its children, the worker.
-        owners = {link: pid for pid in sorted(self.server.workers(), reverse=True) for link in descriptors(pid)}
+        owners = {link: pid for pid in sorted(self.server.workers(), reverse=True) for link in _held_by(pid)}
         ports = [f"{one.socket.getsockname()[1]:04X}" for one in visitors]
         return [owners.get(inodes.get(port, ""), 0) for port in ports]
 
@@ -191,3 +191,11 @@ class Site:
         self._stack.close()
         self.held.clear()
         self.visitors.clear()
+
+
+def _held_by(pid: int) -> list[str]:
+    """What each descriptor of a worker refers to; nothing where it has ended meanwhile."""
+    try:
+        return descriptors(pid)
+    except (FileNotFoundError, ProcessLookupError):
+        return []
