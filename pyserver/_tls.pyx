@@ -16,7 +16,9 @@ from libc.string cimport memset
 
 from pyserver._channel cimport Channel
 from pyserver._connection cimport Connection, peer_of
-from pyserver._system cimport MSG_NOSIGNAL, iovec, msghdr, pyserver_set_errno as set_errno, recv, send, sendmsg
+from pyserver._system cimport (
+    EWOULDBLOCK, MSG_NOSIGNAL, iovec, msghdr, pyserver_set_errno as set_errno, recv, send, sendmsg,
+)
 
 cdef extern from "Python.h":
     enum:
@@ -330,6 +332,8 @@ cdef class TLSChannel(Channel):
             return -1
         if self._push(connection):
             return taken
+        if errno != EAGAIN and errno != EWOULDBLOCK:
+            return -1               # nobody is told again of what a socket has said once
         self._owes = True
         return taken - 1 if taken > 1 else -1
 

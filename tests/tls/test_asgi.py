@@ -1,6 +1,8 @@
 """What an ASGI application is told of TLS, and WebSockets over it."""
 
+import contextlib
 import json
+import ssl
 
 import pytest
 from classes import DEFAULT
@@ -16,7 +18,7 @@ def worker_class():
 
 
 APPLICATION = """
-import json
+import asyncio, json
 async def application(scope, receive, send):
     if scope["type"] == "lifespan":
         return
@@ -34,6 +36,15 @@ async def application(scope, receive, send):
         while (event := await receive())["type"] != "http.disconnect":
             pass
         open("disconnected", "w").close()
+        return
+    if scope["path"] == "/stream":
+        await send({"type": "http.response.start", "status": 200})
+        try:
+            while True:
+                await send({"type": "http.response.body", "body": b"more", "more_body": True})
+                await asyncio.sleep(0.02)
+        except OSError:
+            open("refused", "w").close()
         return
     content = b""
     while (event := await receive()).get("more_body"):
@@ -100,3 +111,13 @@ def test_a_websocket_over_tls(server, authority):
         assert json.loads(socket.receive_message())["scheme"] == "wss"
         socket.send("x" * 100_000)
         assert socket.receive_message() == b"x" * 100_000
+
+
+def test_a_response_ends_whose_client_has_said_so_and_gone(server, authority):
+    with Client(server.address, tls=authority.client()) as client:
+        client.send(b"GET /stream HTTP/1.1\r\nHost: a\r\n\r\n")
+        client.receive_head()
+        # It says close_notify, and closes with data unread, which resets the connection.
+        with contextlib.suppress(ssl.SSLError):
+            client.socket.unwrap()
+    eventually((server.directory / "refused").exists)
