@@ -1,7 +1,7 @@
 """Whether the stub of each compiled module says what the built module has."""
 
 import ast
-import importlib
+import importlib.util
 import types
 from pathlib import Path
 
@@ -10,6 +10,8 @@ import pytest
 SOURCES = Path(__file__).parents[1] / "pyserver"
 # A part that only other compiled parts use needs no stub; mypy misses the stub of one that Python imports.
 STUBBED = sorted(path.stem for path in SOURCES.glob("*.pyi"))
+if importlib.util.find_spec("aioquic") is None:
+    STUBBED.remove("_http3")
 
 
 def stub_of(name: str) -> ast.Module:

@@ -236,7 +236,10 @@ class ASGIWorker(EngineWorker):
 def _check_aioquic() -> None:
     """Raise ConfigError unless there is one of the versions whose inside is known."""
     if importlib.util.find_spec("aioquic") is None:
-        raise ConfigError("HTTP/3, which quic_bind asks for, needs aioquic, the extra http3: pip install aioquic")
+        raise ConfigError(
+            "HTTP/3, which quic_bind asks for, needs aioquic, the extra http3: pip install aioquic, "
+            "with Python 3.11 or later"
+        )
     from importlib.metadata import version
 
     found = version("aioquic")

@@ -16,7 +16,7 @@ import socket
 import struct
 from typing import TYPE_CHECKING, Any
 
-from aioquic.buffer import Buffer  # type: ignore[attr-defined]
+from aioquic.buffer import Buffer
 from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.packet import (
     QuicPacketType,

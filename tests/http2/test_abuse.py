@@ -179,7 +179,8 @@ def test_empty_continuations_cost_credit():
 def test_small_continuations_cost_credit():
     connection = opened()
     before = connection.credit
-    connection.feed(headers(5, BLOCK[:1], flags=0) + continuation(5, BLOCK[1:2]) + continuation(5, BLOCK[2:], flags=END_HEADERS))
+    parts = headers(5, BLOCK[:1], flags=0), continuation(5, BLOCK[1:2]), continuation(5, BLOCK[2:], flags=END_HEADERS)
+    connection.feed(b"".join(parts))
     assert connection.credit == before - 2
 
 
