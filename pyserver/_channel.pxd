@@ -3,6 +3,7 @@ from libc.stdint cimport int64_t
 
 from pyserver._connection cimport Connection, Output, Reader, Segment
 from pyserver._http cimport NEED_MORE, Head, Outcome
+from pyserver._spool cimport Blocks, Spool
 from pyserver._system cimport iovec
 
 
@@ -37,6 +38,7 @@ cdef class Session:
     cdef Connection *carrier            # NULL once it is closed
     cdef bint is_waiting_to_flush
     cdef bint is_held                   # … until a time comes
+    cdef Spool spool                    # what its streams keep in a file; None until one does
 
     cdef int tend(self, int events, int64_t now_ns) except -1
     cdef int flush(self) except -1
@@ -45,6 +47,7 @@ cdef class Session:
     cdef int note_closed(self) except -1
 
 
+cdef Blocks new_blocks(Connection *connection, bytes directory)
 cdef class Version:
     # Of HTTP, beside 1.1; its module is imported by who asks for it.
     cdef readonly bint in_clear         # whether a client that is trusted may begin without TLS

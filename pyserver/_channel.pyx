@@ -6,8 +6,11 @@ has. So whoever serves connections does not know which is which.
 """
 from libc.stdint cimport int64_t
 
-from pyserver._connection cimport BORROWED, COPIED, Connection, Output, Reader, Segment, note_sent, send_segment
+from pyserver._connection cimport (
+    BORROWED, COPIED, SPOOLED, Connection, Output, Reader, Segment, note_sent, send_segment,
+)
 from pyserver._http cimport NEED_MORE, REFUSED, Head, Outcome
+from pyserver._spool cimport Blocks, Spool
 from pyserver._system cimport MSG_NOSIGNAL, iovec, msghdr, pread, pyserver_sendfile, recv, send, sendmsg
 
 cdef enum:
@@ -89,6 +92,14 @@ cdef class Session:
         raise TypeError("a Session is one of its subclasses")
 
 
+cdef Blocks new_blocks(Connection *connection, bytes directory):
+    """For bytes of a connection that is carried: a hundred of them must not have a hundred descriptors."""
+    cdef Session session = (<Carried> connection.channel).session
+    if session.spool is None:
+        session.spool = Spool(directory)
+    return Blocks(session.spool)
+
+
 cdef class Version:
     """A version of HTTP in which one connection carries many requests at the same time."""
 
@@ -164,8 +175,22 @@ cdef Py_ssize_t give_segment(Connection *connection, Output *output, Segment *se
         return send_segment(connection.source.fd, output, segment)
     if segment.kind == COPIED or segment.kind == BORROWED:
         taken = (<Channel> connection.channel).give(connection, segment.data, segment.length)
+    elif segment.kind == SPOOLED and output.blocks != NULL:
+        return give_blocks(connection, output, segment)
     else:
         taken = give_range(connection, segment.file, segment.offset, segment.length)
     if taken > 0:
         note_sent(output, segment, taken)
+    return taken
+
+
+cdef Py_ssize_t give_blocks(Connection *connection, Output *output, Segment *segment) except? -2:
+    """The same of a segment whose bytes are in blocks; those that have left are given back."""
+    cdef Blocks blocks = <Blocks> output.blocks
+    cdef Py_ssize_t taken = min(<Py_ssize_t> segment.length, <Py_ssize_t> BLOCK)
+    cdef int64_t place = blocks.find(segment.offset, &taken)
+    taken = give_range(connection, blocks.spool.file, place, taken)
+    if taken > 0:
+        note_sent(output, segment, taken)
+        blocks.forget_before(segment.offset)
     return taken

@@ -62,12 +62,13 @@ cdef struct Content:
     Py_ssize_t used
     Py_ssize_t capacity
     int file                    # an unlinked temporary file, once there is more than memory may hold; else -1
+    PyObject *blocks            # … in its place Blocks of a file, of a connection that another one carries; owned
 
 
 cdef enum SegmentKind:
     COPIED                      # bytes behind the segment itself
     BORROWED                    # bytes of `owner`
-    SPOOLED                     # a range of the connection's own temporary file
+    SPOOLED                     # a range of the connection's own temporary file, or of its blocks
     FROM_FILE                   # a range of a file; the descriptor is the segment's
 
 
@@ -91,6 +92,7 @@ cdef struct Output:
     int64_t spool_end
     int64_t given               # bytes the socket has taken of it
     int spool                   # descriptor of the temporary file, or -1
+    PyObject *blocks            # … in its place Blocks of a file, of a connection that another one carries; owned
 
 
 cdef struct Connection:

@@ -292,6 +292,7 @@ cdef Content *new_content(const Head *head) except NULL:
 
 cdef void free_content(Content *content) noexcept:
     Py_XDECREF(content.memory)
+    Py_XDECREF(content.blocks)
     if content.file >= 0:
         close(content.file)
     free(content)
@@ -367,6 +368,7 @@ cdef void free_output(Output *output) noexcept:
         drop_first(output)
     if output.spool >= 0:
         close(output.spool)
+    Py_XDECREF(output.blocks)
     free(output)
 
 

@@ -50,6 +50,7 @@ cdef class Lane(Transport):
     cdef int _begin_content(self, Connection *connection, Reader *reader) except? -1
     cdef int _feed(self, Connection *connection, const Reader *reader, unsigned char *base, Py_ssize_t length, Py_ssize_t *consumed) except? -1
     cdef bint _keep(self, Connection *connection, const Reader *reader, Span data) except -1
+    cdef int _keep_in_file(self, Connection *connection, Span data) except -1
     cdef int _depart(self, Connection *connection, Reader *reader) except -1
     cdef Lane _new_lane(self)
     cdef int _set_running(self, Connection *connection) except -1
@@ -77,6 +78,7 @@ cdef class Lane(Transport):
     cdef int _send_large(self, Connection *connection, object block, const unsigned char *data, Py_ssize_t length, bint lent, bint in_chunk) except -1
     cdef int _queue_lent(self, Connection *connection, object block, const unsigned char *data, Py_ssize_t length) except -1
     cdef int _queue(self, Connection *connection, const unsigned char *data, Py_ssize_t length) except -1
+    cdef int64_t _put_in_file(self, Connection *connection, const unsigned char *data, Py_ssize_t length) except -1
     cdef int _queue_behind(self, Connection *connection, const unsigned char *data, Py_ssize_t length) except -1
     cdef int _wait_for_room(self, Connection *connection) except -1
     cdef int _await_room(self, Connection *connection, int64_t until_ns) except -1

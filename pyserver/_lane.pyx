@@ -9,6 +9,7 @@ more for each request that runs: what was read goes with it.
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.object cimport PyObject
+from cpython.ref cimport Py_INCREF
 from libc.errno cimport EAGAIN, EINTR, errno
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.stdlib cimport free
@@ -17,7 +18,7 @@ from libc.string cimport memcmp, memcpy, memmove, memset, strerror
 from pyserver._abort cimport answer_for, forget
 from pyserver._atoms cimport Facts
 from pyserver._channel cimport (
-    Carried, Channel, Session, give, give_parts, give_range, give_segment, receive,
+    Carried, Channel, Session, give, give_parts, give_range, give_segment, new_blocks, receive,
 )
 from pyserver._connection cimport (
     AWAIT_CLOSE, AWAIT_CONTENT, AWAIT_FIRST_BYTE, AWAIT_HEAD, AWAIT_NEXT_REQUEST, AWAIT_ROOM, AWAIT_TURN, AWAIT_WRITE,
@@ -37,7 +38,7 @@ from pyserver._proxies cimport Forwarded, Proxies, ProxyHeader, read_proxy_heade
 from pyserver._reactor cimport Reactor
 from pyserver._response cimport Response, finish_response_head, reset_response, set_stamp, start_response_head
 from pyserver._scoreboard cimport Cell, Slot, note_latency
-from pyserver._spool cimport open_spool, write_spool
+from pyserver._spool cimport Blocks, open_spool, write_spool
 from pyserver._system cimport (
     EWOULDBLOCK, IPPROTO_TCP, MSG_MORE, POLLOUT, SHUT_WR, TCP_NODELAY, iovec, poll, pollfd, pyserver_dup,
     pyserver_now_ns, pyserver_unix_time_ns, pyserver_unread, pyserver_unsent, recv, setsockopt, shutdown,
@@ -68,6 +69,13 @@ cdef inline bint is_client_hello(const Reader *reader) noexcept:
     """Whether what is there begins as TLS does: a record, and in it a ClientHello; RFC 8446 §5.1, §4."""
     cdef const unsigned char *first = reader.data + reader.begin
     return reader.length - reader.begin > 5 and first[0] == HANDSHAKE and first[1] == 3 and first[5] == CLIENT_HELLO
+
+
+cdef inline int put_content(Content *content, Span data, int64_t offset) except -1:
+    """Write content to where it is kept, behind what was written before."""
+    if content.blocks != NULL:
+        return (<Blocks> content.blocks).add(data.start, data.length)
+    return write_spool(content.file, data.start, data.length, offset)
 
 
 cdef class Lane(Transport):
@@ -481,23 +489,36 @@ cdef class Lane(Transport):
         """Add to the content, in memory or in its file; False when the disk does not take it."""
         cdef Content *content = connection.content
         cdef Py_ssize_t limit = self.reactor.buffers.request
-        if content.file < 0 and content.received + content.expected <= <uint64_t> limit:
+        if (
+            content.file < 0 and content.blocks == NULL
+            and content.received + content.expected <= <uint64_t> limit
+        ):
             keep_in_memory(content, data, limit)
             return True
         try:
-            if content.file < 0:
-                content.file = open_spool(self.reactor.buffers.directory)
-                if content.used:
-                    write_spool(
-                        content.file, <unsigned char *> PyBytes_AS_STRING(<object> content.memory), content.used, 0
-                    )
-                    take_memory(content)
-            write_spool(content.file, data.start, data.length, <int64_t> content.received - data.length)
+            self._keep_in_file(connection, data)
         except OSError as error:
             self.log.error("cannot keep the content of a request from %s: %s", peer_of(connection), error)
             self._answer(connection, reader, 500, "the content cannot be stored")
             return False
         return True
+
+    cdef int _keep_in_file(self, Connection *connection, Span data) except -1:
+        cdef Content *content = connection.content
+        cdef Blocks blocks
+        cdef Span before
+        if connection.is_carried and content.blocks == NULL:
+            blocks = new_blocks(connection, self.reactor.buffers.directory)
+            Py_INCREF(blocks)
+            content.blocks = <PyObject *> blocks
+        elif not connection.is_carried and content.file < 0:
+            content.file = open_spool(self.reactor.buffers.directory)
+        if content.used:
+            before = Span(<unsigned char *> PyBytes_AS_STRING(<object> content.memory), content.used)
+            put_content(content, before, 0)
+            take_memory(content)
+            content.used = 0
+        return put_content(content, data, <int64_t> content.received - data.length)
 
     # ---- running ----
 
@@ -961,7 +982,7 @@ cdef class Lane(Transport):
     cdef int _queue(self, Connection *connection, const unsigned char *data, Py_ssize_t length) except -1:
         """Keep bytes the socket has not taken: in memory, past the mark in a file, past its limit by waiting."""
         cdef Output *output
-        cdef int64_t limit
+        cdef int64_t limit, kept, offset
         if connection.is_gone:
             return 0
         if connection.output == NULL:
@@ -970,17 +991,12 @@ cdef class Lane(Transport):
         limit = self.reactor.buffers.response // (CARRIED_SHARE if connection.is_carried else 1)
         if output.in_memory + length <= limit and output.spooled == 0:
             return add_copy(output, data, length)
-        # What has been sent still takes its place in the file, until all has been and it begins anew.
-        if self.reactor.buffers.spool == 0 or (
-            output.spooled and output.spool_end + length > self.reactor.buffers.spool
-        ):
+        # What has been sent still takes its place in the file, until all has been and it begins anew; but not in blocks.
+        kept = output.spooled if connection.is_carried else output.spool_end
+        if self.reactor.buffers.spool == 0 or (output.spooled and kept + length > self.reactor.buffers.spool):
             return self._queue_behind(connection, data, length)
         try:
-            if output.spool < 0:
-                output.spool = open_spool(self.reactor.buffers.directory)
-            if output.spooled == 0:
-                output.spool_end = 0
-            write_spool(output.spool, data, length, output.spool_end)
+            offset = self._put_in_file(connection, data, length)
         except OSError as error:
             # A response has thousands of blocks.
             if self.now_ns - self.reactor.said_unspooled_ns >= SECOND:
@@ -989,9 +1005,27 @@ cdef class Lane(Transport):
                     "cannot keep a response to %s in a file, so the application waits: %s", peer_of(connection), error
                 )
             return self._queue_behind(connection, data, length)
-        add_range(output, SPOOLED, output.spool, output.spool_end, length)
+        return add_range(output, SPOOLED, output.spool, offset, length)
+
+    cdef int64_t _put_in_file(self, Connection *connection, const unsigned char *data, Py_ssize_t length) except -1:
+        """Keep bytes of a response in its file, or in its blocks of one; where in that they are."""
+        cdef Output *output = connection.output
+        cdef Blocks blocks
+        if connection.is_carried:
+            if output.blocks == NULL:
+                blocks = new_blocks(connection, self.reactor.buffers.directory)
+                Py_INCREF(blocks)
+                output.blocks = <PyObject *> blocks
+            blocks = <Blocks> output.blocks
+            blocks.add(data, length)
+            return blocks.length - length
+        if output.spool < 0:
+            output.spool = open_spool(self.reactor.buffers.directory)
+        if output.spooled == 0:
+            output.spool_end = 0
+        write_spool(output.spool, data, length, output.spool_end)
         output.spool_end += length
-        return 0
+        return output.spool_end - length
 
     cdef int _queue_behind(self, Connection *connection, const unsigned char *data, Py_ssize_t length) except -1:
         """Keep bytes in memory, after the client has taken all before them."""

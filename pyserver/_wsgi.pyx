@@ -19,6 +19,7 @@ from pyserver._http cimport (
 )
 from pyserver._proxies cimport HTTP_SCHEME, HTTPS_SCHEME, host_to_tell, name_of_relayed, script_name, text_of_address
 from pyserver._response cimport NO_CONTENT
+from pyserver._spool cimport Blocks, read_blocks
 
 import io
 import os
@@ -100,6 +101,36 @@ cdef class Input:
 
 
 cdef Input EMPTY_INPUT = Input(b"")     # at its end, which reading does not change: one serves all
+
+
+class _BlocksInput(io.RawIOBase):
+    """What is below wsgi.input over content that is in blocks of a file."""
+
+    def __init__(self, blocks):
+        self._blocks = blocks
+        self._at = 0
+
+    def readable(self):
+        return True
+
+    def seekable(self):
+        return True
+
+    def readinto(self, buffer):
+        got = read_blocks(<Blocks?> self._blocks, buffer, self._at)
+        self._at += got
+        return got
+
+    def seek(self, offset, whence=0):
+        from_where = (0, self._at, (<Blocks?> self._blocks).length)[whence]
+        if from_where + offset < 0:
+            raise ValueError(f"negative seek value {offset}")
+        self._at = from_where + offset
+        return self._at
+
+    def close(self):
+        self._blocks = None
+        super().close()
 
 
 cdef class FileWrapper:
@@ -561,7 +592,9 @@ cdef class WSGIGateway(Gateway):
             return 0
         if content.is_chunked:
             environ["CONTENT_LENGTH"] = str(content.received)
-        if content.file < 0:
+        if content.blocks != NULL:
+            environ["wsgi.input"] = io.BufferedReader(_BlocksInput(<Blocks> content.blocks), INPUT_BLOCK)
+        elif content.file < 0:
             environ["wsgi.input"] = Input(take_memory(content))
         else:
             # The descriptor is the file object's from here on; it closes it when the last reference goes.
