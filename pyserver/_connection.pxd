@@ -4,7 +4,6 @@ from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from pyserver._http cimport Bounds, Chunks, Head, Outcome, Span
 from pyserver._proxies cimport Origin, Peers, ProxyHeader
-
 from pyserver._system cimport sockaddr_storage
 
 cdef extern from "<stdatomic.h>" nogil:
@@ -69,7 +68,7 @@ cdef enum SegmentKind:
     COPIED                      # bytes behind the segment itself
     BORROWED                    # bytes of `owner`
     SPOOLED                     # a range of the connection's own temporary file, or of its blocks
-    FROM_FILE                   # a range of a file; the descriptor is the segment's
+    FROM_FILE                   # a range of a file, of which `owner` has a descriptor
 
 
 cdef struct Segment:
@@ -198,7 +197,8 @@ cdef Output *new_output() except NULL
 cdef void free_output(Output *output) noexcept
 cdef int add_copy(Output *output, const unsigned char *data, Py_ssize_t length) except -1
 cdef int add_borrowed(Output *output, object owner, const unsigned char *data, Py_ssize_t length) except -1
-cdef int add_range(Output *output, int kind, int file, int64_t offset, int64_t length) except -1
+cdef int add_spooled(Output *output, int64_t offset, int64_t length) except -1
+cdef int add_file(Output *output, int file, int64_t offset, int64_t length) except -1
 cdef Py_ssize_t send_segment(int fd, Output *output, Segment *segment) noexcept nogil
 cdef void note_sent(Output *output, Segment *segment, Py_ssize_t sent) noexcept nogil
 cdef void drop_first(Output *output) noexcept

@@ -26,6 +26,7 @@ from pyserver._http cimport (
 )
 from pyserver._proxies cimport Origin, Peers, ProxyHeader
 from pyserver._scoreboard cimport peer_name
+from pyserver._spool cimport SharedFile, let_file_go, share_file
 from pyserver._system cimport (
     AF_INET, AF_INET6, MSG_MORE, MSG_NOSIGNAL, ntohs, pyserver_sendfile, send, sockaddr_in, sockaddr_in6, sockaddr_storage,
 )
@@ -420,16 +421,32 @@ cdef int add_borrowed(Output *output, object owner, const unsigned char *data, P
     return 0
 
 
-cdef int add_range(Output *output, int kind, int file, int64_t offset, int64_t length) except -1:
-    """Queue a range of a file: SPOOLED, or FROM_FILE, whose descriptor becomes the segment's."""
+cdef int add_spooled(Output *output, int64_t offset, int64_t length) except -1:
+    """Queue a range of the temporary file, or of the blocks in its place."""
     cdef Segment *segment = output.last
-    if kind == SPOOLED:
-        output.spooled += length
-        if segment != NULL and segment.kind == SPOOLED and segment.offset + segment.length == offset:
-            segment.length += length
-            return 0
-    segment = add_segment(output, kind, 0)
-    segment.file = file
+    if segment != NULL and segment.kind == SPOOLED and segment.offset + segment.length == offset:
+        segment.length += length
+    else:
+        segment = add_segment(output, SPOOLED, 0)
+        segment.file = output.spool
+        segment.offset = offset
+        segment.length = length
+    output.spooled += length
+    return 0
+
+
+cdef int add_file(Output *output, int file, int64_t offset, int64_t length) except -1:
+    """Queue a range of a file, which may be closed; OSError where there is no descriptor left for it."""
+    cdef Segment *segment
+    cdef SharedFile shared = share_file(file)
+    try:
+        segment = add_segment(output, FROM_FILE, 0)
+    except MemoryError:
+        let_file_go(shared)
+        raise
+    Py_INCREF(shared)
+    segment.owner = <PyObject *> shared
+    segment.file = shared.file
     segment.offset = offset
     segment.length = length
     return 0
@@ -467,6 +484,6 @@ cdef void drop_first(Output *output) noexcept:
     if output.first == NULL:
         output.last = NULL
     if segment.kind == FROM_FILE:
-        close(segment.file)
+        let_file_go(<SharedFile> segment.owner)
     Py_XDECREF(segment.owner)
     free(segment)

@@ -13,7 +13,7 @@ from cpython.ref cimport Py_INCREF
 from libc.errno cimport EAGAIN, EINTR, errno
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.stdlib cimport free
-from libc.string cimport memcmp, memcpy, memmove, memset, strerror
+from libc.string cimport memcmp, memcpy, memmove, memset
 
 from pyserver._abort cimport answer_for, forget
 from pyserver._atoms cimport Facts
@@ -22,10 +22,10 @@ from pyserver._channel cimport (
 )
 from pyserver._connection cimport (
     AWAIT_CLOSE, AWAIT_CONTENT, AWAIT_FIRST_BYTE, AWAIT_HEAD, AWAIT_NEXT_REQUEST, AWAIT_ROOM, AWAIT_TURN, AWAIT_WRITE,
-    FROM_FILE, SPOOLED, Connection, Content, Output, Reader, Segment, add_borrowed, add_copy, add_range, delist, detach,
-    enlist_until,
-    drop_after_head, drop_first, free_content, free_output, free_reader, is_peer_in, is_way_trusted, keep_in_memory,
-    make_room, new_content, new_output, next_content, note_proxied, peer_of, take_memory, take_receive_ns,
+    Connection, Content, Output, Reader, Segment, add_borrowed, add_copy, add_file, add_spooled, delist, detach,
+    drop_after_head, drop_first, enlist_until, free_content, free_output, free_reader, is_peer_in, is_way_trusted,
+    keep_in_memory, make_room, new_content, new_output, next_content, note_proxied, peer_of, take_memory,
+    take_receive_ns,
 )
 from pyserver._exchange cimport OUT_LIMIT, Exchange, Transport, is_of_head, new_id, note_request, state_refusal
 from pyserver._http cimport (
@@ -40,8 +40,8 @@ from pyserver._response cimport Response, finish_response_head, reset_response, 
 from pyserver._scoreboard cimport Cell, Slot, note_latency
 from pyserver._spool cimport Blocks, open_spool, write_spool
 from pyserver._system cimport (
-    EWOULDBLOCK, IPPROTO_TCP, MSG_MORE, POLLOUT, SHUT_WR, TCP_NODELAY, iovec, poll, pollfd, pyserver_dup,
-    pyserver_now_ns, pyserver_unix_time_ns, pyserver_unread, pyserver_unsent, recv, setsockopt, shutdown,
+    EWOULDBLOCK, IPPROTO_TCP, MSG_MORE, POLLOUT, SHUT_WR, TCP_NODELAY, iovec, poll, pollfd, pyserver_now_ns,
+    pyserver_unix_time_ns, pyserver_unread, pyserver_unsent, recv, setsockopt, shutdown,
 )
 from pyserver._tls cimport CLIENT_HELLO, HANDSHAKE, TLSChannel, secure
 
@@ -1005,7 +1005,7 @@ cdef class Lane(Transport):
                     "cannot keep a response to %s in a file, so the application waits: %s", peer_of(connection), error
                 )
             return self._queue_behind(connection, data, length)
-        return add_range(output, SPOOLED, output.spool, offset, length)
+        return add_spooled(output, offset, length)
 
     cdef int64_t _put_in_file(self, Connection *connection, const unsigned char *data, Py_ssize_t length) except -1:
         """Keep bytes of a response in its file, or in its blocks of one; where in that they are."""
@@ -1180,7 +1180,6 @@ cdef class Lane(Transport):
 
     cdef int _send_range(self, Connection *connection, int file, int64_t offset, int64_t length) except -1:
         cdef Py_ssize_t sent
-        cdef int own
         cdef int64_t given = 0
         self._give(connection, MSG_MORE)
         while length and given < DRAINED and connection.output == NULL and not connection.is_gone:
@@ -1198,13 +1197,13 @@ cdef class Lane(Transport):
                 return self._lose(connection)
         if length == 0 or connection.is_gone:
             return 0
-        own = pyserver_dup(file)
-        if own < 0:
-            self.log.error("cannot go on sending a file to %s: %s", peer_of(connection), strerror(errno).decode())
-            return self._lose(connection)
         if connection.output == NULL:
             connection.output = new_output()
-        add_range(connection.output, FROM_FILE, own, offset, length)
+        try:
+            add_file(connection.output, file, offset, length)
+        except OSError as error:
+            self.log.error("cannot go on sending a file to %s: %s", peer_of(connection), error)
+            return self._lose(connection)
         return self.reactor.go_on_later(connection) if given >= DRAINED else 0
 
     cdef int _lose(self, Connection *connection) except -1:

@@ -37,6 +37,15 @@ cdef class Blocks:
     cdef int _take(self) except -1
 
 
+@cython.final
+cdef class SharedFile:
+    cdef int file
+    cdef int users
+    cdef tuple key
+
+
 cdef int open_spool(bytes directory) except -1
 cdef int write_spool(int file, const unsigned char *data, Py_ssize_t length, int64_t offset) except -1
+cdef SharedFile share_file(int file)
+cdef int let_file_go(SharedFile shared) except -1
 cdef Py_ssize_t read_blocks(Blocks blocks, object into, int64_t offset) except -1

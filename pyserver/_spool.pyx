@@ -1,13 +1,18 @@
-"""Files without a name, for what memory should not hold: one of its own, or blocks of one that several share."""
+"""Files without a name, for what memory should not hold: one of its own, or blocks of one that several share.
+
+And files with a name that several send.
+"""
 cimport cython
 from cpython.buffer cimport PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.errno cimport EINTR, errno
 from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcpy, strerror
+from posix.fcntl cimport F_GETFL, fcntl
+from posix.stat cimport fstat, struct_stat
 from posix.unistd cimport close, unlink
 
-from pyserver._system cimport pread, pyserver_mkstemp, pwrite
+from pyserver._system cimport pread, pyserver_dup, pyserver_mkstemp, pwrite
 
 
 cdef int open_spool(bytes directory) except -1:
@@ -159,6 +164,49 @@ cdef class Blocks:
         while self._first < offset // SPOOL_BLOCK:
             self.spool.give_back(self._blocks[self._first])
             self._first += 1
+
+
+cdef dict shared_files = {}     # of this process, by what they are; each is there while somebody has it
+
+
+@cython.final
+@cython.no_gc
+cdef class SharedFile:
+    """A file of which several send a part: one descriptor serves them all, for each says where its part begins."""
+
+    def __dealloc__(self):
+        close(self.file)
+
+
+cdef SharedFile share_file(int file):
+    """The file that a descriptor is of, for one more user; OSError where there is no descriptor left for it."""
+    cdef struct_stat found
+    cdef SharedFile shared
+    cdef tuple key
+    cdef int copy
+    if fstat(file, &found) < 0:
+        raise OSError(errno, strerror(errno).decode())
+    # Who may not read it is told so by the system, and others who may are not.
+    key = (found.st_dev, found.st_ino, fcntl(file, F_GETFL))
+    shared = shared_files.get(key)
+    if shared is None:
+        copy = pyserver_dup(file)
+        if copy < 0:
+            raise OSError(errno, strerror(errno).decode())
+        shared = SharedFile.__new__(SharedFile)
+        shared.file = copy
+        shared.key = key
+        shared_files[key] = shared
+    shared.users += 1
+    return shared
+
+
+cdef int let_file_go(SharedFile shared) except -1:
+    """Have one user less."""
+    shared.users -= 1
+    if shared.users == 0:
+        del shared_files[shared.key]
+    return 0
 
 
 cdef Py_ssize_t read_blocks(Blocks blocks, object into, int64_t offset) except -1:

@@ -2,6 +2,7 @@
 
 import hashlib
 import sys
+from pathlib import Path
 
 import pytest
 from classes import each_class as worker_class
@@ -51,6 +52,12 @@ def digest(environ, start_response):
     content.seek(0)
     parts.append(content.read())
     return [hashlib.sha1(b"|".join(parts)).hexdigest().encode()]
+
+
+@application.route
+def file(environ, start_response):
+    start_response("200 OK", [])
+    return environ["wsgi.file_wrapper"](Path(__file__).open("rb"))
 
 
 def digest_of(content):
@@ -105,3 +112,17 @@ def test_contents_that_come_slowly_share_a_file(serving):
             peer.send(wire.data(stream, b"", wire.END_STREAM))
             assert bytes(peer.response(stream).content).decode() == digest_of(content)
         eventually(lambda: temporary_files(server) == 0)
+
+
+def test_one_file_is_open_once(serving):
+    server = serving(*CLEAR)
+    with Peer(server.address, settings=[(wire.INITIAL_WINDOW, 0)]) as peer, Peer(server.address) as other:
+        streams = [peer.begin("GET", "/file", ends=True) for _ in range(STREAMS)]
+        peer.wait_until(lambda: all(peer.responses[stream].status for stream in streams))
+        assert other.exchange().status == 200
+        assert descriptors(server.workers()[0]).count(__file__) == 1
+        peer.send(wire.reset(streams.pop()))
+        for stream in streams:
+            peer.send(wire.window_update(stream, LARGE))
+            assert peer.response(stream).content == Path(__file__).read_bytes()
+        eventually(lambda: __file__ not in descriptors(server.workers()[0]))
