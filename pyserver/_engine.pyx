@@ -855,6 +855,8 @@ cdef class Engine(Stewarded):
     cdef int64_t earliest_ns(self) noexcept:
         """When there is something to do at the latest."""
         cdef int64_t earliest = Stewarded.earliest_ns(self)
+        if self._has_streams and (<StreamLane> self._lanes[0])._begun:
+            return 0                # they were admitted at the end of a round
         if self.access is not None:
             earliest = min(earliest, self.access.due_ns())
         if self._move_again_ns:

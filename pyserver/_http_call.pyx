@@ -43,6 +43,7 @@ cdef class HTTPCall(Call):
     cdef int take(self, const unsigned char *data, Py_ssize_t length) except -1:
         cdef bytes block = PyBytes_FromStringAndSize(<const char *> data, length)
         self.expects_continue = False
+        self.lane.come_back(self)
         if self._content is None:
             self._content = [block]
         else:
@@ -52,6 +53,7 @@ cdef class HTTPCall(Call):
 
     cdef int note_all(self) except -1:
         self.has_heard_all = True
+        self.lane.come_back(self)
         return self.tell_receivers()
 
     cdef int note_end(self) except -1:
@@ -105,7 +107,7 @@ cdef class HTTPCall(Call):
         self.row.alive_ns = pyserver_now_ns() + self.lane.reactor.lists[AWAIT_CONTENT].duration_ns
         if self.expects_continue and self._phase == AWAIT_START:
             self.lane.say_continue(self)
-        return 0
+        return self.lane.stand_aside(self)
 
     # ---- what the application answers ----
 

@@ -29,6 +29,8 @@ cdef class StreamLane(Lane):
     cdef int complete(self, Stream stream) except -1
     cdef int release(self, Stream stream) except -1
     cdef int stop_counting(self, Stream stream) except -1
+    cdef int stand_aside(self, Stream stream) except -1
+    cdef int come_back(self, Stream stream) except -1
     cdef int leave_list(self, Stream stream) except -1
     cdef int free_place(self, Stream stream) except -1
 

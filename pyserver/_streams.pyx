@@ -76,6 +76,7 @@ cdef class StreamLane(Lane):
         if connection.is_gone:
             return self.reactor.close(connection)
         if connection.output == NULL:
+            self.come_back(stream)
             stream.note_room()
             if connection.stream == NULL:
                 return 0
@@ -497,9 +498,7 @@ cdef class StreamLane(Lane):
             return True
         if connection.waits_for != AWAIT_ROOM:
             self._watch_stream(connection, stream)
-        if connection.is_carried:
-            # One connection has a hundred of these, and a client that opens no window would fill the worker with them.
-            self.stop_counting(stream)
+        self.stand_aside(stream)
         return False
 
     cdef int end_step(self, Stream stream) except -1:
@@ -581,7 +580,12 @@ cdef class StreamLane(Lane):
     # ---- which requests there are ----
 
     cdef int _take_place(self, Stream stream) except -1:
-        """Have a row on the scoreboard; there are as many as requests that may run."""
+        """Have a row on the scoreboard, of which there are as many as requests that may run."""
+        if self._free_count == 0 and self._places == self.reactor.capacity:
+            # More have come back than there is room for.
+            stream.place = -1
+            stream.row = &self._own_row
+            return 0
         if self._free_count:
             self._free_count -= 1
             stream.place = self._free_places[self._free_count]
@@ -635,8 +639,34 @@ cdef class StreamLane(Lane):
         self.free_place(stream)
         return self.reactor.note_served()
 
+    cdef int stand_aside(self, Stream stream) except -1:
+        """It waits for its client, and has no place where that may have a hundred of these."""
+        cdef bint was_full
+        if not stream.is_counted or stream.connection == NULL or not stream.connection.is_carried:
+            return 0
+        was_full = 2 * self.reactor.running > self.reactor.capacity
+        stream.is_counted = False
+        stream.is_aside = True
+        self.reactor.running -= 1
+        self.free_place(stream)
+        # Else nobody waits for room, and a slow upload comes here often.
+        return self.reactor.note_served() if was_full else 0
+
+    cdef int come_back(self, Stream stream) except -1:
+        """Its client has gone on, and so does the application."""
+        if not stream.is_aside:
+            return 0
+        stream.is_aside = False
+        stream.is_counted = True
+        self.reactor.running += 1
+        self._take_place(stream)
+        note_request(stream.row, stream, stream.began_ns)
+        stream.row.alive_ns = pyserver_now_ns()
+        return 0
+
     cdef int leave_list(self, Stream stream) except -1:
         """The application has returned."""
+        stream.is_aside = False
         self.stop_counting(stream)
         if stream.earlier != NULL:
             (<Stream> stream.earlier).later = stream.later
