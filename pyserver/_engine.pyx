@@ -398,7 +398,7 @@ cdef class Engine(Stewarded):
         if self.balance is not None and (self._move_again_ns or self.lists[AWAIT_TURN].first != NULL):
             self._give_held(lane.now_ns)
         # Not for each place that becomes free: it takes system calls.
-        if not self._accepts and not self.pauses and not self.is_retiring and self.running <= self.capacity * 7 // 8:
+        if not self._accepts and not self.pauses and not self.is_retiring and self.load() <= self.capacity * 7 // 8:
             self._listen()
         return 0
 

@@ -122,7 +122,7 @@ cdef class Stream(Exchange):
     cdef bint has_heard_all             # the content is complete
     cdef bint expects_continue          # … and waits until somebody asks for it
     cdef bint is_counted                # among the requests that run at once
-    cdef bint is_aside                  # … or would be, but waits for its client
+    cdef bint is_aside                  # … or among those that wait for their client, and count less
     cdef bint is_refused                # the gateway has an answer of its own in place of the application's
     cdef int refusal                    # … its status
     cdef str refusal_words

@@ -1092,8 +1092,10 @@ cdef class Lane(Transport):
             # What there was room for, the client is to have meanwhile.
             (<Carried> connection.channel).flush()
         self._excuse()
-        # One connection has a hundred of these, and a client that opens no window would fill the worker with them.
-        self.reactor.running -= connection.is_carried
+        if connection.is_carried:
+            self.reactor.running -= 1
+            self.reactor.waiting += 1
+            self.reactor.note_served()
         self.reactor.unlock()
         try:
             self.reactor.on_full(self)
@@ -1104,6 +1106,7 @@ cdef class Lane(Transport):
         finally:
             self.reactor.lock()
             self.reactor.running += connection.is_carried
+            self.reactor.waiting -= connection.is_carried
             connection.waiting = NULL
             delist(self.reactor.lists, connection)
             if connection.is_watched:

@@ -65,6 +65,7 @@ cdef class Reactor:
     cdef readonly int64_t requests
     cdef readonly int running           # requests that the application has
     cdef readonly int listed            # … and those that do not count as such, where they run beside others
+    cdef int waiting                    # requests of carried connections that wait for their client
     cdef readonly bint is_retiring
     cdef int64_t idle_grace_ns          # … and how long connections without a request are kept then
     cdef int64_t stay_grace_ns          # … where others can move and these cannot
@@ -89,6 +90,7 @@ cdef class Reactor:
     cdef int nudge(self) except -1
     cdef void call_steward(self) noexcept nogil
     cdef int note_served(self) except -1
+    cdef int load(self) noexcept
     cdef bint is_full(self) noexcept
     cdef int64_t earliest_ns(self) noexcept
     cdef int64_t note_queued(self, Connection *connection, int64_t now_ns) noexcept nogil

@@ -36,6 +36,7 @@ cdef extern from "<sched.h>" nogil:
 
 cdef enum:
     SEIZURES = 100              # a steward has the lock for a moment only
+    WAITING_FOR_ONE = 8         # requests that wait for their client are as good as one that runs
 
 cdef int64_t AWAY_NS = 1000000              # in less than that nothing has waited for long
 cdef int64_t CLOSE_FRAME_NS = 5000000000    # how long the answer to a close frame is waited for
@@ -131,7 +132,15 @@ cdef class Reactor:
 
     cdef bint is_full(self) noexcept:
         """Whether no more requests may run."""
-        return self.capacity != 0 and self.running >= self.capacity
+        return self.capacity != 0 and self.load() >= self.capacity
+
+    cdef int load(self) noexcept:
+        """How many requests run, as `capacity` counts them.
+
+        What waits for its client costs memory alone. One connection has a hundred of these, so that a few would fill a
+        worker; and if they were none at all there would be no bound to that memory.
+        """
+        return self.running + self.waiting // WAITING_FOR_ONE
 
     def next_wait_ms(self) -> int:
         """How long the wait may last before a deadline passes, in milliseconds; -1 if there is none."""

@@ -640,14 +640,15 @@ cdef class StreamLane(Lane):
         return self.reactor.note_served()
 
     cdef int stand_aside(self, Stream stream) except -1:
-        """It waits for its client, and has no place where that may have a hundred of these."""
+        """It waits for its client, and counts less where that may have a hundred of these."""
         cdef bint was_full
         if not stream.is_counted or stream.connection == NULL or not stream.connection.is_carried:
             return 0
-        was_full = 2 * self.reactor.running > self.reactor.capacity
+        was_full = 2 * self.reactor.load() > self.reactor.capacity
         stream.is_counted = False
         stream.is_aside = True
         self.reactor.running -= 1
+        self.reactor.waiting += 1
         self.free_place(stream)
         # Else nobody waits for room, and a slow upload comes here often.
         return self.reactor.note_served() if was_full else 0
@@ -658,6 +659,7 @@ cdef class StreamLane(Lane):
             return 0
         stream.is_aside = False
         stream.is_counted = True
+        self.reactor.waiting -= 1
         self.reactor.running += 1
         self._take_place(stream)
         note_request(stream.row, stream, stream.began_ns)
@@ -666,7 +668,10 @@ cdef class StreamLane(Lane):
 
     cdef int leave_list(self, Stream stream) except -1:
         """The application has returned."""
-        stream.is_aside = False
+        if stream.is_aside:
+            stream.is_aside = False
+            self.reactor.waiting -= 1
+            self.reactor.note_served()
         self.stop_counting(stream)
         if stream.earlier != NULL:
             (<Stream> stream.earlier).later = stream.later
