@@ -124,7 +124,7 @@ print("open", flush=True)
 while True:
     select.select([inbox], [], [])
     for noted in inbox.take():
-        print(noted.verb, noted.sender, flush=True)
+        print(noted.verb, int(noted.sender), flush=True)
 """
 
 
