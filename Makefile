@@ -29,7 +29,7 @@ SOAK_SECONDS ?= 600
 
 BIN := .venv/bin
 SOURCES := setup.py pyproject.toml $(wildcard pyserver/*.pyx pyserver/*.pxd pyserver/*.h)
-HTTP2_SERVERS := $(patsubst %,tests/http2/test_%.py,attacks conformance descriptors reload serving upgrade waiting_requests)
+HTTP2_SERVERS := $(patsubst %,tests/http2/test_%.py,attacks conformance descriptors manners reload serving upgrade waiting_requests)
 # The tests of the compiled core that start no server.
 CORE_TESTS := $(wildcard tests/http tests/websocket tests/connection) tests/test_signals.py \
 	$(filter-out $(HTTP2_SERVERS),$(wildcard tests/http2/test_*.py))

@@ -428,7 +428,7 @@ cdef const char *wrong_in_line(Span name, Span value) noexcept nogil:
     if is_of_connection(name):
         return b"a field is about the connection"
     if name.length == 2 and memcmp(name.start, b"te", 2) == 0 and not (
-        value.length == 8 and memcmp(value.start, b"trailers", 8) == 0
+        same_text(value, Span(<const unsigned char *> b"trailers", 8))
     ):
         return b"te is not trailers"
     return wrong_in_value(value)

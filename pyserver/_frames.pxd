@@ -118,6 +118,7 @@ cdef struct H2Limits:
 cdef struct H2Peer:
     # The settings in force of the other side, RFC 9113 §6.5.2.
     uint32_t header_table_size
+    uint32_t least_table_size   # that the last SETTINGS have named, or that was in force before them
     uint32_t initial_window
     uint32_t max_frame
     uint32_t max_field_list

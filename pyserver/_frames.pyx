@@ -300,7 +300,7 @@ cdef void begin_connection(H2Connection *connection, const H2Limits *limits) noe
     )
     connection.limits.credit = limits.credit or 1000
     connection.credit = connection.limits.credit
-    connection.peer.header_table_size = 4096
+    connection.peer.header_table_size = connection.peer.least_table_size = 4096
     connection.peer.initial_window = DEFAULT_WINDOW
     connection.peer.max_frame = SMALLEST_FRAME_LIMIT
     connection.peer.max_field_list = <uint32_t> -1
@@ -656,6 +656,7 @@ cdef int take_settings(H2Connection *connection, const H2Frame *frame, H2Event *
     cdef const unsigned char *end = at + frame.payload.length
     cdef int64_t before = connection.peer.initial_window
     cdef int error
+    connection.peer.least_table_size = connection.peer.header_table_size
     while at < end:
         error = take_setting(connection, <uint32_t> at[0] << 8 | at[1], read_32(at + 2))
         if error != NO_ERROR:
@@ -674,6 +675,7 @@ cdef int take_setting(H2Connection *connection, uint32_t name, uint32_t value) n
     cdef H2Peer *peer = &connection.peer
     if name == HEADER_TABLE_SIZE:
         peer.header_table_size = value
+        peer.least_table_size = min(peer.least_table_size, value)
     elif name == ENABLE_PUSH:
         return PROTOCOL_ERROR if value > 1 else NO_ERROR
     elif name == INITIAL_WINDOW_SIZE:

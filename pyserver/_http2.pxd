@@ -34,10 +34,13 @@ cdef class HTTP2Session(Session):
     cdef int alive                      # streams that somebody still has
     cdef Leaving leaving
     cdef bint has_ended                 # the client sends no more
+    cdef bint _peer_leaves              # … or asks for nothing more
     cdef uint64_t given                 # bytes of content, to all streams
     cdef bint _is_ending                # once `out` has left, the connection is closed
     cdef bint _has_heard                # something was received since it was decided how long to wait
     cdef bint _has_given                # … or taken by the socket
+    cdef bint _has_asked                # … or a request has begun or ended
+    cdef dict _rests                    # until when content is still taken that nobody wants, by streams
     cdef int64_t _now_ns
     cdef int64_t _held_until_ns         # what little room there is may become more until then; 0 while there is enough
     cdef int64_t _earned_ns             # until when credit was given for the time
@@ -57,13 +60,17 @@ cdef class HTTP2Session(Session):
     cdef int _ping(self) except -1
     cdef int _take(self, Py_ssize_t length) except -1
     cdef int _act(self, H2Event *event) except -1
+    cdef int _limit_table(self) except -1
+    cdef int _take_content(self, H2Event *event, HTTP2Stream stream) except -1
+    cdef int let_end(self, uint32_t id) except -1
+    cdef int _end_rests(self) except -1
     cdef int _act_on_block(self, H2Event *event) except -1
     cdef int _open(self, H2Event *event, bint is_over_limit) except -1
     cdef int _carry(self, HTTP2Stream stream) except -1
     cdef bint _may_begin(self) noexcept
     cdef int _let_begin(self, HTTP2Stream stream) except -1
     cdef int begin_next(self) except -1
-    cdef int _take_trailers(self, H2Event *event) except -1
+    cdef int _take_trailers(self, H2Event *event, bint is_over_limit) except -1
     cdef int _refuse(self, uint32_t id, int code, const char *why) except -1
     cdef int _fail(self, int code, str why) except -1
     cdef int _lose_streams(self) except -1

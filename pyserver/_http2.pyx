@@ -23,8 +23,9 @@ from pyserver._connection cimport (
     enlist_until, new_connection, peer_of,
 )
 from pyserver._frames cimport (
-    CONTENT, DISCARDED, ENHANCE_YOUR_CALM, INTERNAL_ERROR, NO_ERROR, PINGED, PONGED, PROTOCOL_ERROR, REFUSED_STREAM,
-    REQUEST, SETTINGS_ACKNOWLEDGED, SETTINGS_CHANGED, STREAM_FAILED, STREAM_RESET, TRAILERS, H2Event, H2Stream,
+    CONTENT, DISCARDED, ENHANCE_YOUR_CALM, HALF_CLOSED_LOCAL, INTERNAL_ERROR, NO_ERROR, PEER_LEAVES, PINGED, PONGED,
+    PROTOCOL_ERROR, REFUSED_STREAM, REQUEST, SETTINGS_ACKNOWLEDGED, SETTINGS_CHANGED, STREAM_FAILED, STREAM_RESET,
+    TRAILERS, H2Event, H2Stream,
     begin_connection, begin_upgraded, earn_credit, expect_content, find_stream, free_connection, read_preface,
     receive_frame, return_window, sendable, write_block, write_data_head, write_frame_head, write_goaway,
     write_goaway_warning, write_ping_ack, write_reset, write_settings, write_settings_ack,
@@ -69,6 +70,8 @@ cdef enum:
 
 cdef int64_t SECOND = 1000000000
 cdef int64_t HELD_NS = HELD_MS * 1000000
+cdef int64_t REST_NS = 30 * SECOND          # for content that nobody wants, as for that of a connection which is closed
+cdef int64_t REST_SILENCE_NS = 2 * SECOND   # … and without any of it
 cdef const char *SWITCHING = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n"
 cdef const char *UNTOLD = b"GET / HTTP/1.1\r\nhost: unknown\r\n\r\n"
 cdef const char *OUR_PING = b"pyserver"
@@ -165,6 +168,7 @@ cdef class HTTP2Session(Session):
         self.field_limits.field = REQUEST_FIELD_LIMIT
         self._waiting = []
         self._blocked = []
+        self._rests = {}
 
     def __dealloc__(self):
         free_connection(&self.frames)
@@ -197,7 +201,7 @@ cdef class HTTP2Session(Session):
             return 0                # what came behind it is no HTTP/2, and the request is not looked at
         if begin_upgraded(&self.frames, Span(settings, len(settings))) == NULL:
             return self._fail(PROTOCOL_ERROR, "HTTP2-Settings is none")
-        limit_encoder(&self.encoder, self.frames.peer.header_table_size)
+        self._limit_table()
         stream.id = 1
         stream.is_of_head = reader.head.method_length == 4 and memcmp(base + reader.head.method, b"HEAD", 4) == 0
         stream.has_all = True
@@ -221,6 +225,8 @@ cdef class HTTP2Session(Session):
             return 0
         # Requests may have run for long since its turn.
         self._now_ns = pyserver_now_ns()
+        if self._rests:
+            self._end_rests()
         self.send_some()
         if self.carrier.is_gone:
             return self.reactor.close(self.carrier)
@@ -230,7 +236,7 @@ cdef class HTTP2Session(Session):
             self._wake_blocked()
         if self.has_ended and self.carried == 0:
             return self.reactor.close(self.carrier)
-        if self.leaving == LEAVES and self.carried == 0:
+        if self.carried == 0 and (self.leaving == LEAVES or self._peer_leaves):
             self._is_ending = True
             if not self.pending():
                 return self._end()
@@ -372,18 +378,12 @@ cdef class HTTP2Session(Session):
         if event.owner != NULL:
             stream = <HTTP2Stream> <PyObject *> event.owner
         if event.kind == CONTENT:
-            if stream is not None:
-                stream.take_content(event.payload)
-                if event.ends:
-                    stream.end_content()
-                self._tell(stream)
-            else:
-                return_window(&self.frames, event.stream, <uint32_t> event.payload.length, &self.out)
+            self._take_content(event, stream)
         elif event.kind == STREAM_RESET or event.kind == STREAM_FAILED:
             if stream is not None:
                 self._lose(stream)
         elif event.kind == SETTINGS_CHANGED:
-            limit_encoder(&self.encoder, self.frames.peer.header_table_size)
+            self._limit_table()
             write_settings_ack(&self.out)
         elif event.kind == SETTINGS_ACKNOWLEDGED:
             # Windows may have become smaller, and what was consumed of them be worth returning.
@@ -393,9 +393,56 @@ cdef class HTTP2Session(Session):
             write_ping_ack(event.payload.start, &self.out)
         elif event.kind == PONGED and self.leaving == WARNED and memcmp(event.payload.start, OUR_PING, 8) == 0:
             self._leave()
+        elif event.kind == PEER_LEAVES:
+            self._peer_leaves = True
         if event.error != NO_ERROR:
             write_reset(&self.frames, event.stream, event.error, &self.out)
         return 0
+
+    cdef int _limit_table(self) except -1:
+        """What the client has said of the table of fields; RFC 7541 §4.2 has it told of the smallest size as well."""
+        limit_encoder(&self.encoder, self.frames.peer.least_table_size)
+        limit_encoder(&self.encoder, self.frames.peer.header_table_size)
+        return 0
+
+    cdef int _take_content(self, H2Event *event, HTTP2Stream stream) except -1:
+        """Have who serves the request receive content, or drop what nobody receives."""
+        if stream is None:
+            if event.ends:
+                self._rests.pop(event.stream, None)
+            elif event.payload.length and event.stream in self._rests:
+                latest_ns, _ = self._rests[event.stream]
+                self._rests[event.stream] = latest_ns, self._now_ns + REST_SILENCE_NS
+            return return_window(&self.frames, event.stream, <uint32_t> event.payload.length, &self.out)
+        if event.payload.length == 0 and not event.ends:
+            return 0                # nobody waits for that
+        stream.take_content(event.payload)
+        if event.ends:
+            stream.end_content()
+        return self._tell(stream)
+
+    cdef int let_end(self, uint32_t id) except -1:
+        """Take what a client still sends of a request that is answered, before it is reset.
+
+        RFC 9113 §8.1 lets it be reset at once. But there are clients that drop the response then.
+        """
+        cdef int64_t now_ns = pyserver_now_ns()
+        self._rests[id] = now_ns + REST_NS, now_ns + REST_SILENCE_NS
+        return self.reactor.flush_later(self, now_ns + REST_SILENCE_NS)
+
+    cdef int _end_rests(self) except -1:
+        """Reset the streams that have taken too long to end."""
+        cdef int64_t until_ns, first_ns = 0
+        for id, ends in list(self._rests.items()):
+            until_ns = min(ends)
+            if find_stream(&self.frames, id) == NULL:
+                del self._rests[id]
+            elif until_ns <= self._now_ns:
+                del self._rests[id]
+                write_reset(&self.frames, id, NO_ERROR, &self.out)
+            elif first_ns == 0 or until_ns < first_ns:
+                first_ns = until_ns
+        return self.reactor.flush_later(self, first_ns) if first_ns else 0
 
     cdef int _tell(self, HTTP2Stream stream) except -1:
         """Give a stream a turn."""
@@ -424,7 +471,7 @@ cdef class HTTP2Session(Session):
         if event.kind == REQUEST:
             return self._open(event, outcome == OVER_LIMIT)
         if event.kind == TRAILERS:
-            return self._take_trailers(event)
+            return self._take_trailers(event, outcome == OVER_LIMIT)
         if event.owner != NULL:
             self._lose(<HTTP2Stream> <PyObject *> event.owner)
         if event.error != NO_ERROR:
@@ -457,6 +504,8 @@ cdef class HTTP2Session(Session):
                 append(&stream._input, UNTOLD, <Py_ssize_t> strlen(UNTOLD))
         elif draft.wrong != NULL:
             return self._refuse(event.stream, PROTOCOL_ERROR, draft.wrong)
+        elif stream.is_tunnel and event.ends:
+            return self._refuse(event.stream, PROTOCOL_ERROR, b"a WebSocket ends with its handshake")
         elif draft.length >= 0 and not stream.is_tunnel:
             code = expect_content(&self.frames, event.stream, draft.length)
             if code != NO_ERROR:
@@ -487,6 +536,7 @@ cdef class HTTP2Session(Session):
         stream.connection = connection
         slot.owner = <void *> <PyObject *> stream
         carrier.requests += 1
+        self._has_asked = True
         self.carried += 1
         self.reactor.carried += 1
         connection.is_readable = True
@@ -519,7 +569,7 @@ cdef class HTTP2Session(Session):
                 self._let_begin(stream)
         return 0
 
-    cdef int _take_trailers(self, H2Event *event) except -1:
+    cdef int _take_trailers(self, H2Event *event, bint is_over_limit) except -1:
         """They are judged, and nobody gets them."""
         cdef FieldLine *line
         cdef uint32_t at
@@ -527,6 +577,10 @@ cdef class HTTP2Session(Session):
         cdef HTTP2Stream stream = None
         if event.owner != NULL:
             stream = <HTTP2Stream> <PyObject *> event.owner
+        if stream is not None and stream.is_tunnel:
+            wrong = b"a WebSocket has no trailers"
+        elif is_over_limit:
+            wrong = b"trailers are larger than the limits of a head allow"
         for at in range(fields.count):
             line = &fields.lines[at]
             if wrong == NULL:
@@ -641,12 +695,13 @@ cdef class HTTP2Session(Session):
             self._wait_for(AWAIT_PING)
         else:
             self._wait_for(AWAIT_NEXT_REQUEST if self.carrier.requests else AWAIT_FIRST_BYTE)
-        self._has_heard = self._has_given = False
+        self._has_heard = self._has_given = self._has_asked = False
         return self.reactor.watch_connection(self.carrier, interest)
 
     cdef int _wait_for(self, int reason) except -1:
         cdef int now = self.carrier.waits_for
-        if self._has_heard or (now != reason and not (now == AWAIT_PONG and reason == AWAIT_PING)):
+        # Frames that ask for nothing show that somebody is there, and prolong nothing else.
+        if (self._has_heard if reason == AWAIT_PING else self._has_asked) or (now != reason and not (now == AWAIT_PONG and reason == AWAIT_PING)):
             self.reactor.wait_for(self.carrier, reason, self._now_ns)
         return 0
 
@@ -828,6 +883,8 @@ cdef class HTTP2Stream(CarriedStream):
         cdef H2Stream *slot = find_stream(&self.http2.frames, self.id)
         if slot == NULL or (is_complete and slot.expected >= 0 and slot.received == <uint64_t> slot.expected):
             return 0                # its end is to come, and costs nobody anything
+        if is_complete and slot.state == HALF_CLOSED_LOCAL:
+            return self.http2.let_end(self.id)
         return write_reset(
             &self.http2.frames, self.id, NO_ERROR if is_complete else INTERNAL_ERROR, &self.http2.out
         )
@@ -841,6 +898,7 @@ cdef class HTTP2Stream(CarriedStream):
         if self.is_blocked:
             self.is_blocked = False
             self.http2._blocked.remove(self)
+        self.http2._has_asked = True
         self.http2._begun -= self.is_let
         if self.is_let and (not self.has_begun or self.http2._waiting):
             self.has_begun = True

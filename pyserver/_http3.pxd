@@ -35,6 +35,9 @@ cdef class HTTP3Session(Session):
     cdef dict _kinds                    # what other streams are for, by their numbers
     cdef uint64_t _control_left         # of a frame on the control stream that means nothing to us
     cdef bint _has_settings
+    cdef uint64_t _goes_from            # the push from which on the client takes none; what it has said last
+    cdef uint64_t _pushes_below         # … and which it allows
+    cdef bint _in_cancellation          # an instruction on its decoder's stream goes on
     cdef int _control                   # the number of our control stream
     cdef int listener
     cdef int most_streams
@@ -62,6 +65,8 @@ cdef class HTTP3Session(Session):
     cdef int _take_other(self, int64_t number, bytes data, bint ends) except -1
     cdef bytes _take_kind(self, int64_t number, bytes data)
     cdef int _take_control(self, int64_t number, bytes data) except -1
+    cdef int _take_decoder(self, bytes data) except -1
+    cdef int _take_push_id(self, uint64_t kind, uint64_t number) except -1
     cdef int _take_control_frame(self, uint64_t kind, bytes payload) except -1
     cdef int _take_frames(self, HTTP3Stream stream, bytes data, bint ends) except -1
     cdef Py_ssize_t _take_frame_head(self, HTTP3Stream stream, const uint8_t *data, Py_ssize_t length) except -1

@@ -72,6 +72,7 @@ cdef enum:
     MESSAGE_ERROR = 0x10E
     DECOMPRESSION_FAILED = 0x200
     ENCODER_STREAM_ERROR = 0x201
+    DECODER_STREAM_ERROR = 0x202
 
 cdef enum:
     MAX_FIELD_SECTION_SIZE = 0x6
@@ -83,6 +84,7 @@ cdef enum:
     MOST_GRUDGE = 200
 
 cdef int64_t MOST_ID = (<int64_t> 1 << 62) - 4
+cdef bytes NO_FIELDS = b"\0\0"              # RFC 9204 §4.5.1, and no more
 
 # Used with the engine's lock, by one connection at a time.
 cdef Draft draft
@@ -116,6 +118,7 @@ cdef class HTTP3Session(Session):
         self._kept = {}
         self._kinds = {}
         self._control = -1
+        self._goes_from = MOST_ID + 3
         self.quiet_since_ns = pyserver_now_ns()
 
     # ---- what is called from Python ----
@@ -369,6 +372,20 @@ cdef class HTTP3Session(Session):
             except Exception:
                 # There are several, and each says the same.
                 return self._fail(ENCODER_STREAM_ERROR, "it speaks of a table of QPACK that there is not")
+        if kind == DECODER_STREAM:
+            return self._take_decoder(data)
+        return 0
+
+    cdef int _take_decoder(self, bytes data) except -1:
+        """RFC 9204 §4.4: of what uses no table, nothing can be acknowledged; that a stream is cancelled changes nothing."""
+        cdef uint8_t byte
+        for byte in data:
+            if self._in_cancellation:
+                self._in_cancellation = byte & 0x80
+            elif byte & 0xC0 == 0x40:
+                self._in_cancellation = byte & 0x3F == 0x3F
+            else:
+                return self._fail(DECODER_STREAM_ERROR, "it acknowledges what was never said by QPACK")
         return 0
 
     cdef bytes _take_kind(self, int64_t number, bytes data):
@@ -430,7 +447,7 @@ cdef class HTTP3Session(Session):
         if kind != SETTINGS:
             if read_varint(text, len(payload), &value) != len(payload) or not payload:
                 return self._fail(FRAME_ERROR, "a frame of the control stream has another length than its number")
-            return 0
+            return self._take_push_id(kind, value)
         if self._has_settings:
             return self._fail(FRAME_UNEXPECTED, "SETTINGS are said twice")
         self._has_settings = True
@@ -447,12 +464,25 @@ cdef class HTTP3Session(Session):
             seen.add(name)
         return 0
 
+    cdef int _take_push_id(self, uint64_t kind, uint64_t number) except -1:
+        """Nothing is ever pushed, but the numbers have an order; RFC 9114 §7.2.3, §7.2.6, §7.2.7."""
+        if kind == CANCEL_PUSH or (kind == GOAWAY and number > self._goes_from) or (
+            kind == MAX_PUSH_ID and number < self._pushes_below
+        ):
+            return self._fail(ID_ERROR, "a frame of the control stream names what was never promised, or goes back")
+        if kind == GOAWAY:
+            self._goes_from = number
+        else:
+            self._pushes_below = number
+        return 0
+
     # ---- streams of requests ----
 
     cdef int _take_frames(self, HTTP3Stream stream, bytes data, bint ends) except -1:
         """RFC 9114 §4.1."""
         cdef const uint8_t *text
         cdef Py_ssize_t length, some, at = 0
+        cdef bint brings = ends
         if stream.kept is not None:
             data = stream.kept + data
             stream.kept = None
@@ -472,9 +502,11 @@ cdef class HTTP3Session(Session):
                 stream.in_frame = False
                 at += some
                 self._take_block(stream, data[at - some:at], ends and at == length)
+                brings = True
                 continue
             if stream.frame_kind == DATA and some:
                 self._take_content(stream, Span(text + at, some))
+                brings = True
             at += some
             stream.frame_left -= <uint64_t> some
             if stream.frame_left:
@@ -486,7 +518,8 @@ cdef class HTTP3Session(Session):
             stream.kept = data[at:]
         if ends:
             self._take_end(stream, stream.in_frame or at < length)
-        return self._tell(stream) if stream.connection != NULL else 0
+        # Whoever waits for content waits for no other frames.
+        return self._tell(stream) if brings and stream.connection != NULL else 0
 
     cdef Py_ssize_t _take_frame_head(self, HTTP3Stream stream, const uint8_t *data, Py_ssize_t length) except -1:
         """Take kind and length of a frame, and judge whether it may come now; 0 while not all of it is there."""
@@ -527,7 +560,8 @@ cdef class HTTP3Session(Session):
     cdef int _take_block(self, HTTP3Stream stream, bytes block, bint ends) except -1:
         """Decode fields, and do with them what they are for."""
         try:
-            _, fields = self.decoder.feed_header(stream.number, block)
+            # Without fields a section is none to pylsqpack.
+            _, fields = self.decoder.feed_header(stream.number, block) if block != NO_FIELDS else (b"", [])
         except Exception:
             # pylsqpack's own, of which there are two: what is blocked waits for a table that there is not.
             return self._fail(DECOMPRESSION_FAILED, "a block of fields cannot be decoded")
@@ -556,6 +590,10 @@ cdef class HTTP3Session(Session):
         finish_draft(&draft, stream, ends, False)
         if draft.wrong == NULL and ends and draft.length > 0:
             draft.wrong = b"content-length is not the length of the content"
+        if (draft.authority.start != NULL and draft.authority.length == 0) or (
+            draft.host.start != NULL and draft.host.length == 0
+        ):
+            draft.wrong = b":authority or host is empty"    # RFC 9114 §4.3.1
         if draft.wrong != NULL:
             return self._refuse(stream, MESSAGE_ERROR, draft.wrong)
         stream.expected = draft.length

@@ -115,6 +115,8 @@ MALFORMED = {
     "another host": [*HEAD, (b"host", b"example.org")],
     "a line feed": [*HEAD, (b"x-a", b"1\nx-b: 2")],
     "content that does not come": [*HEAD, (b"content-length", b"5")],
+    "no authority": [*HEAD[:2], (b":authority", b""), HEAD[3]],
+    "an empty host": [*HEAD, (b"host", b"")],
     "a protocol that is not announced": [(b":method", b"CONNECT"), *HEAD[1:], (b":protocol", b"websocket")],
 }
 
@@ -162,6 +164,14 @@ BROKEN = {
     "a cut frame": (0x106, b"\x01\x40"),
     "no qpack": (0x200, b"\x01\x03\xff\xff\xff"),
 }
+# On the client's control stream, and on that of its decoder.
+OUT_OF_ORDER = {
+    "a push that was never promised": (0x108, 2, b"\x03\x01\x00"),
+    "goaway that goes back": (0x108, 2, b"\x07\x01\x01\x07\x01\x02"),
+    "fewer pushes than before": (0x108, 2, b"\x0d\x01\x05\x0d\x01\x04"),
+    "an acknowledgement of nothing": (0x202, 10, b"\x80"),
+    "an insertion that was not made": (0x202, 10, b"\x01"),
+}
 
 
 @pytest.mark.parametrize(("code", "data"), BROKEN.values(), ids=BROKEN)
@@ -174,6 +184,41 @@ def test_frames_that_break_a_rule_close_the_connection(port, authority, code, da
             return client.closed
 
     assert run(ask()) == code
+
+
+@pytest.mark.parametrize(("code", "stream", "data"), OUT_OF_ORDER.values(), ids=OUT_OF_ORDER)
+def test_numbers_that_are_out_of_order_close_the_connection(port, authority, code, stream, data):
+    async def ask():
+        async with connected(port, authority) as client:
+            await client.fetch("/process")
+            client._quic.send_stream_data(stream, data)
+            client.transmit()
+            await asyncio.wait_for(client.wait_closed(), 15)
+            return client.closed
+
+    assert run(ask()) == code
+
+
+def test_a_stream_of_a_decoder_may_cancel(port, authority):
+    async def ask():
+        async with connected(port, authority) as client:
+            await client.fetch("/process")
+            client._quic.send_stream_data(10, b"\x41\x7f\x80\x01\x42")
+            client.transmit()
+            return (await client.fetch("/process")).status
+
+    assert run(ask()) == 200
+
+
+def test_trailers_may_be_none(port, authority):
+    async def ask():
+        async with connected(port, authority) as client:
+            response = client.ask("/digest", "POST", b"abc", ends=False)
+            client._quic.send_stream_data(response.number, b"\x01\x02\x00\x00", end_stream=True)
+            client.transmit()
+            return bytes((await asyncio.wait_for(response.done, 15)).content).decode()
+
+    assert run(ask()) == hashlib.sha256(b"abc").hexdigest()
 
 
 def test_a_request_that_is_taken_back_is_a_disconnect(port, authority):
