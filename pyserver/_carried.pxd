@@ -51,6 +51,7 @@ cdef class CarriedStream(Carried):
     cdef int note_received(self, Py_ssize_t content) except -1
 
     # What a session calls.
+    cdef Connection *become_connection(self) except NULL
     cdef int take_content(self, Span content) except -1
     cdef int end_content(self) except -1
     cdef int lose(self) except -1

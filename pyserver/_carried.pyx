@@ -4,14 +4,16 @@ So a request of HTTP/2 is parsed, limited, kept, run, logged and timed by what d
 waits for room as any other. The text of a request is written by its session; that of the response is taken apart here,
 as it comes, and nothing in it is judged: it is ours.
 """
+from cpython.object cimport PyObject
+from cpython.ref cimport Py_INCREF
 from libc.errno cimport EAGAIN, ECONNRESET, EPIPE
 from libc.stdint cimport INT64_MAX, int64_t, uint32_t, uint64_t
 from libc.stdio cimport snprintf
 from libc.stdlib cimport free
 from libc.string cimport memchr, memcmp, memcpy, memmove, memset, strlen
 
-from pyserver._channel cimport Carried
-from pyserver._connection cimport Connection
+from pyserver._channel cimport NO_DESCRIPTOR, Carried
+from pyserver._connection cimport Connection, new_connection
 from pyserver._http cimport (
     COMPLETE, HAS_CHUNKED, NEED_MORE, REFUSED, Fault, Head, Out, Outcome, Span, append, is_field_name, parse_decimal, reserve,
     same_text,
@@ -66,6 +68,15 @@ cdef class CarriedStream(Carried):
             append(&self._input, b"\r\n", 2)
         self._owed += content.length
         return 0
+
+    cdef Connection *become_connection(self) except NULL:
+        """Be a connection of the worker, which has no socket and cannot move; it is to be given a turn."""
+        cdef Connection *connection = new_connection(NO_DESCRIPTOR)
+        connection.is_carried = connection.stays = connection.is_readable = True
+        Py_INCREF(self)
+        connection.channel = <PyObject *> self
+        self.connection = connection
+        return connection
 
     cdef int end_content(self) except -1:
         """The peer sends no more."""

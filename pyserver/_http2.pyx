@@ -17,10 +17,10 @@ from libc.string cimport memcmp, memcpy, memmove, memset, strlen
 from posix.unistd cimport close as close_descriptor, pipe, write
 
 from pyserver._carried cimport HTTP_2, CarriedStream, Draft, add_field, begin_draft, finish_draft, wrong_in_trailer
-from pyserver._channel cimport NO_DESCRIPTOR, Channel, Session, Version, give, receive
+from pyserver._channel cimport Channel, Session, Version, give, receive
 from pyserver._connection cimport (
     AWAIT_FIRST_BYTE, AWAIT_HEAD, AWAIT_NEXT_REQUEST, AWAIT_PING, AWAIT_PONG, AWAIT_WRITE, Connection, Reader, delist,
-    enlist_until, new_connection, peer_of,
+    enlist_until, peer_of,
 )
 from pyserver._frames cimport (
     CONTENT, DISCARDED, ENHANCE_YOUR_CALM, HALF_CLOSED_LOCAL, INTERNAL_ERROR, NO_ERROR, PEER_LEAVES, PINGED, PONGED,
@@ -515,31 +515,28 @@ cdef class HTTP2Session(Session):
     cdef int _carry(self, HTTP2Stream stream) except -1:
         """Have the stream be a connection, and give it a turn."""
         cdef Connection *carrier = self.carrier
-        cdef Connection *connection = new_connection(NO_DESCRIPTOR)
+        cdef Connection *connection
         cdef H2Stream *slot = find_stream(&self.frames, stream.id)
-        connection.is_carried = connection.stays = True
+        cdef Origin *origin = NULL
+        if carrier.origin != NULL:
+            origin = <Origin *> malloc(sizeof(Origin))
+            if origin == NULL:
+                raise MemoryError()
+            origin[0] = carrier.origin[0]
+        connection = stream.become_connection()
+        connection.origin = origin
         connection.listener = carrier.listener
         connection.is_trusted = carrier.is_trusted
         connection.family = carrier.family
         connection.port = carrier.port
         memcpy(connection.address, carrier.address, 16)
-        if carrier.origin != NULL:
-            connection.origin = <Origin *> malloc(sizeof(Origin))
-            if connection.origin == NULL:
-                free(connection)
-                raise MemoryError()
-            connection.origin[0] = carrier.origin[0]
         connection.since_ns = self._now_ns
-        Py_INCREF(stream)
-        connection.channel = <PyObject *> stream
         stream.is_secure = carrier.channel != NULL
-        stream.connection = connection
         slot.owner = <void *> <PyObject *> stream
         carrier.requests += 1
         self._has_asked = True
         self.carried += 1
         self.reactor.carried += 1
-        connection.is_readable = True
         if self._may_begin():
             return self._let_begin(stream)
         self._waiting.append(stream)

@@ -9,16 +9,14 @@ All but what is called by name from Python is done with the engine's lock held.
 """
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from cpython.object cimport PyObject
-from cpython.ref cimport Py_INCREF
 from libc.stdint cimport int64_t, uint8_t, uint64_t
 from libc.string cimport memcpy, memset
 
 from pyserver._carried cimport (
     HTTP_3, NOTHING, CarriedStream, Draft, add_field, begin_draft, finish_draft, wrong_in_trailer,
 )
-from pyserver._channel cimport NO_DESCRIPTOR, Session
-from pyserver._connection cimport Connection, is_peer_in, new_connection
+from pyserver._channel cimport Session
+from pyserver._connection cimport Connection, is_peer_in
 from pyserver._http cimport Fault, Span
 from pyserver._reactor cimport Reactor
 from pyserver._scoreboard cimport Cell, peer_name
@@ -603,8 +601,8 @@ cdef class HTTP3Session(Session):
 
     cdef int _carry(self, HTTP3Stream stream) except -1:
         """Have the stream be a connection, and give it a turn."""
-        cdef Connection *connection = new_connection(NO_DESCRIPTOR)
-        connection.is_carried = connection.is_by_quic = connection.stays = True
+        cdef Connection *connection = stream.become_connection()
+        connection.is_by_quic = True
         connection.listener = <uint8_t> self.listener
         self._note_address()
         connection.family = <uint8_t> self._family
@@ -612,16 +610,12 @@ cdef class HTTP3Session(Session):
         memcpy(connection.address, self._address, 16)
         connection.is_trusted = is_peer_in(connection, self.reactor.proxies.trusted)
         connection.since_ns = pyserver_now_ns()
-        Py_INCREF(stream)
-        connection.channel = <PyObject *> stream
         stream.is_secure = True
-        stream.connection = connection
         stream.is_open = True
         self.carried += 1
         self.reactor.carried += 1
         self.quiet_since_ns = 0
         self.has_asked = True
-        connection.is_readable = True
         return self.reactor.go_on_later(connection)
 
     cdef int _note_address(self) except -1:

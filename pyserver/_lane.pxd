@@ -2,9 +2,9 @@
 from libc.stdint cimport int64_t
 
 from pyserver._connection cimport Connection, Content, Reader
-from pyserver._exchange cimport Exchange, Transport
+from pyserver._exchange cimport Exchange
+from pyserver._giving cimport Giver
 from pyserver._http cimport NEED_MORE, Bounds, Head, Outcome, Span
-from pyserver._reactor cimport Reactor
 from pyserver._scoreboard cimport Row
 
 
@@ -13,19 +13,14 @@ cdef enum:
     TURNS = 8                   # receives in a row from one connection before others have theirs
 
 
-cdef class Lane(Transport):
-    cdef Reactor reactor
+cdef class Lane(Giver):
     cdef readonly int number
     cdef Row _own_row
     cdef Reader _scratch                # what is received before it is known to be incomplete
-    cdef int64_t now_ns
-    cdef int64_t _stamp_until_ns
     cdef int64_t _out_since_ns
-    cdef bint _is_in_application        # … and not in what comes before and after it
     cdef Connection *_connection        # whose request serve() will run, and where it is
     cdef Reader *_reader
 
-    cdef int tick(self, int64_t now_ns) except -1
     cdef int tend(self, Connection *connection, int events) except -1
     cdef int _tend_session(self, Connection *connection, int events) except -1
     cdef int _tend_running(self, Connection *connection, int events) except -1
@@ -66,30 +61,7 @@ cdef class Lane(Transport):
     cdef int _write_answer(self, Connection *connection, const Reader *reader, int status, bytes content, list fields, int minor, bint *persists) except -1
     cdef int _log_answer(self, Connection *connection, const Reader *reader, int status, Py_ssize_t sent) except -1
     cdef int _answer(self, Connection *connection, const Reader *reader, int status, str words, list fields=*) except -1
-    cdef int join_blocks(self, Connection *connection, bint wanted) except -1
-    cdef int send(self, Connection *connection) except -1
-    cdef int send_block(self, Connection *connection, object block, const unsigned char *data, Py_ssize_t length, bint lent, bint in_chunk) except -1
-    cdef int send_file(self, Connection *connection, int file, int64_t offset, int64_t length) except -1
     cdef bint leaves(self, const Connection *connection) noexcept
-    cdef bint seize(self) noexcept nogil
-    cdef int _flush(self, Connection *connection) except -1
-    cdef int _give(self, Connection *connection, int more) except -1
-    cdef int _trim_out(self) except -1
-    cdef int _send_large(self, Connection *connection, object block, const unsigned char *data, Py_ssize_t length, bint lent, bint in_chunk) except -1
-    cdef int _queue_lent(self, Connection *connection, object block, const unsigned char *data, Py_ssize_t length) except -1
-    cdef int _queue(self, Connection *connection, const unsigned char *data, Py_ssize_t length) except -1
-    cdef int64_t _put_in_file(self, Connection *connection, const unsigned char *data, Py_ssize_t length) except -1
-    cdef int _queue_behind(self, Connection *connection, const unsigned char *data, Py_ssize_t length) except -1
-    cdef int _wait_for_room(self, Connection *connection) except -1
-    cdef int _await_room(self, Connection *connection, int64_t until_ns) except -1
-    cdef int _yield_for_room(self, Connection *connection) except -1
-    cdef int _make_room(self, Connection *connection) except -1
-    cdef int _tell_room(self, Connection *connection) except -1
-    cdef int _excuse(self) except -1
-    cdef int _note_alive(self) except -1
-    cdef int _drain(self, Connection *connection) except -1
-    cdef int _send_range(self, Connection *connection, int file, int64_t offset, int64_t length) except -1
-    cdef int _lose(self, Connection *connection) except -1
     cdef int _settle_itself(self, Connection *connection) except -1
     cdef int _settle(self, Connection *connection) except -1
     cdef int _let_shake(self, Connection *connection) except -1

@@ -26,6 +26,7 @@ LAYERS = [
     {"_engine"},
     {"_streams"},
     {"_lane"},
+    {"_giving"},
     {"_steward"},
     {"_http2", "_http3"},
     {"_reactor"},
