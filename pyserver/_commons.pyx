@@ -48,6 +48,7 @@ cdef struct Message:
     uint8_t has_copies          # a child of an application has the connection, too
     uint8_t awaits_proxy
     uint8_t has_origin
+    uint8_t hops
     Origin origin
     uint32_t read               # bytes behind the message: from the head on, without that content
     uint32_t kept               # … and behind those the content
@@ -82,6 +83,7 @@ cdef bint put_connection(int commons, const Connection *connection, uint64_t lis
     message.waits_for = connection.waits_for
     message.has_copies = connection.has_copies
     message.awaits_proxy = connection.awaits_proxy
+    message.hops = connection.hops
     if connection.origin != NULL:
         message.has_origin = True
         message.origin = connection.origin[0]
@@ -200,6 +202,7 @@ cdef int fill(
     cdef Content *content
     connection.requests = connection.arrived = message.requests
     connection.has_copies = message.has_copies
+    connection.hops = message.hops
     if message.read:
         connection.reader = new_reader(carried, message.read)
     if not message.has_content:

@@ -116,6 +116,7 @@ cdef struct Connection:
     bint awaits_proxy           # its first bytes may be a PROXY header
     bint awaits_tls             # … and then a handshake begins
     bint awaits_preface         # … and then HTTP/2 may
+    uint8_t hops                # how often it was passed on before it began
     bint is_carried             # another connection carries it: it has no socket of its own
     bint is_by_quic             # … and that is QUIC's
     bint stays                  # what was agreed on with its peer is in this process, so it cannot move

@@ -55,6 +55,7 @@ cdef int64_t PRESSED_NS = 1000000           # from one report to the next, where
 cdef int64_t HELD_NS = 5000000              # between two looks for somebody who serves whom nobody serves here
 cdef enum:
     SHUNNED_MS = 5              # how long others may take what was given them
+    MOST_HOPS = 4               # of a new connection that cannot move once it has begun
 cdef int64_t SHUNNED_NS = SHUNNED_MS * 1000000
 cdef int64_t MOVE_PAUSE_NS = 1000000        # until the commons may have room again
 cdef int64_t ALWAYS = 1
@@ -236,7 +237,8 @@ cdef class Engine(Stewarded):
         # Until the next call, others may have something to say.
         self.is_waiting = self.on_wake is not None
         if self.capacity:
-            self.slot.cells[<int> Cell.WAITS_SINCE_NS] = lane.now_ns
+            # Who is full has nothing to do, either, and takes nothing.
+            self.slot.cells[<int> Cell.WAITS_SINCE_NS] = lane.now_ns if self._accepts and not self.is_full() else 0
         return 0
 
     def serve(self, int thread) -> None:
@@ -299,7 +301,7 @@ cdef class Engine(Stewarded):
                 # That was not known when it was decided how long to wait.
                 wait_ms = SHUNNED_MS if wait_ms < 0 else min(wait_ms, SHUNNED_MS)
         if not self.capacity:
-            self.slot.cells[<int> Cell.WAITS_SINCE_NS] = seen_ns
+            self.slot.cells[<int> Cell.WAITS_SINCE_NS] = seen_ns if self._accepts else 0
         poller.begin_wait()
         pyserver_store(&self.rounds, self.rounds + 1)
         if leadership is None:
@@ -635,11 +637,15 @@ cdef class Engine(Stewarded):
         """Whether it is new, will not be able to move, and was given to a worker that has fewer."""
         if not (connection.awaits_tls or connection.awaits_preface) or connection.reader != NULL:
             return False
+        # Nobody may be there to take it: a worker that is stopped has nothing to do.
+        if connection.hops == MOST_HOPS:
+            return False
         if self.balance is None or self.is_retiring or self.is_left_alone():
             return False
         if not self.balance.somebody_has_fewer(self.connections):
             return False
         self._shun()
+        connection.hops += 1
         return self.pass_on(connection, <int> Cell.GIVEN_UNEVEN, 0)
 
     cdef bint _may_begin_http2(self, const Connection *connection) noexcept:
@@ -659,7 +665,9 @@ cdef class Engine(Stewarded):
             if self.is_full():
                 self._look_away()
                 break
-            if not self._take_one(lane) or self._has_lost(lane) or not self._accepts or lane.now_ns - began_ns > TURN_NS:
+            if not self._take_one(lane) or self._has_lost(lane) or lane.now_ns - began_ns > TURN_NS:
+                break
+            if not self._accepts or not self._sees_commons:
                 break
         if self._sees_commons and self.leadership is not None and self.poller.is_edge_triggered:
             # As at the listeners.

@@ -131,3 +131,39 @@ def test_trailers_of_a_websocket_reset_it(serve_asgi):
         peer.send(wire.headers(1, wire.literal(b"a", b"b"), wire.END_HEADERS | wire.END_STREAM))
         assert peer.response(1).reset == wire.Code.PROTOCOL_ERROR
     eventually((server.directory / "ended").exists)
+
+
+def test_a_worker_that_is_full_gets_no_new_connections_though_it_has_fewer(serve):
+    server = serve(
+        """
+        import asyncio, os
+        async def application(scope, receive, send):
+            assert scope["type"] == "http"
+            if scope["path"] == "/held":
+                with open("held", "a") as file:
+                    file.write(".")
+                while not os.path.exists("go on"):
+                    await asyncio.sleep(0.02)
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            await send({"type": "http.response.body", "body": str(os.getpid()).encode()})
+        """,
+        *("-k", "asgi", *CLEAR, "-w", "2", "--worker-connections", "4", "--keep-alive", "60"),
+    )
+    by_worker = {}
+    with contextlib.ExitStack() as stack:
+
+        def connect():
+            peer = stack.enter_context(Peer(server.address))
+            by_worker.setdefault(bytes(peer.exchange().content), []).append(peer)
+            return by_worker
+
+        peers = eventually(lambda: next((some for some in connect().values() if len(some) == 2), None))
+        # One connection may have half of what a worker runs.
+        for peer in peers:
+            for _ in range(2):
+                peer.begin("GET", "/held", ends=True)
+        held = server.directory / "held"
+        eventually(lambda: held.exists() and held.stat().st_size == 4)
+        for _ in range(8):
+            connect()
+        (server.directory / "go on").touch()
