@@ -143,3 +143,46 @@ def test_connections_are_spread_over_workers_from_the_beginning(serve, certifica
             return seen == set(server.workers())
 
         eventually(both_have_some)
+
+
+def test_no_request_is_lost_while_workers_are_replaced(serve, certificate, authority):
+    server = serve(PIDS, "-w", "2", *certificate)
+    lost, served, is_over = [], [], threading.Event()
+
+    def ask():
+        context = authority.client()
+        while not is_over.is_set():
+            with Client(server.address, tls=context) as client:
+                for number in range(20):
+                    try:
+                        response = client.request("GET", "/")
+                    except (EOFError, ConnectionError):
+                        # Idle at that moment, and closed: RFC 9112 §9.3.1 has the client send it again.
+                        lost.append(number)
+                        break
+                    served.append(response.content)
+                    if response.values("Connection") == ["close"]:
+                        break
+
+    clients = [threading.Thread(target=ask) for _ in range(4)]
+    for client in clients:
+        client.start()
+    try:
+        for _ in range(3):
+            before = set(server.workers())
+            server.send_signal(signal.SIGHUP)
+            eventually(lambda before=before: server.workers() and not before & set(server.workers()))
+    finally:
+        is_over.set()
+        for client in clients:
+            client.join()
+    assert served
+    assert not lost
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_server_stops_with_tls_connections_open(serve, certificate, authority, number):
+    server = serve(PIDS, *certificate)
+    with Client(server.address, tls=authority.client()) as client:
+        client.request("GET", "/")
+        assert server.stop(number) == 0
