@@ -15,6 +15,8 @@ cdef enum:
     ENOUGH = 64                 # requests that have to be served between two looks for them to say anything
     IDLE_SHARE = 4              # who has worked for less than this part of the time has nothing to give away
     TOLERANCE = 32              # a surplus under one in so many is none
+    CLEARLY = 4                 # connections fewer, of those that do not move: where many come and go, some always are
+    FEWER = 4                   # … or this part
 
 
 cdef class Balance:
@@ -65,14 +67,14 @@ cdef class Balance:
         return False
 
     cdef bint somebody_has_fewer(self, int64_t connections) noexcept nogil:
-        """Whether another worker, which has nothing to do, would still have fewer if it had one of these."""
+        """Whether another worker, which has nothing to do, has clearly fewer."""
         cdef int at
         cdef Slot *slot
         for at in range(self._count):
             slot = self._slot(at)
             if slot == self._own or not slot.cells[<int> Cell.TAKES] or not slot.cells[<int> Cell.WAITS_SINCE_NS]:
                 continue
-            if slot.cells[<int> Cell.CONNECTIONS] + 1 < connections:
+            if connections - slot.cells[<int> Cell.CONNECTIONS] >= max(<int64_t> CLEARLY, connections // FEWER):
                 return True
         return False
 

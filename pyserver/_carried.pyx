@@ -272,7 +272,12 @@ cdef class CarriedStream(Carried):
 
     cdef int end(self, Connection *connection) except -1:
         """The connection is closed."""
+        cdef Py_ssize_t owed = self._owed
         self.connection = NULL
+        self._owed = 0
+        if owed:
+            # Nobody receives it any more.
+            self.note_received(owed)
         if self.is_lost:
             return 0
         if self.awaited == OPEN_ENDED and not connection.resets and not connection.is_gone:

@@ -142,6 +142,7 @@ cdef struct H2Connection:
     int64_t send_window
     int64_t receive_window
     uint32_t unreturned
+    int64_t prepaid             # of what is consumed from now on, for which there was made room before
     uint32_t last_stream        # the highest id seen
     uint32_t leaves_after       # the last stream to be served, once the second GOAWAY is sent; else 2^31-1
     bint warned                 # the first GOAWAY is sent
@@ -200,4 +201,5 @@ cdef int write_window_update(uint32_t stream, uint32_t increment, Out *out) exce
 cdef int write_reset(H2Connection *connection, uint32_t stream, int code, Out *out) except -1
 cdef int write_goaway_warning(H2Connection *connection, Out *out) except -1
 cdef int write_goaway(H2Connection *connection, int code, Out *out) except -1
+cdef bint let_rest_come(H2Connection *connection, H2Stream *stream, int64_t most, Out *out) except -1
 cdef int return_window(H2Connection *connection, uint32_t stream, uint32_t consumed, Out *out) except -1

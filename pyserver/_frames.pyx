@@ -877,7 +877,11 @@ cdef int return_window(H2Connection *connection, uint32_t stream, uint32_t consu
     To be called with 0 as well: padding, and DATA on streams that are closed, is consumed by nobody.
     """
     cdef H2Stream *open = find_stream(connection, stream)
+    cdef int64_t paid
     connection.unreturned += consumed
+    paid = min(connection.prepaid, <int64_t> connection.unreturned)
+    connection.prepaid -= paid
+    connection.unreturned -= <uint32_t> paid
     if connection.unreturned * 2 >= connection.limits.connection_window:
         write_window_update(0, connection.unreturned, out)
         connection.receive_window += connection.unreturned
@@ -891,6 +895,28 @@ cdef int return_window(H2Connection *connection, uint32_t stream, uint32_t consu
         open.receive_window += open.unreturned
         open.unreturned = 0
     return 0
+
+
+cdef bint let_rest_come(H2Connection *connection, H2Stream *stream, int64_t most, Out *out) except -1:
+    """Make room for all that is still to come of a request; False where that is more than `most`.
+
+    At once, for there are clients that look for no more room when they have the response. Of a length that nobody has
+    told, it is `most`.
+    """
+    cdef int64_t rest = stream.expected - <int64_t> stream.received if stream.expected >= 0 else most
+    cdef int64_t room
+    if rest > most:
+        return False
+    room = min(rest, <int64_t> LARGEST_WINDOW - connection.receive_window)
+    if room > 0:
+        write_window_update(0, <uint32_t> room, out)
+        connection.receive_window += room
+        connection.prepaid += room
+    room = min(rest, <int64_t> LARGEST_WINDOW) - stream.receive_window
+    if room > 0:
+        write_window_update(stream.id, <uint32_t> room, out)
+        stream.receive_window += room
+    return True
 
 
 # ---- the same for Python: a connection for tests and fuzzers ----

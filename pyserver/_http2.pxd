@@ -40,6 +40,7 @@ cdef class HTTP2Session(Session):
     cdef bint _has_heard                # something was received since it was decided how long to wait
     cdef bint _has_given                # … or taken by the socket
     cdef bint _has_asked                # … or a request has begun or ended
+    cdef int64_t _idle_until_ns         # unless something is asked for before; 0 while nothing has been idle
     cdef dict _rests                    # until when content is still taken that nobody wants, by streams
     cdef int64_t _now_ns
     cdef int64_t _held_until_ns         # what little room there is may become more until then; 0 while there is enough
@@ -62,7 +63,7 @@ cdef class HTTP2Session(Session):
     cdef int _act(self, H2Event *event) except -1
     cdef int _limit_table(self) except -1
     cdef int _take_content(self, H2Event *event, HTTP2Stream stream) except -1
-    cdef int let_end(self, uint32_t id) except -1
+    cdef int let_end(self, H2Stream *slot) except -1
     cdef int _end_rests(self) except -1
     cdef int _act_on_block(self, H2Event *event) except -1
     cdef int _open(self, H2Event *event, bint is_over_limit) except -1

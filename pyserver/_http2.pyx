@@ -25,10 +25,9 @@ from pyserver._connection cimport (
 from pyserver._frames cimport (
     CONTENT, DISCARDED, ENHANCE_YOUR_CALM, HALF_CLOSED_LOCAL, INTERNAL_ERROR, NO_ERROR, PEER_LEAVES, PINGED, PONGED,
     PROTOCOL_ERROR, REFUSED_STREAM, REQUEST, SETTINGS_ACKNOWLEDGED, SETTINGS_CHANGED, STREAM_FAILED, STREAM_RESET,
-    TRAILERS, H2Event, H2Stream,
-    begin_connection, begin_upgraded, earn_credit, expect_content, find_stream, free_connection, read_preface,
-    receive_frame, return_window, sendable, write_block, write_data_head, write_frame_head, write_goaway,
-    write_goaway_warning, write_ping_ack, write_reset, write_settings, write_settings_ack,
+    TRAILERS, H2Event, H2Stream, begin_connection, begin_upgraded, earn_credit, expect_content, find_stream,
+    free_connection, let_rest_come, read_preface, receive_frame, return_window, sendable, write_block,
+    write_data_head, write_frame_head, write_goaway, write_goaway_warning, write_ping_ack, write_reset, write_settings, write_settings_ack,
 )
 from pyserver._frames cimport COMPRESSION_ERROR as COMPRESSION_FAILED, DATA, PING
 from pyserver._hpack cimport (
@@ -67,6 +66,8 @@ cdef enum:
     CREDIT_A_SECOND = 1000
     OWN_RESET_COST = 5          # of a request that is refused by a reset
     REQUEST_FIELD_LIMIT = 65536
+    MOST_REST = 16777216        # bytes of content that nobody wants, and are taken all the same
+    UNTOLD_REST = 1048576       # … where it was not said how many there are
 
 cdef int64_t SECOND = 1000000000
 cdef int64_t HELD_NS = HELD_MS * 1000000
@@ -236,7 +237,7 @@ cdef class HTTP2Session(Session):
             self._wake_blocked()
         if self.has_ended and self.carried == 0:
             return self.reactor.close(self.carrier)
-        if self.carried == 0 and (self.leaving == LEAVES or self._peer_leaves):
+        if self.carried == 0 and (self.leaving == LEAVES or (self._peer_leaves and not self._rests)):
             self._is_ending = True
             if not self.pending():
                 return self._end()
@@ -421,13 +422,15 @@ cdef class HTTP2Session(Session):
             stream.end_content()
         return self._tell(stream)
 
-    cdef int let_end(self, uint32_t id) except -1:
+    cdef int let_end(self, H2Stream *slot) except -1:
         """Take what a client still sends of a request that is answered, before it is reset.
 
         RFC 9113 §8.1 lets it be reset at once. But there are clients that drop the response then.
         """
         cdef int64_t now_ns = pyserver_now_ns()
-        self._rests[id] = now_ns + REST_NS, now_ns + REST_SILENCE_NS
+        if not let_rest_come(&self.frames, slot, MOST_REST if slot.expected >= 0 else UNTOLD_REST, &self.out):
+            return write_reset(&self.frames, slot.id, NO_ERROR, &self.out)
+        self._rests[slot.id] = now_ns + REST_NS, now_ns + REST_SILENCE_NS
         return self.reactor.flush_later(self, now_ns + REST_SILENCE_NS)
 
     cdef int _end_rests(self) except -1:
@@ -688,7 +691,7 @@ cdef class HTTP2Session(Session):
             # Its time runs from its first byte, however many follow.
             if self.carrier.waits_for != AWAIT_HEAD:
                 self.reactor.wait_for(self.carrier, AWAIT_HEAD, self._now_ns)
-        elif self.carried:
+        elif self.carried or self._rests:
             self._wait_for(AWAIT_PING)
         else:
             self._wait_for(AWAIT_NEXT_REQUEST if self.carrier.requests else AWAIT_FIRST_BYTE)
@@ -697,19 +700,27 @@ cdef class HTTP2Session(Session):
 
     cdef int _wait_for(self, int reason) except -1:
         cdef int now = self.carrier.waits_for
+        if reason != AWAIT_PING and now == AWAIT_HEAD and self._idle_until_ns and not self._has_asked:
+            # Only the rest of a frame was waited for, which asks for nothing either.
+            enlist_until(self.reactor.lists, self.carrier, reason, self._idle_until_ns)
+            return 0
         # Frames that ask for nothing show that somebody is there, and prolong nothing else.
         if (self._has_heard if reason == AWAIT_PING else self._has_asked) or (now != reason and not (now == AWAIT_PONG and reason == AWAIT_PING)):
             self.reactor.wait_for(self.carrier, reason, self._now_ns)
+            self.carrier.unsent = pyserver_unsent(self.carrier.source.fd)
+            self._idle_until_ns = self.carrier.deadline_ns if reason != AWAIT_PING else 0
         return 0
 
     cdef int expire(self, int reason, int64_t now_ns) except -1:
         cdef int unsent
         self._now_ns = now_ns
-        if reason == AWAIT_WRITE:
+        if reason == AWAIT_WRITE or reason == AWAIT_NEXT_REQUEST:
+            # A client may be taking what the system has for it, and has no reason to ask for more.
             unsent = pyserver_unsent(self.carrier.source.fd)
             if 0 <= unsent < self.carrier.unsent:
                 self.carrier.unsent = unsent
                 return self.reactor.wait_for(self.carrier, reason, now_ns)
+        if reason == AWAIT_WRITE:
             self.reactor.log.info("%s took nothing of what it asked for in write_timeout: closed", peer_of(self.carrier))
             self.carrier.is_gone = True
             return self.reactor.close(self.carrier)
@@ -881,7 +892,7 @@ cdef class HTTP2Stream(CarriedStream):
         if slot == NULL or (is_complete and slot.expected >= 0 and slot.received == <uint64_t> slot.expected):
             return 0                # its end is to come, and costs nobody anything
         if is_complete and slot.state == HALF_CLOSED_LOCAL:
-            return self.http2.let_end(self.id)
+            return self.http2.let_end(slot)
         return write_reset(
             &self.http2.frames, self.id, NO_ERROR if is_complete else INTERNAL_ERROR, &self.http2.out
         )

@@ -856,8 +856,6 @@ cdef class HTTP3Stream(CarriedStream):
     cdef int end(self, Connection *connection) except -1:
         cdef HTTP3Session http3 = self.http3
         CarriedStream.end(self, connection)
-        http3.owed -= self._owed
-        self._owed = 0
         self.sender = None
         if self.is_blocked:
             self.is_blocked = False

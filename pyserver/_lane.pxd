@@ -67,4 +67,5 @@ cdef class Lane(Giver):
     cdef int _let_shake(self, Connection *connection) except -1
     cdef int _finish(self, Connection *connection) except -1
     cdef int _discard(self, Connection *connection) except -1
+    cdef bint _goes_on_taking(self, Connection *connection) noexcept
     cdef int expire(self, Connection *connection, int reason) except -1

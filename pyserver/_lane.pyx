@@ -49,6 +49,8 @@ cdef extern from "Python.h":
 cdef int64_t SECOND = 1000000000
 cdef int64_t GATHER_NS = 1000000            # how long after the first of a pipeline began others are to join its response
 cdef int64_t LINGER_AT_MOST_NS = 30 * SECOND
+cdef int64_t LINGER_NS = 2 * SECOND         # … and again, for who has taken this much of its answer meanwhile:
+cdef int TAKEN = 4096
 cdef int64_t TURN_NS = 5000000              # how long a pipeline may take before others have their turn
 
 
@@ -898,6 +900,7 @@ cdef class Lane(Giver):
         if connection.channel != NULL:
             (<Channel> connection.channel).end(connection)
         shutdown(connection.source.fd, SHUT_WR)
+        connection.unsent = pyserver_unsent(connection.source.fd)
         connection.linger_until_ns = self.now_ns + LINGER_AT_MOST_NS
         self.reactor.wait_for(connection, AWAIT_CLOSE, self.now_ns)
         self.reactor.watch_connection(connection, READABLE)
@@ -919,9 +922,18 @@ cdef class Lane(Giver):
                 connection.linger_left -= got
                 if connection.linger_left <= 0:
                     return self.reactor.close(connection)
-        if self.now_ns >= connection.linger_until_ns:
+        if self.now_ns >= connection.linger_until_ns and not self._goes_on_taking(connection):
             return self.reactor.close(connection)
         return self.reactor.go_on_later(connection)
+
+    cdef bint _goes_on_taking(self, Connection *connection) noexcept:
+        """Whether the peer has taken a good part of what is sent since it was asked last; else a reset takes the rest."""
+        cdef int unsent = pyserver_unsent(connection.source.fd)
+        if unsent <= 0 or unsent > connection.unsent - TAKEN:
+            return False
+        connection.unsent = unsent
+        connection.linger_until_ns = self.now_ns + LINGER_NS
+        return True
 
     cdef int expire(self, Connection *connection, int reason) except -1:
         cdef int unsent
@@ -949,4 +961,6 @@ cdef class Lane(Giver):
             if connection.waiting != NULL:
                 self._lose(connection)
                 return self._tell_room(connection)
+        if reason == AWAIT_CLOSE and self._goes_on_taking(connection):
+            return self.reactor.wait_for(connection, reason, self.now_ns)
         return self.reactor.close(connection)

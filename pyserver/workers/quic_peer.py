@@ -58,7 +58,7 @@ class Connection(QuicConnection):
 
     def _get_or_create_stream(self, frame_type: int, stream_id: int) -> Any:
         stream = super()._get_or_create_stream(frame_type, stream_id)
-        if not stream_id & 3 and not stream.receiver._buffer_start:
+        if not stream_id & 3 and not stream.receiver._buffer_start and not stream.receiver.is_finished:
             # What comes first may lie behind a gap, and be no event yet.
             self.session.note_begun(stream_id)
         return stream

@@ -1,6 +1,7 @@
 """What is done beyond the rules of frames: for clients that are not all alike, and against slow ones."""
 
 import contextlib
+import time
 
 import pytest
 from http2 import wire
@@ -9,6 +10,7 @@ from support import eventually
 
 CLEAR = ("--http2-cleartext", "both")
 ASGI = """
+import asyncio, os
 async def application(scope, receive, send):
     if scope["type"] == "websocket":
         await receive()
@@ -17,6 +19,9 @@ async def application(scope, receive, send):
         open("ended", "w").close()
         return
     assert scope["type"] == "http"
+    if scope["path"] == "/held":
+        while not os.path.exists("go on"):
+            await asyncio.sleep(0.02)
     if scope["path"] == "/content":
         while (event := await receive()).get("more_body"):
             pass
@@ -44,6 +49,40 @@ def test_who_is_answered_before_it_has_sent_all_may_go_on(serve_asgi):
         assert peer.responses[stream].reset is None
 
 
+def test_room_for_the_rest_of_a_request_is_made_at_once(serve_asgi):
+    with Peer(serve_asgi().address) as peer:
+        stream = peer.begin(fields=[(b"content-length", b"5000000")])
+        peer.response(stream)
+        # Some clients look for no more of it when they have the response.
+        peer.settle()
+        assert min(peer.window_of(stream), peer.window) >= 5_000_000
+
+
+def test_content_that_nobody_has_taken_makes_room_for_the_rest(serve_asgi):
+    server = serve_asgi("--keep-alive", "0.2")
+    with Peer(server.address) as peer:
+        stream = peer.begin(path="/held")
+        peer.settle()
+        while peer.window_of(stream) > 0:
+            peer.send_content(stream, b"x" * peer.window_of(stream), ends=False)
+            peer.settle()
+        (server.directory / "go on").touch()
+        peer.response(stream)
+        peer.wait_until(lambda: peer.window_of(stream) > 0)
+
+
+def test_content_of_requests_that_are_taken_back_is_returned(serve_asgi):
+    server = serve_asgi()
+    with Peer(server.address) as peer:
+        for _ in range(30):
+            stream = peer.begin(path="/held")
+            peer.settle()
+            peer.send_content(stream, b"x" * peer.window_of(stream), ends=False)
+            peer.send(wire.reset(stream, wire.Code.CANCEL))
+        assert peer.exchange("POST", "/content", content=b"x" * 100_000).status == 404
+    (server.directory / "go on").touch()
+
+
 def test_content_that_nobody_wants_is_not_waited_for_without_end(serve_asgi):
     with Peer(serve_asgi("--keep-alive", "30").address, timeout=15) as peer:
         stream = peer.begin()
@@ -63,6 +102,46 @@ def test_frames_that_ask_for_nothing_do_not_keep_a_connection(serve_asgi, asks_f
             # At once after each answer.
             eventually(lambda: peer.settle() or peer.goaways)
         assert peer.goaways
+
+
+def test_halves_of_frames_do_not_keep_a_connection(serve_asgi):
+    server = serve_asgi("--keep-alive", "0.4")
+    with Peer(server.address) as peer:
+        peer.exchange()
+        ping = wire.ping(b"12345678")
+
+        def is_told_to_go():
+            peer.send(ping[:9], is_frames=False)
+            # The server has seen the half.
+            time.sleep(0.02)
+            peer.send(ping[9:], is_frames=False)
+            peer.wait_for(wire.PING)
+            return peer.goaways
+
+        with contextlib.suppress(Closed):
+            eventually(is_told_to_go)
+        assert peer.goaways
+
+
+@pytest.mark.soak
+def test_a_slow_client_gets_all_of_what_the_system_has_for_it(serve):
+    server = serve(
+        """
+        def application(environ, start_response):
+            start_response("200 OK", [])
+            return [b"x" * 600_000]
+        """,
+        *(*CLEAR, "--keep-alive", "0.1"),
+    )
+    with Peer(server.address, receive_buffer=8192, settings=[(wire.INITIAL_WINDOW, 2**30)]) as peer:
+        peer.send(wire.window_update(0, 2**30))
+        stream = peer.begin("GET", "/", ends=True)
+        peer.wait_for(wire.HEADERS, stream)
+        while not peer.responses[stream].is_complete:
+            # For longer than a connection that is closed is read from.
+            time.sleep(1)
+            peer.read()
+        assert len(peer.responses[stream].content) == 600_000
 
 
 def test_empty_data_does_not_prolong_the_wait_for_content(serve_asgi):

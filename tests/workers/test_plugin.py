@@ -139,13 +139,14 @@ def test_a_worker_that_gets_ready_in_run_replaces_another_only_then(serve, tmp_p
     assert int(server.get().content) in server.workers()
 
 
-def test_a_worker_class_that_raises_while_it_serves_is_replaced(serve, tmp_path):
+def test_a_worker_class_that_raises_while_it_serves_is_replaced(start, tmp_path):
     (tmp_path / "broken_worker.py").write_text(
         "from pyserver.workers import Worker\n"
         "class Broken(Worker):\n"
         "    def run(self): raise OSError('device lost')\n"
     )
-    server = serve(APPLICATION, "-k", "broken_worker:Broken")
+    # None of them lives long enough to be seen.
+    server = start(APPLICATION, "-k", "broken_worker:Broken")
     eventually(lambda: server.log().count("OSError: device lost") >= 2)
     assert "exited with code 255" in server.log()
     assert server.is_running()
