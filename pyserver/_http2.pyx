@@ -27,7 +27,8 @@ from pyserver._frames cimport (
     PROTOCOL_ERROR, REFUSED_STREAM, REQUEST, SETTINGS_ACKNOWLEDGED, SETTINGS_CHANGED, STREAM_FAILED, STREAM_RESET,
     TRAILERS, H2Event, H2Stream, begin_connection, begin_upgraded, earn_credit, expect_content, find_stream,
     free_connection, let_rest_come, read_preface, receive_frame, return_window, sendable, write_block,
-    write_data_head, write_frame_head, write_goaway, write_goaway_warning, write_ping_ack, write_reset, write_settings, write_settings_ack,
+    write_data_head, write_frame_head, write_goaway, write_goaway_warning, write_ping_ack, write_reset,
+    write_settings, write_settings_ack,
 )
 from pyserver._frames cimport COMPRESSION_ERROR as COMPRESSION_FAILED, DATA, PING
 from pyserver._hpack cimport (
@@ -700,12 +701,13 @@ cdef class HTTP2Session(Session):
 
     cdef int _wait_for(self, int reason) except -1:
         cdef int now = self.carrier.waits_for
+        # Frames that ask for nothing show that somebody is there, and prolong nothing else.
+        cdef bint begins_anew = self._has_heard if reason == AWAIT_PING else self._has_asked
         if reason != AWAIT_PING and now == AWAIT_HEAD and self._idle_until_ns and not self._has_asked:
             # Only the rest of a frame was waited for, which asks for nothing either.
             enlist_until(self.reactor.lists, self.carrier, reason, self._idle_until_ns)
             return 0
-        # Frames that ask for nothing show that somebody is there, and prolong nothing else.
-        if (self._has_heard if reason == AWAIT_PING else self._has_asked) or (now != reason and not (now == AWAIT_PONG and reason == AWAIT_PING)):
+        if begins_anew or (now != reason and not (now == AWAIT_PONG and reason == AWAIT_PING)):
             self.reactor.wait_for(self.carrier, reason, self._now_ns)
             self.carrier.unsent = pyserver_unsent(self.carrier.source.fd)
             self._idle_until_ns = self.carrier.deadline_ns if reason != AWAIT_PING else 0
@@ -714,7 +716,7 @@ cdef class HTTP2Session(Session):
     cdef int expire(self, int reason, int64_t now_ns) except -1:
         cdef int unsent
         self._now_ns = now_ns
-        if reason == AWAIT_WRITE or reason == AWAIT_NEXT_REQUEST:
+        if reason == AWAIT_WRITE or (reason == AWAIT_NEXT_REQUEST and self.leaving == STAYS):
             # A client may be taking what the system has for it, and has no reason to ask for more.
             unsent = pyserver_unsent(self.carrier.source.fd)
             if 0 <= unsent < self.carrier.unsent:
