@@ -145,10 +145,7 @@ cdef unsigned char *escape_json(unsigned char *to, Span text) noexcept nogil:
     cdef unsigned char c
     cdef int length
     while at < end:
-        while at + 8 <= end and is_plain(at):
-            memcpy(to, at, 8)
-            to += 8
-            at += 8
+        copy_plain(&to, &at, end)
         if at == end:
             break
         c = at[0]
@@ -211,11 +208,7 @@ cdef unsigned char *put_text(unsigned char *to, Span text) noexcept nogil:
         to[0] = c"-"
         return to + 1
     while at < end:
-        # Eight at a time while nothing has to be escaped, as nearly always.
-        while at + 8 <= end and is_plain(at):
-            memcpy(to, at, 8)
-            to += 8
-            at += 8
+        copy_plain(&to, &at, end)
         if at == end:
             break
         c = at[0]
@@ -338,6 +331,14 @@ cdef inline bint is_plain(const unsigned char *text) noexcept nogil:
     marked = word | (word - <uint64_t> 0x2020202020202020) | (quote - <uint64_t> 0x0101010101010101)
     marked |= (backslash - <uint64_t> 0x0101010101010101) | (delete - <uint64_t> 0x0101010101010101)
     return (marked & <uint64_t> 0x8080808080808080) == 0
+
+
+cdef inline void copy_plain(unsigned char **to, const unsigned char **at, const unsigned char *end) noexcept nogil:
+    """Copy eight bytes at a time while nothing has to be escaped, as nearly always."""
+    while at[0] + 8 <= end and is_plain(at[0]):
+        memcpy(to[0], at[0], 8)
+        to[0] += 8
+        at[0] += 8
 
 
 cdef Span request_field(const Facts *facts, const unsigned char *name, Py_ssize_t length) noexcept nogil:

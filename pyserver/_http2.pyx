@@ -39,7 +39,7 @@ from pyserver._hpack cimport (
 from pyserver._http cimport HAS_CHUNKED, NEED_MORE, REFUSED, Fault, Field, Head, Out, Outcome, Span, append
 from pyserver._poller cimport BROKEN, READABLE, WRITABLE
 from pyserver._proxies cimport Origin
-from pyserver._reactor cimport Reactor
+from pyserver._reactor cimport LINGER_MOST_SECONDS, LINGER_SECONDS, Reactor
 from pyserver._scoreboard cimport Cell
 from pyserver._system cimport EWOULDBLOCK, POLLIN, POLLOUT, poll, pollfd, pyserver_now_ns, pyserver_unsent
 
@@ -72,8 +72,6 @@ cdef enum:
 
 cdef int64_t SECOND = 1000000000
 cdef int64_t HELD_NS = HELD_MS * 1000000
-cdef int64_t REST_NS = 30 * SECOND          # for content that nobody wants, as for that of a connection which is closed
-cdef int64_t REST_SILENCE_NS = 2 * SECOND   # … and without any of it
 cdef const char *SWITCHING = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n"
 cdef const char *UNTOLD = b"GET / HTTP/1.1\r\nhost: unknown\r\n\r\n"
 cdef const char *OUR_PING = b"pyserver"
@@ -414,7 +412,7 @@ cdef class HTTP2Session(Session):
                 self._rests.pop(event.stream, None)
             elif event.payload.length and event.stream in self._rests:
                 latest_ns, _ = self._rests[event.stream]
-                self._rests[event.stream] = latest_ns, self._now_ns + REST_SILENCE_NS
+                self._rests[event.stream] = latest_ns, self._now_ns + LINGER_SECONDS * SECOND
             return return_window(&self.frames, event.stream, <uint32_t> event.payload.length, &self.out)
         if event.payload.length == 0 and not event.ends:
             return 0                # nobody waits for that
@@ -431,8 +429,8 @@ cdef class HTTP2Session(Session):
         cdef int64_t now_ns = pyserver_now_ns()
         if not let_rest_come(&self.frames, slot, MOST_REST if slot.expected >= 0 else UNTOLD_REST, &self.out):
             return write_reset(&self.frames, slot.id, NO_ERROR, &self.out)
-        self._rests[slot.id] = now_ns + REST_NS, now_ns + REST_SILENCE_NS
-        return self.reactor.flush_later(self, now_ns + REST_SILENCE_NS)
+        self._rests[slot.id] = now_ns + LINGER_MOST_SECONDS * SECOND, now_ns + LINGER_SECONDS * SECOND
+        return self.reactor.flush_later(self, now_ns + LINGER_SECONDS * SECOND)
 
     cdef int _end_rests(self) except -1:
         """Reset the streams that have taken too long to end."""

@@ -32,7 +32,7 @@ from pyserver._http cimport (
 from pyserver._leadership cimport Leadership
 from pyserver._poller cimport BROKEN, READABLE, WRITABLE
 from pyserver._proxies cimport Forwarded, Proxies, ProxyHeader, read_proxy_header
-from pyserver._reactor cimport Reactor
+from pyserver._reactor cimport LINGER_MOST_SECONDS, LINGER_SECONDS, Reactor
 from pyserver._response cimport Response, finish_response_head, reset_response, start_response_head
 from pyserver._scoreboard cimport Cell, Slot, note_latency
 from pyserver._spool cimport Blocks, open_spool, write_spool
@@ -48,9 +48,7 @@ cdef extern from "Python.h":
 
 cdef int64_t SECOND = 1000000000
 cdef int64_t GATHER_NS = 1000000            # how long after the first of a pipeline began others are to join its response
-cdef int64_t LINGER_AT_MOST_NS = 30 * SECOND
-cdef int64_t LINGER_NS = 2 * SECOND         # … and again, for who has taken this much of its answer meanwhile:
-cdef int TAKEN = 4096
+cdef int TAKEN = 4096                       # bytes of its answer for which who is closed is waited for again
 cdef int64_t TURN_NS = 5000000              # how long a pipeline may take before others have their turn
 
 
@@ -901,7 +899,7 @@ cdef class Lane(Giver):
             (<Channel> connection.channel).end(connection)
         shutdown(connection.source.fd, SHUT_WR)
         connection.unsent = pyserver_unsent(connection.source.fd)
-        connection.linger_until_ns = self.now_ns + LINGER_AT_MOST_NS
+        connection.linger_until_ns = self.now_ns + LINGER_MOST_SECONDS * SECOND
         self.reactor.wait_for(connection, AWAIT_CLOSE, self.now_ns)
         self.reactor.watch_connection(connection, READABLE)
         return self._discard(connection)
@@ -932,7 +930,7 @@ cdef class Lane(Giver):
         if unsent <= 0 or unsent > connection.unsent - TAKEN:
             return False
         connection.unsent = unsent
-        connection.linger_until_ns = self.now_ns + LINGER_NS
+        connection.linger_until_ns = self.now_ns + LINGER_SECONDS * SECOND
         return True
 
     cdef int expire(self, Connection *connection, int reason) except -1:

@@ -13,6 +13,11 @@ from pyserver._proxies cimport Proxies
 from pyserver._scoreboard cimport Slot
 
 
+cdef enum:
+    LINGER_SECONDS = 2          # without a byte of what nobody wants any more, until it is waited for no longer
+    LINGER_MOST_SECONDS = 30    # … and with as many as there are
+
+
 cdef class Reactor:
     cdef Gateway gateway
     cdef AccessLog access

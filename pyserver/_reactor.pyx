@@ -40,7 +40,6 @@ cdef enum:
 
 cdef int64_t AWAY_NS = 1000000              # in less than that nothing has waited for long
 cdef int64_t CLOSE_FRAME_NS = 5000000000    # how long the answer to a close frame is waited for
-cdef int64_t LINGER_NS = 2000000000         # silence after which a closed connection is given up
 
 
 cdef class Reactor:
@@ -78,7 +77,7 @@ cdef class Reactor:
         self.lists[AWAIT_PING].duration_ns = durations.ping_ns
         self.lists[AWAIT_PONG].duration_ns = durations.pong_ns
         self.lists[AWAIT_CLOSE_FRAME].duration_ns = CLOSE_FRAME_NS
-        self.lists[AWAIT_CLOSE].duration_ns = LINGER_NS
+        self.lists[AWAIT_CLOSE].duration_ns = LINGER_SECONDS * <int64_t> 1000000000
         self.lists[AWAIT_TURN].duration_ns = NO_LIMIT_NS
         self._forks = forks()
         return 0

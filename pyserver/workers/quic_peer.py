@@ -110,7 +110,6 @@ class Peer:
         self._bound = bound
         self._keepalive = settings.keepalive
         self._head_within = settings.request_head_timeout
-        self._first_within = settings.request_head_timeout or IDLE_TIMEOUT
         self._timer: Any = None
         self._due = 0.0
         self._heard_at = self._loop.time()
@@ -236,7 +235,7 @@ class Peer:
     @property
     def _patience(self) -> float:
         """How long it may ask for nothing, seconds."""
-        return self._keepalive if self.session.has_asked else self._first_within
+        return self._keepalive if self.session.has_asked else self._head_within or IDLE_TIMEOUT
 
     def _set_timer(self) -> None:
         due = self.quic.get_timer()
